@@ -1,0 +1,1 @@
+"""The central server: ledger, ingest, relayed card sessions, feed."""

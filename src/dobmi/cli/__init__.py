@@ -1,0 +1,1 @@
+"""The program `dobmi`, with subcommands by role."""

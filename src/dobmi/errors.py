@@ -1,0 +1,54 @@
+"""The root of every package's error tree.
+
+    DoBMIError
+      cardlib.errors.CardError         what a card or a reader did
+      sync.errors.SyncError            what crossed, or did not cross, the network
+      terminal.errors.TerminalError    what a till refuses or cannot finish
+      central.errors.CentralError      what the central server refuses
+      provisioning.errors.ProvisioningError
+
+Each class has a code that a log and a receipt can carry, a message and a next step in the user's
+language, and says whether money moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import ClassVar
+
+from dobmi.i18n import N_
+
+
+class MoneyMoved(StrEnum):
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+class DoBMIError(Exception):
+    """An error of the domain.
+
+    `message` and `next_step` are gettext message ids with `{name}` places, filled from the facts
+    given at construction. Facts are shown to people and written to logs: never put a key in one.
+    """
+
+    code: ClassVar[str] = "ERROR"
+    message: ClassVar[str] = N_("Something went wrong.")
+    next_step: ClassVar[str] = N_("Tell the supervisor the code of this error.")
+    money_moved: MoneyMoved = MoneyMoved.NO
+
+    def __init__(self, *, money_moved: MoneyMoved | None = None, **facts: object) -> None:
+        super().__init__()
+        self.facts = facts
+        if money_moved is not None:
+            self.money_moved = money_moved
+
+    def explain(self, translate: Callable[[str], str] = str) -> str:
+        return translate(self.message).format(**self.facts)
+
+    def advise(self, translate: Callable[[str], str] = str) -> str:
+        return translate(self.next_step).format(**self.facts)
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.explain()}"

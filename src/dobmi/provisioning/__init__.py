@@ -1,0 +1,1 @@
+"""Issuing, topping up and inspecting cards at a station; blocking them."""

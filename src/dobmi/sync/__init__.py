@@ -1,0 +1,1 @@
+"""What crosses the network: vouchers, batches, acknowledgements, feed; the client that carries them."""
