@@ -1,0 +1,105 @@
+"""COSE_Sign1 (RFC 9052 section 4.2) with Ed25519 (RFC 9053 section 2.2), and nothing else of COSE.
+
+Every signed message of the system is one tagged COSE_Sign1:
+
+    18([ << {1: -8, 3: content type, 4: key id} >>, {}, payload, signature ])
+
+The content type is in the protected header, so that a signature over one kind of message is never
+one over another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cbor2
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from dobmi.sync.cbor import Fields, decode, encode
+from dobmi.sync.errors import MalformedMessage, WrongSignature
+
+_TAG = b"\xd2"  # tag 18, one byte
+_ARRAY_OF_4 = b"\x84"
+_EMPTY_MAP = b"\xa0"
+_EDDSA = -8
+_ALGORITHM, _CONTENT_TYPE, _KEY_ID = 1, 3, 4
+
+KEY_ID_LENGTH = 8
+SIGNATURE_LENGTH = 64
+
+Sign = Callable[[bytes], bytes]
+"""Signs a message with Ed25519: bytes in, 64 bytes out. A software key's `.sign`, or an HSM's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign1:
+    """A parsed COSE_Sign1 whose signature has not been checked."""
+
+    content_type: str
+    key_id: bytes
+    payload: bytes
+    signature: bytes
+    protected: bytes
+
+    def verify(self, public_key: bytes, content_type: str) -> bytes:
+        """The payload, if it is of `content_type` and signed by `public_key` (32 raw bytes).
+
+        Raises WrongSignature.
+        """
+        if self.content_type != content_type or self.key_id != key_id(public_key):
+            raise WrongSignature(what=content_type)
+        try:
+            Ed25519PublicKey.from_public_bytes(public_key).verify(
+                self.signature, _to_be_signed(self.protected, self.payload)
+            )
+        except (InvalidSignature, ValueError) as error:
+            raise WrongSignature(what=content_type) from error
+        return self.payload
+
+
+def key_id(public_key: bytes) -> bytes:
+    """8 bytes: the start of SHA-256 over the 32 raw bytes of an Ed25519 public key."""
+    return hashlib.sha256(public_key).digest()[:KEY_ID_LENGTH]
+
+
+def sign1(payload: bytes, content_type: str, public_key: bytes, sign: Sign) -> bytes:
+    """The encoded COSE_Sign1 of `payload`, signed by `sign`, whose public half is `public_key`."""
+    protected = encode(
+        {_ALGORITHM: _EDDSA, _CONTENT_TYPE: content_type, _KEY_ID: key_id(public_key)}
+    )
+    signature = sign(_to_be_signed(protected, payload))
+    return b"".join(
+        (_TAG, _ARRAY_OF_4, encode(protected), _EMPTY_MAP, encode(payload), encode(signature))
+    )
+
+
+def parse_sign1(data: bytes, *, size_max: int) -> Sign1:
+    """Take apart an encoded COSE_Sign1. Raises MalformedMessage; checks no signature."""
+    if not data.startswith(_TAG):
+        raise MalformedMessage(detail="not a COSE_Sign1")
+    value = decode(data[1:], size_max=size_max)
+    match value:
+        case [bytes(protected), dict(unprotected), bytes(payload), bytes(signature)]:
+            if unprotected or len(signature) != SIGNATURE_LENGTH:
+                raise MalformedMessage(detail="not a COSE_Sign1 of this system")
+        case _:
+            raise MalformedMessage(detail="not a COSE_Sign1")
+    header = Fields(decode(protected, size_max=256), "COSE header")
+    header.exactly(_ALGORITHM, _EDDSA)
+    parsed = Sign1(
+        content_type=header.text(_CONTENT_TYPE, 64),
+        key_id=header.octets(_KEY_ID, KEY_ID_LENGTH),
+        payload=payload,
+        signature=signature,
+        protected=protected,
+    )
+    header.finish()
+    return parsed
+
+
+def _to_be_signed(protected: bytes, payload: bytes) -> bytes:
+    """Sig_structure, RFC 9052 section 4.4, with no external data."""
+    return cbor2.dumps(["Signature1", protected, b"", payload], canonical=True)

@@ -1,0 +1,139 @@
+"""A session between the central server and a card, relayed by a till or a station.
+
+One WebSocket connection is one session. Every message is deterministic CBOR:
+
+    station -> server   {1: 1, 2: action, 3: card UID, 4: {parameters}}      once, first
+    server -> station   {1: 2, 2: [command APDU, ...]}                       to the card, in order
+    station -> server   {1: 3, 2: [response APDU, ...]}                      as many, or up to the
+                                                                             first that is not 91 00
+                                                                             or 91 AF
+    station -> server   {1: 4, 2: code}                                      the card is gone
+    server -> station   {1: 5, 2: {result}}                                  done: durable centrally
+    server -> station   {1: 6, 2: code, 3: text, 4: advice, 5: money moved}  refused or failed
+
+The station understands none of the commands and holds none of the keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import assert_never
+
+from dobmi.sync.cbor import CborValue, Fields, decode, encode
+from dobmi.sync.errors import MalformedMessage
+
+MESSAGE_SIZE_MAX = 16_384
+COMMANDS_MAX = 16
+APDU_LENGTH_MAX = 512
+
+
+class Action(StrEnum):
+    """What the station asks the server to do with the card. Parameters by field number."""
+
+    CREDIT = "credit"
+    """Deliver the card's pending credits: no parameters."""
+    ISSUE = "issue"
+    """Make a blank card a purse: 1 member number, 2 name, 3 expiry (days since 1970)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    action: Action
+    card_uid: bytes
+    parameters: dict[int, CborValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    commands: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Responses:
+    responses: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CardGone:
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    result: dict[int, CborValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    code: str
+    text: str
+    advice: str
+    money_moved: str
+
+
+RelayMessage = Start | Commands | Responses | CardGone | Done | Failed
+
+
+def encode_relay(message: RelayMessage) -> bytes:
+    value: CborValue
+    match message:
+        case Start(action, uid, parameters):
+            value = {1: 1, 2: action.value, 3: uid, 4: parameters}
+        case Commands(commands):
+            value = {1: 2, 2: list(commands)}
+        case Responses(responses):
+            value = {1: 3, 2: list(responses)}
+        case CardGone(code):
+            value = {1: 4, 2: code}
+        case Done(result):
+            value = {1: 5, 2: result}
+        case Failed(code, text, advice, money_moved):
+            value = {1: 6, 2: code, 3: text, 4: advice, 5: money_moved}
+        case _:
+            assert_never(message)
+    return encode(value)
+
+
+def decode_relay(data: bytes) -> RelayMessage:
+    """Raises MalformedMessage."""
+    fields = Fields(decode(data, size_max=MESSAGE_SIZE_MAX), "relay message")
+    message: RelayMessage
+    match fields.uint(1, 8):
+        case 1:
+            message = Start(_action(fields.text(2, 20)), fields.octets(3, 4, 10), fields.map(4))
+        case 2:
+            message = Commands(_apdus(fields.items(2, COMMANDS_MAX)))
+        case 3:
+            message = Responses(_apdus(fields.items(2, COMMANDS_MAX)))
+        case 4:
+            message = CardGone(fields.text(2, 40))
+        case 5:
+            message = Done(fields.map(2))
+        case 6:
+            message = Failed(
+                fields.text(2, 40),
+                fields.text(3, 500),
+                fields.text(4, 500),
+                fields.text(5, 10),
+            )
+        case kind:
+            raise MalformedMessage(detail=f"unknown relay message {kind}")
+    fields.finish()
+    return message
+
+
+def _action(text: str) -> Action:
+    try:
+        return Action(text)
+    except ValueError as error:
+        raise MalformedMessage(detail=f"unknown relay action {text!r}") from error
+
+
+def _apdus(items: list[CborValue]) -> tuple[bytes, ...]:
+    apdus = tuple(
+        item for item in items if isinstance(item, bytes) and 2 <= len(item) <= APDU_LENGTH_MAX
+    )
+    if not items or len(apdus) != len(items):
+        raise MalformedMessage(detail="not a list of APDUs")
+    return apdus

@@ -1,0 +1,328 @@
+"""The voucher: what a till did, as a link of its chain. docs/formats/voucher.md has the bytes.
+
+A voucher is a COSE_Sign1 (content type `dobmi/voucher/1`) by the till's Ed25519 key over
+deterministic CBOR. Its hash is SHA-256 over the whole encoded COSE_Sign1; voucher n holds the hash
+of voucher n-1, so a signature over the newest hash commits to every voucher before it, signatures
+included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar, assert_never
+
+from dobmi.money import ZERO, Rupiah
+from dobmi.sync.cbor import CborValue, Fields, decode, encode
+from dobmi.sync.cose import Sign, parse_sign1, sign1
+from dobmi.sync.errors import BrokenChain, MalformedMessage
+
+_E = TypeVar("_E", bound=IntEnum)
+
+CONTENT_TYPE = "dobmi/voucher/1"
+VOUCHER_SIZE_MAX = 16_384
+HASH_LENGTH = 32
+GOODS_LINES_MAX = 200
+EVIDENCE_SIZE_MAX = 1024
+TEXT_LENGTH_MAX = 80
+
+
+class VoucherKind(IntEnum):
+    SALE = 1
+    IN_DOUBT = 2
+    RESOLUTION = 3
+    VOID = 4
+
+
+class Outcome(IntEnum):
+    """What became of a sale in doubt, as the till found it on the card."""
+
+    PAID = 1
+    NOT_PAID = 2
+
+
+class VoidReason(IntEnum):
+    """Why an intent ended with no money moved. The commit was never sent."""
+
+    CARD_REMOVED = 1
+    CARD_REFUSED = 2
+    READER_FAILED = 3
+    CANCELLED = 4
+    TILL_RESTARTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class GoodsLine:
+    """One line of the cart: `quantity` pieces at `unit_price`, less `discount` on the line."""
+
+    name: str
+    quantity: int
+    unit_price: Rupiah
+    discount: Rupiah = ZERO
+
+    @property
+    def amount(self) -> Rupiah:
+        return self.unit_price * self.quantity - self.discount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What every voucher says: which till, where in its chain, when and by whom."""
+
+    terminal_id: int
+    sequence: int
+    previous_hash: bytes
+    unix_seconds: int
+    shift: int
+    cashier: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A sale as it stood before the commit was sent."""
+
+    card_uid: bytes
+    amount: Rupiah
+    evidence: bytes
+    issuer: str
+    seller: str
+    goods: tuple[GoodsLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaleVoucher:
+    """A sale the card committed, with its counter and transaction MAC over the evidence."""
+
+    link: Link
+    intent: Intent
+    card_counter: int
+    card_mac: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InDoubtVoucher:
+    """A sale whose commit was sent and whose answer never came."""
+
+    link: Link
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionVoucher:
+    """What the card itself told later of the in-doubt sale number `resolves`.
+
+    Counter and MAC are there if it was paid and no other transaction came after it on the card.
+    """
+
+    link: Link
+    resolves: int
+    card_uid: bytes
+    outcome: Outcome
+    card_counter: int | None = None
+    card_mac: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoidVoucher:
+    """An intent that ended before its commit was sent: no money moved."""
+
+    link: Link
+    card_uid: bytes
+    amount: Rupiah
+    reason: VoidReason
+
+
+Voucher = SaleVoucher | InDoubtVoucher | ResolutionVoucher | VoidVoucher
+
+
+def genesis_hash(terminal_id: int, public_key: bytes) -> bytes:
+    """The `previous_hash` of a till's first voucher: 32 bytes, different for every till and key."""
+    return hashlib.sha256(b"dobmi/chain/1" + terminal_id.to_bytes(4, "big") + public_key).digest()
+
+
+def voucher_hash(encoded: bytes) -> bytes:
+    """SHA-256 over the encoded COSE_Sign1."""
+    return hashlib.sha256(encoded).digest()
+
+
+def encode_voucher(voucher: Voucher, public_key: bytes, sign: Sign) -> bytes:
+    """The signed bytes of `voucher`. Raises ValueError if it says what the format cannot hold."""
+    encoded = sign1(encode(_to_cbor(voucher)), CONTENT_TYPE, public_key, sign)
+    try:
+        again = decode_voucher(encoded)
+    except MalformedMessage as error:
+        msg = f"a voucher that could not be read back: {error.explain()}"
+        raise ValueError(msg) from error
+    if again != voucher:
+        msg = "a voucher that reads back as another"
+        raise ValueError(msg)
+    return encoded
+
+
+def decode_voucher(encoded: bytes) -> Voucher:
+    """Read a voucher strictly, without checking its signature. Raises MalformedMessage."""
+    message = parse_sign1(encoded, size_max=VOUCHER_SIZE_MAX)
+    if message.content_type != CONTENT_TYPE:
+        raise MalformedMessage(detail="not a voucher")
+    return _from_cbor(decode(message.payload, size_max=VOUCHER_SIZE_MAX))
+
+
+def verify_voucher(encoded: bytes, public_key: bytes) -> Voucher:
+    """Read a voucher and check its signature. Raises MalformedMessage, WrongSignature."""
+    message = parse_sign1(encoded, size_max=VOUCHER_SIZE_MAX)
+    payload = message.verify(public_key, CONTENT_TYPE)
+    return _from_cbor(decode(payload, size_max=VOUCHER_SIZE_MAX))
+
+
+def follow_chain(
+    vouchers: list[bytes], terminal_id: int, first_sequence: int, previous_hash: bytes
+) -> list[tuple[Voucher, bytes]]:
+    """Each voucher with its hash, if they follow each other from `previous_hash` on.
+
+    Raises MalformedMessage, BrokenChain.
+    """
+    followed = []
+    for sequence, encoded in enumerate(vouchers, start=first_sequence):
+        voucher = decode_voucher(encoded)
+        link = voucher.link
+        if link.terminal_id != terminal_id:
+            raise BrokenChain(sequence=sequence, detail="it is of another till")
+        if link.sequence != sequence:
+            raise BrokenChain(sequence=sequence, detail=f"number {link.sequence} stands there")
+        if link.previous_hash != previous_hash:
+            raise BrokenChain(sequence=sequence, detail="it does not follow the one before")
+        previous_hash = voucher_hash(encoded)
+        followed.append((voucher, previous_hash))
+    return followed
+
+
+def _to_cbor(voucher: Voucher) -> CborValue:
+    link = voucher.link
+    fields: dict[int, CborValue] = {
+        1: 1,
+        3: link.terminal_id,
+        4: link.sequence,
+        5: link.previous_hash,
+        6: link.unix_seconds,
+        7: link.shift,
+        8: link.cashier,
+    }
+    match voucher:
+        case SaleVoucher():
+            fields |= {2: VoucherKind.SALE.value, **_intent_to_cbor(voucher.intent)}
+            fields |= {14: voucher.card_counter, 15: voucher.card_mac}
+        case InDoubtVoucher():
+            fields |= {2: VoucherKind.IN_DOUBT.value, **_intent_to_cbor(voucher.intent)}
+        case ResolutionVoucher():
+            fields |= {2: VoucherKind.RESOLUTION.value, 11: voucher.card_uid}
+            fields |= {17: voucher.resolves, 18: voucher.outcome.value}
+            if voucher.card_counter is not None and voucher.card_mac is not None:
+                fields |= {14: voucher.card_counter, 15: voucher.card_mac}
+        case VoidVoucher():
+            fields |= {2: VoucherKind.VOID.value, 11: voucher.card_uid}
+            fields |= {12: voucher.amount.amount, 19: voucher.reason.value}
+        case _:
+            assert_never(voucher)
+    return fields
+
+
+def _intent_to_cbor(intent: Intent) -> dict[int, CborValue]:
+    return {
+        9: intent.issuer,
+        10: intent.seller,
+        11: intent.card_uid,
+        12: intent.amount.amount,
+        13: intent.evidence,
+        16: [
+            [line.name, line.quantity, line.unit_price.amount, line.discount.amount]
+            for line in intent.goods
+        ],
+    }
+
+
+def _from_cbor(value: CborValue) -> Voucher:
+    fields = Fields(value, "voucher")
+    fields.exactly(1, 1)
+    kind = _member(VoucherKind, fields.uint(2, 8), "voucher kind")
+    link = Link(
+        terminal_id=fields.uint(3, 32),
+        sequence=fields.uint(4),
+        previous_hash=fields.octets(5, HASH_LENGTH),
+        unix_seconds=fields.uint(6),
+        shift=fields.uint(7, 32),
+        cashier=fields.text(8, TEXT_LENGTH_MAX),
+    )
+    voucher: Voucher
+    match kind:
+        case VoucherKind.SALE:
+            voucher = SaleVoucher(
+                link=link,
+                intent=_intent_from_cbor(fields),
+                card_counter=fields.uint(14, 32),
+                card_mac=fields.octets(15, 8),
+            )
+        case VoucherKind.IN_DOUBT:
+            voucher = InDoubtVoucher(link=link, intent=_intent_from_cbor(fields))
+        case VoucherKind.RESOLUTION:
+            outcome = _member(Outcome, fields.uint(18, 8), "outcome")
+            vouched = fields.has(14) or fields.has(15)
+            if vouched and outcome is not Outcome.PAID:
+                raise MalformedMessage(detail="a card MAC for a sale that was not paid")
+            voucher = ResolutionVoucher(
+                link=link,
+                resolves=fields.uint(17),
+                card_uid=fields.octets(11, 4, 10),
+                outcome=outcome,
+                card_counter=fields.uint(14, 32) if vouched else None,
+                card_mac=fields.octets(15, 8) if vouched else None,
+            )
+            if not 0 < voucher.resolves < link.sequence:
+                raise MalformedMessage(detail="resolves a voucher that does not come before it")
+        case VoucherKind.VOID:
+            voucher = VoidVoucher(
+                link=link,
+                card_uid=fields.octets(11, 4, 10),
+                amount=Rupiah(fields.uint(12)),
+                reason=_member(VoidReason, fields.uint(19, 8), "void reason"),
+            )
+        case _:
+            assert_never(kind)
+    fields.finish()
+    return voucher
+
+
+def _intent_from_cbor(fields: Fields) -> Intent:
+    amount = Rupiah(fields.uint(12))
+    goods = tuple(_goods_line(item) for item in fields.items(16, GOODS_LINES_MAX))
+    if goods and sum(line.amount.amount for line in goods) != amount.amount:
+        raise MalformedMessage(detail="the goods do not add up to the amount")
+    return Intent(
+        card_uid=fields.octets(11, 4, 10),
+        amount=amount,
+        evidence=fields.octets(13, 1, EVIDENCE_SIZE_MAX),
+        issuer=fields.text(9, TEXT_LENGTH_MAX),
+        seller=fields.text(10, TEXT_LENGTH_MAX),
+        goods=goods,
+    )
+
+
+def _goods_line(item: CborValue) -> GoodsLine:
+    match item:
+        case [str(name), int(quantity), int(unit_price), int(discount)]:
+            if (
+                bool not in map(type, item)
+                and len(name) <= TEXT_LENGTH_MAX
+                and 0 < quantity < 1 << 31
+                and 0 <= unit_price < 1 << 31
+                and 0 <= discount <= unit_price * quantity
+            ):
+                return GoodsLine(name, quantity, Rupiah(unit_price), Rupiah(discount))
+    raise MalformedMessage(detail="not a goods line")
+
+
+def _member(of: type[_E], value: int, what: str) -> _E:
+    try:
+        return of(value)
+    except ValueError as error:
+        raise MalformedMessage(detail=f"unknown {what} {value}") from error
