@@ -7,20 +7,63 @@ CardError
     GarbledResponse                what came back is no response APDU
   NoCard                         connect without a card in the field
   CardRemoved                    the card left the field
-  ResponseTooShort               fewer bytes than the command promises
-  WrongResponseMac               the card's MAC or CRC is not what the session says
+  MalformedResponse              the answer decodes to nothing the command promises
+    ResponseTooShort               fewer bytes than the command promises
+  WrongResponseMac               the card's MAC, CRC or padding is not what the session says
+  CardNotAuthentic               the card did not prove that it knows the key
+  NotOriginal                    the originality signature fits no trusted key
+  SessionExhausted               the session's command counter is used up (FFFF)
   CardRefused                    the card answered with an error status: one class a code
+    NoChanges                  0C  commit or abort with nothing pending
+    OutOfMemory                0E
+    IllegalCommand             1C
+    IntegrityError             1E  the card found our MAC, CRC or padding wrong
+    NoSuchKey                  40
+    LengthError                7E
+    PermissionDenied           9D
+    ParameterError             9E
+    ApplicationNotFound        A0
+    ApplicationIntegrityError  A1
+    AuthenticationDelay        AD
+    AuthenticationError        AE
+    BoundaryError              BE
+    PiccIntegrityError         C1
+    CommandAborted             CA
+    PiccDisabled               CD
+    CountError                 CE
+    DuplicateError             DE
+    EepromError                EE
+    FileNotFound               F0
+    FileIntegrityError         F1
+    UnknownStatus              any other
+    IsoRefused                     an ISO 7816 status word instead of a native one
+      TransactionLimitReached    6283  the transaction MAC counter is at its limit
+      IsoMemoryFailure           6581
+      IsoWrongLength             6700
+      IsoSecurityNotSatisfied    6982
+      IsoConditionsNotSatisfied  6985
+      IsoFileNotFound            6A82
+      IsoWrongParameters         6A86, 6A87, 6B00
+      NotDesfire                 6D00, 6E00: the card knows no DESFire commands
   NotOurCard                     no Do BMI application on the card
     BlankCard                      a factory-fresh card
     UnsupportedCard                a card that cannot be a purse (EV1)
-  ...
+    WrongIssuerSignature           the holder was not signed by our issuer
+    OtherKeySet                    a purse with keys that are not these
+    UnfinishedCard                 issuing was interrupted
+  DamagedCardData                bytes in a file of ours that are not what we write
+  InsufficientBalance
+  BalanceLimit                   a credit would pass the purse's limit
+  ImplausibleEvidence            a transaction MAC input that is no purse transaction
+  WrongTransactionMac            a transaction MAC that does not fit its input
+  KeyNotHeld                     this custody does not hold that key
+  DamagedKeyFile
+  WrongPassphrase
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from dobmi.errors import DoBMIError
+from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import N_
 
 
@@ -64,3 +107,402 @@ class CardRemoved(CardError):
     code = "CARD-REMOVED"
     message = N_("The card was taken away too soon.")
     next_step = N_("Tap the same card again and hold it still.")
+
+
+class MalformedResponse(CardError):
+    code = "CARD-MALFORMED"
+    message = N_("The card's answer to {command} cannot be understood ({length} bytes).")
+    next_step = N_("Tap the card again; keep the card for inspection if this repeats.")
+
+
+class ResponseTooShort(MalformedResponse):
+    code = "CARD-SHORT"
+    message = N_("The card's answer to {command} was cut short ({length} bytes).")
+
+
+class WrongResponseMac(CardError):
+    code = "CARD-MAC"
+    message = N_("The answer is not the card's own: its check value is wrong.")
+    next_step = N_("Tap the card again; change the reader if this repeats.")
+
+
+class CardNotAuthentic(CardError):
+    code = "CARD-NOT-AUTHENTIC"
+    message = N_("The card did not prove that it knows key {key_no}.")
+    next_step = N_("Do not accept this card; tell the supervisor.")
+
+
+class NotOriginal(CardError):
+    code = "CARD-NOT-ORIGINAL"
+    message = N_("The card's chip carries no signature of its maker.")
+    next_step = N_("Do not issue this card; keep it for inspection.")
+
+
+class SessionExhausted(CardError):
+    code = "CARD-SESSION-EXHAUSTED"
+    message = N_("The session with the card has used up its command counter.")
+    next_step = N_("Tap the card again.")
+
+
+class CardRefused(CardError):
+    """The card answered with an error; its session is gone (NT4H2421Gx section 9.1.3).
+
+    `status` is the native status byte, or SW1 SW2 as one number for an IsoRefused.
+    """
+
+    code = "CARD-REFUSED"
+    message = N_("The card refused the command (status {status:#04x}).")
+    next_step = N_("Tap the card again; tell the supervisor the code if this repeats.")
+    status: int = -1
+
+    def __init__(self, *, status: int | None = None, money_moved: MoneyMoved | None = None) -> None:
+        if status is not None:
+            self.status = status
+        super().__init__(money_moved=money_moved, status=self.status)
+
+
+class NoChanges(CardRefused):
+    code = "CARD-NO-CHANGES"
+    status = 0x0C
+    message = N_("The card had nothing to commit or abort.")
+    next_step = N_("Tap the card again.")
+
+
+class OutOfMemory(CardRefused):
+    code = "CARD-OUT-OF-MEMORY"
+    status = 0x0E
+    message = N_("The card has no room left.")
+    next_step = N_("Take a fresh card, or format this one if it holds nothing.")
+
+
+class IllegalCommand(CardRefused):
+    code = "CARD-ILLEGAL-COMMAND"
+    status = 0x1C
+    message = N_("The card does not know this command.")
+    next_step = N_("Use a newer card (DESFire EV2 or EV3).")
+
+
+class IntegrityError(CardRefused):
+    code = "CARD-INTEGRITY"
+    status = 0x1E
+    message = N_("The card found our command's check value wrong.")
+    next_step = N_("Tap the card again; change the reader if this repeats.")
+
+
+class NoSuchKey(CardRefused):
+    code = "CARD-NO-SUCH-KEY"
+    status = 0x40
+    message = N_("The card has no key of this number.")
+    next_step = N_("Have the card inspected: it is not laid out as ours are.")
+
+
+class LengthError(CardRefused):
+    code = "CARD-LENGTH"
+    status = 0x7E
+    message = N_("The card found the command's length wrong.")
+    next_step = N_("Tap the card again; tell the supervisor the code if this repeats.")
+
+
+class PermissionDenied(CardRefused):
+    code = "CARD-PERMISSION"
+    status = 0x9D
+    message = N_("The card does not allow this with the key in use.")
+    next_step = N_("Have the card inspected: it is not laid out as ours are.")
+
+
+class ParameterError(CardRefused):
+    code = "CARD-PARAMETER"
+    status = 0x9E
+    message = N_("The card found a parameter wrong.")
+    next_step = N_("Tell the supervisor the code of this error.")
+
+
+class ApplicationNotFound(CardRefused):
+    code = "CARD-NO-APPLICATION"
+    status = 0xA0
+    message = N_("The card does not hold this application.")
+    next_step = N_("Ask for a Do BMI card.")
+
+
+class ApplicationIntegrityError(CardRefused):
+    code = "CARD-APPLICATION-BROKEN"
+    status = 0xA1
+    message = N_("The card's application is damaged.")
+    next_step = N_("Replace the card; its balance is restored from the ledger.")
+
+
+class AuthenticationDelay(CardRefused):
+    code = "CARD-AUTHENTICATION-DELAY"
+    status = 0xAD
+    message = N_("The card makes us wait after too many wrong keys.")
+    next_step = N_("Leave the card on the reader for a minute, then try again.")
+
+
+class AuthenticationError(CardRefused):
+    code = "CARD-AUTHENTICATION"
+    status = 0xAE
+    message = N_("The card did not accept the key, or asks for one.")
+    next_step = N_("Have the card inspected: its keys are not ours, or are of another key set.")
+
+
+class BoundaryError(CardRefused):
+    code = "CARD-BOUNDARY"
+    status = 0xBE
+    message = N_("This goes past a file's end or a value's limit.")
+    next_step = N_("Check the amount against the card's balance and limit.")
+
+
+class PiccIntegrityError(CardRefused):
+    code = "CARD-BROKEN"
+    status = 0xC1
+    message = N_("The card found itself damaged.")
+    next_step = N_("Replace the card; its balance is restored from the ledger.")
+
+
+class CommandAborted(CardRefused):
+    code = "CARD-COMMAND-ABORTED"
+    status = 0xCA
+    message = N_("The card was still busy with an earlier command.")
+    next_step = N_("Tap the card again.")
+
+
+class PiccDisabled(CardRefused):
+    code = "CARD-DISABLED"
+    status = 0xCD
+    message = N_("The card has switched itself off for good.")
+    next_step = N_("Replace the card; its balance is restored from the ledger.")
+
+
+class CountError(CardRefused):
+    code = "CARD-COUNT"
+    status = 0xCE
+    message = N_("The card holds as many applications as it can.")
+    next_step = N_("Take a fresh card, or format this one if it holds nothing.")
+
+
+class DuplicateError(CardRefused):
+    code = "CARD-DUPLICATE"
+    status = 0xDE
+    message = N_("The card already holds this file or application.")
+    next_step = N_("Have the card inspected.")
+
+
+class EepromError(CardRefused):
+    code = "CARD-EEPROM"
+    status = 0xEE
+    message = N_("The card could not write its memory.")
+    next_step = N_("Tap the card again and hold it still; replace it if this repeats.")
+
+
+class FileNotFound(CardRefused):
+    code = "CARD-NO-FILE"
+    status = 0xF0
+    message = N_("The card does not hold this file.")
+    next_step = N_("Have the card inspected: it is not laid out as ours are.")
+
+
+class FileIntegrityError(CardRefused):
+    code = "CARD-FILE-BROKEN"
+    status = 0xF1
+    message = N_("A file on the card is damaged.")
+    next_step = N_("Replace the card; its balance is restored from the ledger.")
+
+
+class UnknownStatus(CardRefused):
+    code = "CARD-STATUS"
+    message = N_("The card answered with a status that is not known ({status:#04x}).")
+    next_step = N_("Tap the card again; tell the supervisor the code if this repeats.")
+
+
+class IsoRefused(CardRefused):
+    code = "CARD-ISO"
+    message = N_("The card refused the command (status word {status:#06x}).")
+
+
+class TransactionLimitReached(IsoRefused):
+    code = "CARD-TRANSACTION-LIMIT"
+    status = 0x6283
+    message = N_("The card has made as many transactions as it may.")
+    next_step = N_("Replace the card; its balance is restored from the ledger.")
+
+
+class IsoMemoryFailure(IsoRefused):
+    code = "CARD-ISO-MEMORY"
+    status = 0x6581
+    message = N_("The card could not write its memory.")
+    next_step = N_("Tap the card again and hold it still; replace it if this repeats.")
+
+
+class IsoWrongLength(IsoRefused):
+    code = "CARD-ISO-LENGTH"
+    status = 0x6700
+    message = N_("The card found the command's length wrong.")
+
+
+class IsoSecurityNotSatisfied(IsoRefused):
+    code = "CARD-ISO-SECURITY"
+    status = 0x6982
+    message = N_("The card asks for a key first.")
+
+
+class IsoConditionsNotSatisfied(IsoRefused):
+    code = "CARD-ISO-CONDITIONS"
+    status = 0x6985
+    message = N_("The card does not allow this in its present state.")
+
+
+class IsoFileNotFound(IsoRefused):
+    code = "CARD-ISO-NO-FILE"
+    status = 0x6A82
+    message = N_("The card holds no application or file of this name.")
+    next_step = N_("Ask for a Do BMI card.")
+
+
+class IsoWrongParameters(IsoRefused):
+    code = "CARD-ISO-PARAMETERS"
+    status = 0x6A86
+    message = N_("The card found a parameter wrong.")
+
+
+class NotDesfire(IsoRefused):
+    code = "CARD-NOT-DESFIRE"
+    status = 0x6D00
+    message = N_("This card is no DESFire card.")
+    next_step = N_("Ask for a Do BMI card.")
+
+
+class NotOurCard(CardError):
+    code = "CARD-NOT-OURS"
+    message = N_("This is not a Do BMI card.")
+    next_step = N_("Ask for a Do BMI card.")
+
+
+class BlankCard(NotOurCard):
+    code = "CARD-BLANK"
+    message = N_("This card is blank: it has not been issued.")
+    next_step = N_("Issue the card first.")
+
+
+class UnsupportedCard(NotOurCard):
+    code = "CARD-UNSUPPORTED"
+    message = N_("This card ({generation}) cannot be a Do BMI card.")
+    next_step = N_("Take a DESFire EV2 or EV3 card.")
+
+
+_REFUSALS: dict[int, type[CardRefused]] = {
+    refusal.status: refusal
+    for refusal in (
+        NoChanges,
+        OutOfMemory,
+        IllegalCommand,
+        IntegrityError,
+        NoSuchKey,
+        LengthError,
+        PermissionDenied,
+        ParameterError,
+        ApplicationNotFound,
+        ApplicationIntegrityError,
+        AuthenticationDelay,
+        AuthenticationError,
+        BoundaryError,
+        PiccIntegrityError,
+        CommandAborted,
+        PiccDisabled,
+        CountError,
+        DuplicateError,
+        EepromError,
+        FileNotFound,
+        FileIntegrityError,
+    )
+}
+
+_ISO_REFUSALS: dict[int, type[IsoRefused]] = {
+    0x6283: TransactionLimitReached,
+    0x6581: IsoMemoryFailure,
+    0x6700: IsoWrongLength,
+    0x6982: IsoSecurityNotSatisfied,
+    0x6985: IsoConditionsNotSatisfied,
+    0x6A82: IsoFileNotFound,
+    0x6A86: IsoWrongParameters,
+    0x6A87: IsoWrongParameters,
+    0x6B00: IsoWrongParameters,
+    0x6D00: NotDesfire,
+    0x6E00: NotDesfire,
+}
+
+
+def refusal_by_status(status: int) -> CardRefused:
+    """The exception of a native status byte other than 00 and AF (UnknownStatus if unlisted)."""
+    return _REFUSALS.get(status, UnknownStatus)(status=status)
+
+
+def refusal_by_iso_status(status_word: int) -> IsoRefused | None:
+    """The exception of an ISO status word, or None for one that DESFire cards do not give."""
+    refusal = _ISO_REFUSALS.get(status_word)
+    return None if refusal is None else refusal(status=status_word)
+
+
+class DamagedCardData(CardError):
+    code = "CARD-DATA"
+    message = N_("The card's {what} cannot be read as ours.")
+    next_step = N_("Do not sell against this card; send it to the office for inspection.")
+
+
+class WrongIssuerSignature(NotOurCard):
+    code = "CARD-ISSUER"
+    message = N_("The holder on this card was not signed by our issuer.")
+    next_step = N_("Keep the card if you can and call the supervisor: it may be a forgery.")
+
+
+class OtherKeySet(NotOurCard):
+    code = "CARD-KEYS"
+    message = N_("The card does not know the keys of this key set.")
+    next_step = N_("Try the card at the office; this till may need its keys renewed.")
+
+
+class UnfinishedCard(NotOurCard):
+    code = "CARD-UNFINISHED"
+    message = N_("Issuing of this card was not finished.")
+    next_step = N_("Take the card back to the issuing station and issue it again there.")
+
+
+class InsufficientBalance(CardError):
+    code = "CARD-BALANCE"
+    message = N_("The card holds {balance}; {amount} is needed.")
+    next_step = N_("Ask the member to top up, or take something out of the cart.")
+
+
+class BalanceLimit(CardError):
+    code = "CARD-LIMIT"
+    message = N_("The card holds {balance}; with {amount} more it would pass its limit of {limit}.")
+    next_step = N_("Deliver the credit after the member has spent some of the balance.")
+
+
+class ImplausibleEvidence(CardError):
+    code = "CARD-EVIDENCE"
+    message = N_("The card's evidence is not that of a purse transaction: {detail}")
+    next_step = N_("Keep the voucher and tell the central office.")
+
+
+class WrongTransactionMac(CardError):
+    code = "CARD-TMAC"
+    message = N_("The card's transaction MAC does not fit the evidence.")
+    next_step = N_("Keep the voucher and tell the central office.")
+
+
+class KeyNotHeld(CardError):
+    code = "KEY-NOT-HELD"
+    message = N_("This program does not hold the key {key}, version {version}.")
+    next_step = N_("Use the program whose role holds it, or have the key file renewed.")
+
+
+class DamagedKeyFile(CardError):
+    code = "KEY-FILE"
+    message = N_("The key file {path} is damaged.")
+    next_step = N_("Restore it from the backup that was made at the key ceremony.")
+
+
+class WrongPassphrase(CardError):
+    code = "KEY-PASSPHRASE"
+    message = N_("The passphrase does not open the key file {path}.")
+    next_step = N_("Type the passphrase again; check that it is the one of this file.")
