@@ -1,0 +1,164 @@
+"""Key custody: master keys behind one interface; the first implementation is an encrypted file.
+
+Each role's file holds only the masters that the design gives that role (docs/card-layout.md), so a
+till's file cannot make a credit. Masters never leave the custody: it answers with the key of one
+card.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from dobmi.cardlib.crypto import diversify_aes128
+from dobmi.cardlib.errors import DamagedKeyFile, KeyNotHeld, WrongPassphrase
+from dobmi.cardlib.keys import DesfireKey
+from dobmi.cardlib.purse_layout import CardKey, diversification_input
+
+_FORMAT = "dobmi key file 1"
+_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 1 << 15, 8, 1
+_SCRYPT_N_MAX = 1 << 20
+
+
+class KeyCustody(Protocol):
+    """Keeps master keys; derives the key of one card from them (AN10922, AES-128)."""
+
+    def card_key(self, key: CardKey, uid: bytes, version: int | None = None) -> DesfireKey:
+        """The card `uid`'s own key, of `version` or the newest held. Raises KeyNotHeld."""
+
+
+class SigningCustody(Protocol):
+    """Keeps Ed25519 signing keys by name."""
+
+    def public_key(self, name: str) -> bytes:
+        """32 raw bytes. Raises KeyNotHeld."""
+
+    def sign(self, name: str, message: bytes) -> bytes:
+        """64 bytes. Raises KeyNotHeld."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """Keys in memory, as a file gave them: masters by role and version, signing keys by name.
+
+    Versions are 1 to 255; 0 is a factory-fresh key's version on a card.
+    """
+
+    masters: Mapping[CardKey, Mapping[int, bytes]] = field(default_factory=dict, repr=False)
+    signing: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def generate(cls, masters: Iterable[CardKey] = (), signing: Iterable[str] = ()) -> Self:
+        """New random keys, version 1."""
+        return cls(
+            masters={key: {1: secrets.token_bytes(16)} for key in masters},
+            signing={name: Ed25519PrivateKey.generate().private_bytes_raw() for name in signing},
+        )
+
+    def only(self, masters: Iterable[CardKey] = (), signing: Iterable[str] = ()) -> KeyRing:
+        """A ring with just these keys of this one: what another role is given."""
+        return KeyRing(
+            masters={key: self.masters[key] for key in masters},
+            signing={name: self.signing[name] for name in signing},
+        )
+
+    def card_key(self, key: CardKey, uid: bytes, version: int | None = None) -> DesfireKey:
+        versions = self.masters.get(key, {})
+        if version is None:
+            version = max(versions, default=0)
+        if version not in versions:
+            raise KeyNotHeld(key=key.value, version=version)
+        derived = diversify_aes128(versions[version], diversification_input(key, uid))
+        return DesfireKey.aes(derived, version=version)
+
+    def public_key(self, name: str) -> bytes:
+        return self._signing_key(name).public_key().public_bytes_raw()
+
+    def sign(self, name: str, message: bytes) -> bytes:
+        return self._signing_key(name).sign(message)
+
+    def _signing_key(self, name: str) -> Ed25519PrivateKey:
+        if name not in self.signing:
+            raise KeyNotHeld(key=name, version=1)
+        return Ed25519PrivateKey.from_private_bytes(self.signing[name])
+
+
+def save_key_file(path: Path, ring: KeyRing, passphrase: str) -> None:
+    """Write `ring`, encrypted: scrypt from the passphrase, AES-256-GCM. Mode 600, never half.
+
+    Raises OSError; FileExistsError when there is a file already: keys are never overwritten.
+    """
+    if path.exists():
+        raise FileExistsError(path)
+    salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
+    header = {
+        "format": _FORMAT,
+        "scrypt": {"n": _SCRYPT_N, "r": _SCRYPT_R, "p": _SCRYPT_P, "salt": salt.hex()},
+        "nonce": nonce.hex(),
+    }
+    content = {
+        "masters": {
+            key.value: {str(version): value.hex() for version, value in versions.items()}
+            for key, versions in ring.masters.items()
+        },
+        "signing": {name: value.hex() for name, value in ring.signing.items()},
+    }
+    key = _stretch(passphrase, salt, _SCRYPT_N, _SCRYPT_R, _SCRYPT_P)
+    sealed = AESGCM(key).encrypt(nonce, json.dumps(content).encode(), _bound(header))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump({**header, "sealed": sealed.hex()}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    os.link(temporary, path)
+    temporary.unlink()
+
+
+def load_key_file(path: Path, passphrase: str) -> KeyRing:
+    """Raises DamagedKeyFile, WrongPassphrase; OSError when the file cannot be read."""
+    text = path.read_bytes()
+    try:
+        file = json.loads(text)
+        header = {name: file[name] for name in ("format", "scrypt", "nonce")}
+        sealed = bytes.fromhex(file["sealed"])
+        nonce = bytes.fromhex(header["nonce"])
+        scrypt = header["scrypt"]
+        salt = bytes.fromhex(scrypt["salt"])
+        n, r, p = int(scrypt["n"]), int(scrypt["r"]), int(scrypt["p"])
+        if header["format"] != _FORMAT or not (n <= _SCRYPT_N_MAX and r <= 32 and p <= 16):
+            raise DamagedKeyFile(path=path.name)
+        key = _stretch(passphrase, salt, n, r, p)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedKeyFile(path=path.name) from error
+    try:
+        content = json.loads(AESGCM(key).decrypt(nonce, sealed, _bound(header)))
+    except (InvalidTag, ValueError) as error:
+        raise WrongPassphrase(path=path.name) from error
+    return KeyRing(
+        masters={
+            CardKey(key): {int(version): bytes.fromhex(value) for version, value in held.items()}
+            for key, held in content["masters"].items()
+        },
+        signing={name: bytes.fromhex(value) for name, value in content["signing"].items()},
+    )
+
+
+def _stretch(passphrase: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    return Scrypt(salt=salt, length=32, n=n, r=r, p=p).derive(passphrase.encode())
+
+
+def _bound(header: Mapping[str, object]) -> bytes:
+    """The header is authenticated with the content, so that no cost can be lowered unseen."""
+    return json.dumps(header, sort_keys=True).encode()

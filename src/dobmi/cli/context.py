@@ -1,0 +1,74 @@
+"""What every subcommand needs: settings, the user's language, and errors said as a person needs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from dobmi.errors import DoBMIError, MoneyMoved
+from dobmi.i18n import N_, translation
+from dobmi.settings import Settings, load_settings
+
+WIB = ZoneInfo("Asia/Jakarta")
+
+_MONEY = {
+    MoneyMoved.NO: N_("No money moved."),
+    MoneyMoved.YES: N_("The money moved."),
+    MoneyMoved.UNKNOWN: N_("It is not known whether the money moved."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    settings: Settings
+    translate: Callable[[str], str]
+
+    def say(self, message: str, **facts: object) -> None:
+        """Print a translated line; `message` is an English message id with `{name}` places."""
+        click.echo(self.translate(message).format(**facts))
+
+    def passphrase(self, purpose: str) -> str:
+        """From DOBMI_PASSPHRASE or the settings' passphrase file, else asked for, unseen."""
+        if self.settings.passphrase is not None:
+            return self.settings.passphrase.get_secret_value()
+        if self.settings.passphrase_file is not None:
+            path = self.settings.at(self.settings.passphrase_file)
+            return path.read_text(encoding="utf-8").strip()
+        return str(click.prompt(purpose, hide_input=True))
+
+
+def make_context(config: Path | None, language: str | None) -> Context:
+    """Raises BadSettings."""
+    settings = load_settings(config)
+    return Context(settings, translation(language or settings.language).gettext)
+
+
+def local_time(unix_seconds: int) -> str:
+    """`24-11-2026 09:41 WIB`"""
+    return datetime.fromtimestamp(unix_seconds, WIB).strftime("%d-%m-%Y %H:%M WIB")
+
+
+class DomainGroup(click.Group):
+    """A group that says domain errors in the user's language and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DoBMIError as error:
+            translate = ctx.obj.translate if isinstance(ctx.obj, Context) else translation().gettext
+            show_error(error, translate)
+            sys.exit(1)
+
+
+def show_error(error: DoBMIError, translate: Callable[[str], str]) -> None:
+    """Code and what happened, whether money moved, what to do: three lines on standard error."""
+    click.secho(f"[{error.code}] {error.explain(translate)}", fg="red", err=True)
+    click.echo(translate(_MONEY[error.money_moved]), err=True)
+    click.echo(f"→ {error.advise(translate)}", err=True)

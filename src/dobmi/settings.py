@@ -1,0 +1,134 @@
+"""One TOML file and environment variables for every role.
+
+The file is the one named by `--config` or DOBMI_CONFIG, else the first there is of `./dobmi.toml`,
+`~/.config/dobmi/dobmi.toml`, `/etc/dobmi/dobmi.toml`. A variable goes over the file:
+DOBMI_TERMINAL__READER=nfc:usb sets `reader` in `[terminal]`. Relative paths are relative to the
+file's folder, or to the working folder without a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from dobmi.errors import DoBMIError
+from dobmi.i18n import N_
+
+_PLACES = (Path("dobmi.toml"), Path("~/.config/dobmi/dobmi.toml"), Path("/etc/dobmi/dobmi.toml"))
+
+
+class BadSettings(DoBMIError):
+    code = "SETTINGS"
+    message = N_("The settings cannot be used: {detail}")
+    next_step = N_("Correct dobmi.toml or the DOBMI_ variable that it names.")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TerminalSettings(_Section):
+    """A till."""
+
+    reader: str = "pcsc:"
+    database: Path = Path("terminal.db")
+    server: str = "http://127.0.0.1:8440"
+    identity: Path = Path("terminal-identity.keys")
+    card_keys: Path = Path("till.keys")
+    cashier: str = Field(default="kasir", min_length=1, max_length=80)
+    card_wait_seconds: float = Field(default=60, gt=0)
+
+
+class ProvisioningSettings(_Section):
+    """An issuing station."""
+
+    reader: str = "pcsc:"
+    database: Path = Path("station.db")
+    server: str = "http://127.0.0.1:8440"
+    identity: Path = Path("station-identity.keys")
+    card_wait_seconds: float = Field(default=60, gt=0)
+
+
+class CentralSettings(_Section):
+    """The central server."""
+
+    database: str = "sqlite:///central.db"
+    keys: Path = Path("central.keys")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8440, ge=0, le=65535)
+    issuer: str = Field(default="Koperasi BMI", min_length=1, max_length=80)
+    balance_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
+    card_valid_years: int = Field(default=5, ge=1, le=20)
+    sale_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
+    unsent_vouchers_max: int = Field(default=5_000, gt=0)
+    unsent_total_max_rupiah: int = Field(default=50_000_000, gt=0)
+    sync_age_hours_max: int = Field(default=336, gt=0)
+    originality_keys: dict[str, str] = Field(default_factory=dict)
+    """Further trusted originality keys (name: uncompressed secp224r1 point in hex)."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="DOBMI_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    language: Literal["id", "en"] = "id"
+    passphrase: SecretStr | None = None
+    """Opens the role's key files. In DOBMI_PASSPHRASE, or a file named by `passphrase_file`."""
+    passphrase_file: Path | None = None
+    terminal: TerminalSettings = TerminalSettings()
+    provisioning: ProvisioningSettings = ProvisioningSettings()
+    central: CentralSettings = CentralSettings()
+
+    folder: Path = Field(default=Path(), exclude=True)
+
+    def at(self, path: Path) -> Path:
+        """`path` as the settings mean it: relative to the settings file's folder."""
+        return self.folder / path.expanduser()
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """Raises BadSettings, naming each wrong entry."""
+    if config is None and "DOBMI_CONFIG" in os.environ:
+        config = Path(os.environ["DOBMI_CONFIG"])
+    if config is not None and not config.is_file():
+        raise BadSettings(detail=f"there is no file {config}")
+    file = config or next(
+        (place for place in map(Path.expanduser, _PLACES) if place.is_file()), None
+    )
+
+    class FromFile(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class's signature
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            sources: Sequence[PydanticBaseSettingsSource] = (init_settings, env_settings)
+            if file is not None:
+                return (*sources, TomlConfigSettingsSource(settings_cls, file))
+            return tuple(sources)
+
+    try:
+        return FromFile(folder=file.parent if file is not None else Path())
+    except ValidationError as error:
+        detail = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise BadSettings(detail=detail) from None
+    except ValueError as error:  # TOML that is no TOML
+        raise BadSettings(detail=f"{file}: {error}") from error
