@@ -19,6 +19,9 @@ COMMAND_FRAME_DATA_MAX = 59
 SHORT_APDU_DATA_MAX = 255
 """Bytes after INS in one APDU when ISO 14443-4 does the chaining."""
 
+SHORT_APDU_ANSWER_MAX = 256
+"""Bytes before SW1 SW2 in one answer (Le = 00)."""
+
 RESPONSE_FRAMES_MAX = 1024
 """A chained answer is cut off here: no file is as long as that, so the reader babbles."""
 
