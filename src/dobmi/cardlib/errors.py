@@ -51,6 +51,7 @@ CardError
     WrongIssuerSignature           the holder was not signed by our issuer
     OtherKeySet                    a purse with keys that are not these
     UnfinishedCard                 issuing was interrupted
+    AlreadyIssued                  a purse that is somebody else's
   DamagedCardData                bytes in a file of ours that are not what we write
   InsufficientBalance
   BalanceLimit                   a credit would pass the purse's limit
@@ -464,6 +465,12 @@ class UnfinishedCard(NotOurCard):
     code = "CARD-UNFINISHED"
     message = N_("Issuing of this card was not finished.")
     next_step = N_("Take the card back to the issuing station and issue it again there.")
+
+
+class AlreadyIssued(NotOurCard):
+    code = "CARD-ISSUED"
+    message = N_("This card was issued to somebody else already.")
+    next_step = N_("Take a blank card; look at this one with the inspect command.")
 
 
 class InsufficientBalance(CardError):

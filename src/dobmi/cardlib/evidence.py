@@ -22,7 +22,11 @@ from dobmi.cardlib.purse_layout import (
     RecordKind,
     parse_holder,
 )
-from dobmi.cardlib.transaction_mac import decrypt_previous_reader_id, transaction_mac
+from dobmi.cardlib.transaction_mac import (
+    TransactionMac,
+    decrypt_previous_reader_id,
+    verify_transaction_mac,
+)
 from dobmi.money import Rupiah
 
 _COMMIT_READER_ID = 0xC8
@@ -129,7 +133,11 @@ def verify_evidence(mac_key: bytes, uid: bytes, counter: int, mac: bytes, eviden
 
     `mac_key` is the card's own transaction MAC key. Raises WrongTransactionMac.
     """
-    if transaction_mac(mac_key, uid, counter, evidence) != mac:
+    try:
+        genuine = verify_transaction_mac(mac_key, uid, TransactionMac(counter, mac), evidence)
+    except ValueError as error:  # a counter or UID that no card has
+        raise WrongTransactionMac from error
+    if not genuine:
         raise WrongTransactionMac
 
 
@@ -141,7 +149,11 @@ def previous_reader_id(
     Raises DamagedCardData when it decrypts to no reader id of ours, which is also how one tells
     that an in-doubt intent was not made for this counter.
     """
-    return ReaderId.decode(decrypt_previous_reader_id(mac_key, uid, counter, encrypted))
+    try:
+        previous = decrypt_previous_reader_id(mac_key, uid, counter, encrypted)
+    except ValueError as error:  # a counter or UID that no card has
+        raise DamagedCardData(what="reader id") from error
+    return ReaderId.decode(previous)
 
 
 def _check_record(transaction: SaleEvidence | CreditEvidence, kind: RecordKind) -> None:

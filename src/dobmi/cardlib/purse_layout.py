@@ -168,7 +168,10 @@ class ReaderId:
             return None
         if len(data) != READER_ID_LENGTH or data[:4] != b"DBMI":
             raise DamagedCardData(what="reader id")
-        return cls(int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:], "big"))
+        return cls(
+            terminal_id=int.from_bytes(data[4:8], "big"),
+            sequence=int.from_bytes(data[8:], "big"),
+        )
 
 
 CENTRAL_TERMINAL_ID = 0
@@ -203,7 +206,7 @@ class LogRecord:
     @classmethod
     def decode(cls, data: bytes) -> LogRecord:
         """Raises DamagedCardData."""
-        if len(data) != RECORD_LENGTH or data[0] not in iter(RecordKind) or any(data[25:]):
+        if len(data) != RECORD_LENGTH or data[0] not in set(RecordKind) or any(data[25:]):
             raise DamagedCardData(what="log record")
         return cls(
             kind=RecordKind(data[0]),
@@ -244,7 +247,7 @@ class CreditState:
         """Raises DamagedCardData."""
         if data == bytes(CREDIT_STATE_LENGTH):
             return cls()
-        if len(data) != CREDIT_STATE_LENGTH or data[0] != 1 or data[1] not in iter(CardStatus):
+        if len(data) != CREDIT_STATE_LENGTH or data[0] != 1 or data[1] not in set(CardStatus):
             raise DamagedCardData(what="credit state")
         return cls(
             status=CardStatus(data[1]), last_credit_sequence=int.from_bytes(data[4:8], "big")

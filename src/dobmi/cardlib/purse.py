@@ -1,0 +1,362 @@
+"""The Do BMI purse: what a till, the central server or an issuer does with a card.
+
+Each method says how many exchanges with the card it costs; docs/card-layout.md counts a whole sale.
+A transaction runs begin, prepare, stage, commit: after `prepare` the evidence is known in full and
+nothing has been asked of the card yet, so that it can be made durable before the commit is sent.
+
+Any CardError out of `commit` leaves it unknown whether the card committed; out of any other method
+it means that nothing moved.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from dobmi.cardlib.custody import KeyCustody
+from dobmi.cardlib.desfire import DesfireCard, Exchanges
+from dobmi.cardlib.errors import (
+    ApplicationNotFound,
+    AuthenticationError,
+    BalanceLimit,
+    BlankCard,
+    CardRefused,
+    DamagedCardData,
+    IllegalCommand,
+    InsufficientBalance,
+    IsoRefused,
+    NotOurCard,
+    OtherKeySet,
+    UnfinishedCard,
+    UnsupportedCard,
+)
+from dobmi.cardlib.files import RecordFileSettings
+from dobmi.cardlib.purse_layout import (
+    CENTRAL_TERMINAL_ID,
+    CREDIT_STATE_LENGTH,
+    HOLDER_LENGTH,
+    PURSE_AID,
+    RECORD_LENGTH,
+    RECORDS_READABLE,
+    CardKey,
+    CreditState,
+    FileNo,
+    Holder,
+    LogRecord,
+    ReaderId,
+    RecordKind,
+    read_holder,
+)
+from dobmi.cardlib.readers.base import CardConnection
+from dobmi.cardlib.secure_messaging import CommMode
+from dobmi.cardlib.transaction_mac import TransactionMac, TransactionMacInput
+from dobmi.money import ZERO, Rupiah
+
+UID_LENGTH = 7
+_RECORDS_PER_EXCHANGE = 7  # 7 x 32 bytes, padding and MAC fit into one short APDU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurseView:
+    """What a card says of itself, the issuer's signature over the holder checked."""
+
+    uid: bytes
+    holder: Holder
+    balance: Rupiah
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditView:
+    """How far credits were delivered to the card, and its balance."""
+
+    uid: bytes
+    state: CreditState
+    balance: Rupiah
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A debit or credit known in full, of which the card has not heard yet."""
+
+    evidence: bytes
+    amount: Rupiah
+    balance_before: Rupiah
+    balance_after: Rupiah
+    record: LogRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardTrail:
+    """What the card tells of its past: at most 10 records, newest first, and the last MAC.
+
+    `last` is None for a card with no transaction yet.
+    """
+
+    view: PurseView
+    records: tuple[LogRecord, ...]
+    last: TransactionMac | None
+
+    def record_of(self, reader_id: ReaderId) -> LogRecord | None:
+        """The log's record of that transaction, if the log still has it."""
+        return next((record for record in self.records if record.reader_id == reader_id), None)
+
+    def ends_with(self, reader_id: ReaderId) -> bool:
+        """Whether that transaction is the card's newest, so that `last` is its counter and MAC."""
+        return bool(self.records) and self.records[0].reader_id == reader_id
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the log holds every transaction the card ever made."""
+        return (self.last.counter if self.last else 0) == len(self.records)
+
+
+class _Step(Enum):
+    IDLE = auto()
+    BEGUN = auto()
+    STAGED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A transaction between begin and commit."""
+
+    reader_id: ReaderId
+    tmi: TransactionMacInput
+    balance: Rupiah
+    credit_state: CreditState | None
+
+
+class Purse:
+    """A card's purse over one connection. Not for several threads."""
+
+    def __init__(
+        self,
+        connection: CardConnection,
+        custody: KeyCustody,
+        issuer_public_key: bytes,
+        *,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        """`issuer_public_key`: 32 bytes, Ed25519. `random_bytes(n)` supplies the reader's nonces.
+
+        Raises NotOurCard for a card whose UID is not 7 bytes (random ids, other products).
+        """
+        if len(connection.uid) != UID_LENGTH:
+            raise NotOurCard
+        self.uid = connection.uid
+        self._card = DesfireCard(connection, random_bytes=random_bytes, iso_chaining=True)
+        self._custody = custody
+        self._issuer_public_key = issuer_public_key
+        self._running: _Running | None = None
+        self._step = _Step.IDLE
+
+    @property
+    def exchanges(self) -> Exchanges:
+        """How often and how much has been exchanged with the card so far."""
+        return self._card.exchanges
+
+    def read(self) -> PurseView:
+        """Holder and balance. 5 exchanges: select, authentication 2, holder, value.
+
+        Raises NotOurCard and its kinds, DamagedCardData, CardError.
+        """
+        self._open()
+        return self._view()
+
+    def read_trail(self) -> CardTrail:
+        """Holder, balance, log and last transaction MAC. 9 exchanges at most. Raises as `read`."""
+        view = self.read()
+        last = self._card.read_transaction_mac(FileNo.TRANSACTION_MAC, CommMode.MAC)
+        settings = self._card.get_file_settings(FileNo.LOG)
+        if not isinstance(settings, RecordFileSettings):
+            raise DamagedCardData(what="log")
+        count = min(settings.records_current, RECORDS_READABLE)
+        records: list[LogRecord] = []
+        while len(records) < count:
+            chunk = self._card.read_records(
+                FileNo.LOG,
+                len(records),
+                min(_RECORDS_PER_EXCHANGE, count - len(records)),
+                record_length=RECORD_LENGTH,
+                mode=CommMode.FULL,
+            )
+            records += [LogRecord.decode(record) for record in reversed(chunk)]
+        return CardTrail(view=view, records=tuple(records), last=last if last.counter else None)
+
+    def begin_sale(self, reader_id: ReaderId) -> PurseView:
+        """Start a transaction that `reader_id` names; holder and balance. 6 exchanges.
+
+        Raises as `read`.
+        """
+        self._open()
+        self._card.commit_reader_id(reader_id.encode())
+        view = self._view()
+        self._begin(reader_id, view.balance, None)
+        return view
+
+    def prepare_debit(self, amount: Rupiah, unix_seconds: int) -> Prepared:
+        """The debit, its record and the evidence, as the card will have them. No exchange.
+
+        Raises InsufficientBalance; ValueError for an amount that is not above nought.
+        """
+        running = self._require(_Step.BEGUN)
+        _require_positive(amount)
+        if running.balance < amount:
+            raise InsufficientBalance(balance=running.balance, amount=amount)
+        record = _record(RecordKind.SALE, running, amount, running.balance - amount, unix_seconds)
+        tmi = running.tmi.value(0xDC, FileNo.PURSE, amount.amount).write_record(
+            self._card.opcodes.write_record, FileNo.LOG, 0, record.encode()
+        )
+        return _prepared(running, amount, record, tmi)
+
+    def begin_credit(self, sequence: int) -> CreditView:
+        """Start credit number `sequence` of the card; credit state and balance. 6 exchanges.
+
+        Raises as `read`.
+        """
+        reader_id = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=sequence)
+        self._open()
+        self._card.commit_reader_id(reader_id.encode())
+        content = self._card.read_data(FileNo.CREDIT_STATE, 0, CREDIT_STATE_LENGTH, CommMode.FULL)
+        state = CreditState.decode(content)
+        balance = Rupiah(self._card.get_value(FileNo.PURSE, CommMode.FULL))
+        self._begin(reader_id, balance, state)
+        return CreditView(uid=self.uid, state=state, balance=balance)
+
+    def prepare_credit(self, amount: Rupiah, unix_seconds: int, *, balance_max: Rupiah) -> Prepared:
+        """The credit, its record, the new credit state and the evidence. No exchange.
+
+        Raises BalanceLimit; ValueError for an amount that is not above nought.
+        """
+        running = self._require(_Step.BEGUN)
+        _require_positive(amount)
+        balance_after = running.balance + amount
+        if balance_after > balance_max:
+            raise BalanceLimit(balance=running.balance, amount=amount, limit=balance_max)
+        record = _record(RecordKind.CREDIT, running, amount, balance_after, unix_seconds)
+        tmi = (
+            running.tmi.value(0x0C, FileNo.PURSE, amount.amount)
+            .write_record(self._card.opcodes.write_record, FileNo.LOG, 0, record.encode())
+            .write_data(
+                self._card.opcodes.write_data,
+                FileNo.CREDIT_STATE,
+                0,
+                _credited_state(running).encode(),
+            )
+        )
+        return _prepared(running, amount, record, tmi)
+
+    def stage(self, prepared: Prepared) -> None:
+        """Send everything but the commit: a debit 2 exchanges, a credit 5. Nothing moves yet."""
+        running = self._require(_Step.BEGUN)
+        amount = prepared.amount.amount
+        if running.credit_state is None:
+            self._card.debit(FileNo.PURSE, amount, CommMode.FULL)
+            self._write_record(prepared.record)
+        else:
+            credit_key = self._custody.card_key(CardKey.CREDIT, self.uid)
+            self._card.authenticate_ev2_non_first(CardKey.CREDIT.number, credit_key)
+            self._card.credit(FileNo.PURSE, amount, CommMode.FULL)
+            self._write_record(prepared.record)
+            state = _credited_state(running).encode()
+            self._card.write_data(FileNo.CREDIT_STATE, 0, state, CommMode.FULL)
+        assert self._card.transaction_mac_input == prepared.evidence
+        self._step = _Step.STAGED
+
+    def commit(self) -> TransactionMac:
+        """Make it so, all or nothing on the card; its counter and MAC. 1 exchange.
+
+        Any CardError: it is not known whether the card committed.
+        """
+        self._require(_Step.STAGED)
+        self._running, self._step = None, _Step.IDLE
+        transaction = self._card.commit_transaction(return_tmac=True)
+        assert transaction is not None
+        return transaction
+
+    def _open(self) -> None:
+        """Select and authenticate with the debit key: 3 exchanges, 2 to 5 more to say why not."""
+        self._running, self._step = None, _Step.IDLE
+        try:
+            self._card.select_application(PURSE_AID)
+        except (ApplicationNotFound, IllegalCommand, IsoRefused) as error:
+            raise _what_card_is_it(self._card) from error
+        debit_key = self._custody.card_key(CardKey.DEBIT, self.uid)
+        try:
+            self._card.authenticate_ev2_first(CardKey.DEBIT.number, debit_key)
+        except AuthenticationError as error:
+            self._card.select_application(PURSE_AID)
+            finished = self._card.get_key_version(CardKey.APPLICATION.number) != 0
+            raise (OtherKeySet if finished else UnfinishedCard) from error
+
+    def _view(self) -> PurseView:
+        content = self._card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL)
+        holder = read_holder(content, self.uid, self._issuer_public_key)
+        balance = Rupiah(self._card.get_value(FileNo.PURSE, CommMode.FULL))
+        return PurseView(uid=self.uid, holder=holder, balance=balance)
+
+    def _begin(self, reader_id: ReaderId, balance: Rupiah, state: CreditState | None) -> None:
+        tmi = TransactionMacInput(self._card.transaction_mac_input)
+        self._running, self._step = _Running(reader_id, tmi, balance, state), _Step.BEGUN
+
+    def _require(self, step: _Step) -> _Running:
+        if self._step is not step or self._running is None:
+            msg = "purse methods run begin, prepare, stage, commit"
+            raise ValueError(msg)
+        return self._running
+
+    def _write_record(self, record: LogRecord) -> None:
+        self._card.write_record(FileNo.LOG, 0, record.encode(), CommMode.FULL)
+
+
+def _what_card_is_it(card: DesfireCard) -> NotOurCard:
+    """Why a card has no purse: 2 to 5 exchanges, spent only on a card that is refused."""
+    try:
+        card.select_application(0)
+        version = card.get_version()
+        applications = card.get_application_ids()
+    except CardRefused:
+        return NotOurCard()
+    if not version.generation.has_transaction_mac:
+        return UnsupportedCard(generation=version.generation.value)
+    return NotOurCard() if applications else BlankCard()
+
+
+def _record(
+    kind: RecordKind, running: _Running, amount: Rupiah, balance_after: Rupiah, unix_seconds: int
+) -> LogRecord:
+    return LogRecord(
+        kind=kind,
+        terminal_id=running.reader_id.terminal_id,
+        sequence=running.reader_id.sequence,
+        amount=amount,
+        balance_after=balance_after,
+        unix_seconds=unix_seconds,
+    )
+
+
+def _prepared(
+    running: _Running, amount: Rupiah, record: LogRecord, tmi: TransactionMacInput
+) -> Prepared:
+    return Prepared(
+        evidence=bytes(tmi),
+        amount=amount,
+        balance_before=running.balance,
+        balance_after=record.balance_after,
+        record=record,
+    )
+
+
+def _credited_state(running: _Running) -> CreditState:
+    assert running.credit_state is not None
+    return CreditState(
+        last_credit_sequence=running.reader_id.sequence, status=running.credit_state.status
+    )
+
+
+def _require_positive(amount: Rupiah) -> None:
+    if amount <= ZERO:
+        msg = f"an amount is above nought, not {amount}"
+        raise ValueError(msg)
