@@ -1,0 +1,161 @@
+"""The station's end of a relayed card session: bytes between the central server and a card.
+
+It understands none of the commands. docs/formats/relay.md has the messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit, urlunsplit
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from dobmi.errors import DoBMIError, MoneyMoved
+from dobmi.sync import http
+from dobmi.sync.cbor import CborValue
+from dobmi.sync.client import Requester, money_moved_of, refusal_of
+from dobmi.sync.errors import (
+    MalformedMessage,
+    RelayInterrupted,
+    ServerRefused,
+    ServerUnreachable,
+)
+from dobmi.sync.relay import (
+    MESSAGE_SIZE_MAX,
+    CardGone,
+    Commands,
+    Done,
+    Failed,
+    RelayMessage,
+    Responses,
+    Start,
+    decode_relay,
+    encode_relay,
+)
+
+Transmit = Callable[[bytes], bytes]
+"""One exchange with the card: a command APDU in, its response APDU out. A card that is gone is a DoBMIError."""
+
+_COMMANDS_MAX = 2_000
+_LAST_WORD_SECONDS = 3.0
+_GOES_ON = (b"\x91\x00", b"\x91\xaf")
+
+
+def relay_card_session(
+    server_url: str,
+    requester: Requester,
+    start: Start,
+    transmit: Transmit,
+    *,
+    connect_timeout_seconds: float = 5,
+    silence_timeout_seconds: float = 20,
+) -> dict[int, CborValue]:
+    """Let the central server work with the card behind `transmit`; its result, durable there.
+
+    Raises ServerUnreachable and ServerRefused (nothing reached the card, or as the server says),
+    RelayInterrupted: the card left or the connection broke, and what the server knows of it is
+    in `money_moved`. The card's own error is its cause.
+    """
+    headers = {"Authorization": requester.authorization("GET", http.CARD_SESSIONS_PATH)}
+    try:
+        with connect(
+            _websocket_url(server_url),
+            additional_headers=headers,
+            open_timeout=connect_timeout_seconds,
+            close_timeout=connect_timeout_seconds,
+            max_size=MESSAGE_SIZE_MAX,
+        ) as connection:
+            return _Session(connection, silence_timeout_seconds).run(start, transmit)
+    except InvalidStatus as error:
+        response = error.response
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if response.status_code >= 500:
+            raise ServerUnreachable(
+                detail=f"it answers with status {response.status_code}"
+            ) from error
+        raise refusal_of(response.status_code, media_type, bytes(response.body or b"")) from error
+    except (OSError, TimeoutError, WebSocketException) as error:
+        raise ServerUnreachable(detail="no connection for a card session") from error
+
+
+class _Session:
+    def __init__(self, connection: ClientConnection, silence_timeout_seconds: float) -> None:
+        self._connection = connection
+        self._silence_timeout_seconds = silence_timeout_seconds
+
+    def run(self, start: Start, transmit: Transmit) -> dict[int, CborValue]:
+        self._send(start)
+        for _ in range(_COMMANDS_MAX):
+            match self._receive(self._silence_timeout_seconds):
+                case Commands(commands):
+                    self._send(self._work(commands, transmit))
+                case Done(result):
+                    return result
+                case Failed() as failed:
+                    raise ServerRefused(
+                        problem=failed.code,
+                        detail=failed.text,
+                        advice=failed.advice,
+                        money_moved=_moved(failed),
+                    )
+                case _:
+                    raise RelayInterrupted(detail="the server sent what only a station sends")
+        raise RelayInterrupted(detail="the session does not end")
+
+    def _work(self, commands: tuple[bytes, ...], transmit: Transmit) -> Responses:
+        """Answers in order, up to the first that ends the sequence. Raises RelayInterrupted."""
+        responses = []
+        for command in commands:
+            try:
+                response = transmit(command)
+            except DoBMIError as error:
+                raise RelayInterrupted(
+                    detail=error.explain(), money_moved=self._after_card_gone(error)
+                ) from error
+            responses.append(response)
+            if response[-2:] not in _GOES_ON:
+                break
+        return Responses(tuple(responses))
+
+    def _after_card_gone(self, error: DoBMIError) -> MoneyMoved:
+        """Tell the server; it may know, and say, whether money had moved before."""
+        try:
+            self._send(CardGone(error.code))
+            last = self._receive(_LAST_WORD_SECONDS)
+        except RelayInterrupted:
+            return MoneyMoved.UNKNOWN
+        return _moved(last) if isinstance(last, Failed) else MoneyMoved.UNKNOWN
+
+    def _send(self, message: RelayMessage) -> None:
+        try:
+            self._connection.send(encode_relay(message))
+        except (ConnectionClosed, OSError) as error:
+            raise RelayInterrupted(detail="the connection closed") from error
+
+    def _receive(self, timeout_seconds: float) -> RelayMessage:
+        try:
+            data = self._connection.recv(timeout=timeout_seconds)
+        except TimeoutError as error:
+            raise RelayInterrupted(detail="the server fell silent") from error
+        except (ConnectionClosed, OSError) as error:
+            raise RelayInterrupted(detail="the connection closed") from error
+        if isinstance(data, str):
+            raise RelayInterrupted(detail="the server sent text")
+        try:
+            return decode_relay(data)
+        except MalformedMessage as error:
+            raise RelayInterrupted(detail=error.explain()) from error
+
+
+def _moved(failed: Failed) -> MoneyMoved:
+    return money_moved_of(failed.money_moved) if failed.money_moved else MoneyMoved.UNKNOWN
+
+
+def _websocket_url(server_url: str) -> str:
+    """`https://host/base` to `wss://host/base/v1/card-sessions`."""
+    parts = urlsplit(server_url.rstrip("/"))
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme)
+    if scheme is None or not parts.netloc:
+        raise ServerUnreachable(detail=f"{server_url!r} is no http or https address")
+    return urlunsplit((scheme, parts.netloc, parts.path + http.CARD_SESSIONS_PATH, "", ""))
