@@ -5,32 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
-
-class FieldCard(Protocol):
-    """A card in a reader's field, as every simulated reader uses one.
-
-    SimulatedCard is one; FaultyField and TimedField wrap one and are one.
-    """
-
-    @property
-    def uid(self) -> bytes:
-        """What anticollision gives: 7 bytes, or 4 beginning with 08 where random ID is set."""
-
-    @property
-    def ats(self) -> bytes:
-        """The answer to RATS, its length byte first and without CRC."""
-
-    def process(self, frame: bytes) -> bytes:
-        """One ISO 14443-4 payload in, one out. Raises FieldLost when the card is gone."""
-
-    def power_off(self) -> None:
-        """The field is gone: volatile state is lost. The next frame finds the card reset."""
-
-
-class FieldLost(Exception):  # noqa: N818 - an event of the air, seen by the reader's firmware
-    """The card left the field: no answer comes, now or later, until it is put back."""
+from dobmi.firmware_sim.contactless import ContactlessCard, FieldLost, ats_of
 
 
 class Moment(Enum):
@@ -52,7 +28,7 @@ class Fault:
 
 
 def at_frame(index: int, moment: Moment = Moment.AFTER) -> Fault:
-    """The frame of this index, counted from 0 since the field was made."""
+    """The frame of this index, counted from 0 since the wrapper was made."""
     return Fault(lambda number, _frame: number == index, moment)
 
 
@@ -62,28 +38,32 @@ def at_command(instruction: int, moment: Moment = Moment.AFTER, *, occurrence: i
 
     def strikes(_number: int, frame: bytes) -> bool:
         nonlocal seen
-        seen += instruction_of(frame) == instruction
-        return seen == occurrence
+        here = instruction_of(frame) == instruction
+        seen += here
+        return here and seen == occurrence
 
     return Fault(strikes, moment)
 
 
 def instruction_of(frame: bytes) -> int | None:
     """The instruction byte of a native or wrapped frame, None for an empty one."""
-    if len(frame) >= 2 and frame[0] in {0x00, 0x90} and len(frame) >= 4:
+    if len(frame) >= 4 and frame[0] in {0x00, 0x90}:
         return frame[1]
     return frame[0] if frame else None
 
 
-class FaultyField:
-    """A field that loses its card as its faults say. After a loss the card is gone until
-    `put_back`."""
+class FaultyCard:
+    """A card that loses the field as its faults say, for any reader that takes a card.
 
-    def __init__(self, card: FieldCard, faults: Iterable[Fault] = ()) -> None:
+    At a fault the card is powered off and FieldLost raised; the next frame finds it reset, as
+    after it was put back. A `contactless.Field` holding it is empty then, until it is inserted
+    again.
+    """
+
+    def __init__(self, card: ContactlessCard, faults: Iterable[Fault] = ()) -> None:
         self.card = card
         self._faults = list(faults)
         self._frames = 0
-        self._present = True
 
     def add(self, fault: Fault) -> None:
         self._faults.append(fault)
@@ -94,38 +74,26 @@ class FaultyField:
 
     @property
     def ats(self) -> bytes:
-        return self.card.ats
-
-    @property
-    def present(self) -> bool:
-        return self._present
+        return ats_of(self.card)
 
     @property
     def frames_seen(self) -> int:
+        """Frames given to `process` so far; the index of the next one."""
         return self._frames
-
-    def lose(self) -> None:
-        """Take the card out of the field now."""
-        self._present = False
-        self.card.power_off()
-
-    def put_back(self) -> None:
-        """Back in the field, as after a fresh activation."""
-        self._present = True
 
     def power_off(self) -> None:
         self.card.power_off()
 
     def process(self, frame: bytes) -> bytes:
-        if not self._present:
-            raise FieldLost
         index = self._frames
         self._frames += 1
-        struck = next((fault for fault in self._faults if fault.strikes(index, frame)), None)
-        if struck is None:
+        # Every fault sees every frame: some of them count.
+        striking = [fault for fault in self._faults if fault.strikes(index, frame)]
+        if not striking:
             return self.card.process(frame)
+        struck = striking[0]
         self._faults.remove(struck)
         if struck.moment is Moment.AFTER:
             self.card.process(frame)
-        self.lose()
+        self.card.power_off()
         raise FieldLost

@@ -250,8 +250,8 @@ class CardState:
     serial: Hex
     personality: Personality
     signature: Hex
-    batch: Hex = bytes.fromhex("CE3E526550")
-    production: Hex = bytes.fromhex("2017")
+    batch: Hex = b"\xce\x3e\x52\x65\x50"
+    production: Hex = b"\x20\x17"
     key_settings: int = FACTORY_KEY_SETTINGS
     master_key: Key = FACTORY_KEY
     default_key: Hex = field(default=bytes(24), repr=False)
@@ -270,6 +270,17 @@ class CardState:
     def application(self, aid: bytes) -> Application | None:
         return next((app for app in self.applications if app.aid == aid), None)
 
+    def application_named(
+        self, *, iso_fid: bytes | None = None, df_name: bytes | None = None
+    ) -> Application | None:
+        """By ISO file id (least significant first) or by DF name."""
+        for app in self.applications:
+            if iso_fid is not None and app.iso_fid == iso_fid:
+                return app
+            if df_name is not None and app.df_name == df_name:
+                return app
+        return None
+
     def with_application(self, application: Application) -> CardState:
         if self.application(application.aid) is None:
             return replace(self, applications=(*self.applications, application))
@@ -281,9 +292,7 @@ class CardState:
         )
 
     def without_application(self, aid: bytes) -> CardState:
-        return replace(
-            self, applications=tuple(app for app in self.applications if app.aid != aid)
-        )
+        return replace(self, applications=tuple(app for app in self.applications if app.aid != aid))
 
     def application_key(self, key_type: KeyType) -> Key:
         """The key that a new application's keys start as (SetConfiguration option 01)."""

@@ -27,7 +27,7 @@ class Status(IntEnum):
     FILE_NOT_FOUND = 0xF0
 
 
-class Refusal(Exception):  # noqa: N818 - the card refuses, nothing failed
+class Refusal(Exception):
     """Ends a command with an error status; the card then drops session and transaction."""
 
     def __init__(self, status: Status) -> None:
@@ -35,7 +35,7 @@ class Refusal(Exception):  # noqa: N818 - the card refuses, nothing failed
         self.status = status
 
 
-class IsoRefusal(Exception):  # noqa: N818 - likewise
+class IsoRefusal(Exception):
     """Ends an ISO 7816-4 command with an error status word."""
 
     def __init__(self, status_word: int) -> None:
