@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dobmi.firmware_sim.session import FRAME_DATA_BYTES, Mode, Session
-from dobmi.firmware_sim.state import FREE, NEVER, PICC_AID, Application, CardState, File, Key
+from dobmi.firmware_sim.state import (
+    FREE,
+    MEMORY_UNIT_BYTES,
+    NEVER,
+    PICC_AID,
+    Application,
+    CardState,
+    File,
+    Key,
+    whole_units,
+)
 from dobmi.firmware_sim.status import Refusal, Status, require
 from dobmi.firmware_sim.transaction import Transaction
 
@@ -48,11 +58,11 @@ class Answer:
 
 @dataclass
 class Work:
-    """What the card's clock has been spent on since it was last asked."""
+    """What the card's time has gone into since it was last asked; pages have 32 bytes."""
 
     commands: int = 0
     authentication_passes: int = 0
-    eeprom_bytes: int = 0
+    eeprom_pages: int = 0
 
 
 class Core:
@@ -74,7 +84,7 @@ class Core:
 
     def switch_to(self, state: CardState, *, written_bytes: int = 0) -> None:
         """The one place where non-volatile state changes: kept first, then valid."""
-        self.work.eeprom_bytes += max(written_bytes, 1)
+        self.work.eeprom_pages += max(1, whole_units(written_bytes) // MEMORY_UNIT_BYTES)
         if self.on_change is not None:
             self.on_change(state)
         self._state = state

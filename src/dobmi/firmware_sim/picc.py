@@ -30,8 +30,8 @@ def get_version(core: Core, request: Request) -> Answer:
     hidden = state.random_uid and core.session is None
     serial = bytes(7) if hidden else state.serial
     return Answer(
-        personality.hardware_version
-        + personality.software_version
+        (state.hardware_version or personality.hardware_version)
+        + (state.software_version or personality.software_version)
         + serial
         + state.batch
         + state.production,

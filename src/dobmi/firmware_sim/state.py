@@ -243,6 +243,7 @@ FACTORY_KEY_SETTINGS = 0x0F
 class CardState:
     """Everything that outlives the field.
 
+    `hardware_version`, `software_version`: 7 bytes each, None for the personality's own.
     `serial`: the 7-byte UID of the chip; `batch` and `production`: the rest of GetVersion's third
     part (5 and 2 bytes). `memory_used_bytes` includes what was deleted: only FormatPICC frees it.
     """
@@ -250,6 +251,8 @@ class CardState:
     serial: Hex
     personality: Personality
     signature: Hex
+    hardware_version: Hex | None = None
+    software_version: Hex | None = None
     batch: Hex = b"\xce\x3e\x52\x65\x50"
     production: Hex = b"\x20\x17"
     key_settings: int = FACTORY_KEY_SETTINGS
