@@ -1,8 +1,8 @@
 """Make a factory-fresh card a Do BMI purse, or finish one whose making was interrupted.
 
 The steps are in an order in which each leaves a card that the next attempt recognises: the PICC
-master key is changed last at the card level, the application's master key last of all. A card is a
-purse from that last change on, and no till can use it before.
+master key is changed last at the card level, and in the application the debit key last of all. No
+till can use a card before that change, so none meets one whose other keys are still the factory's.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ from dobmi.cardlib.version import Generation
 from dobmi.money import Rupiah
 
 _APPLICATION, _DEBIT, _CREDIT = 0, 1, 2
-_NUMBERED_KEYS = (CardKey.DEBIT, CardKey.CREDIT, CardKey.PIN)
 _KEY_COUNT = 4
 
 PICC_SETTINGS = KeySettings(free_create_delete=False)
@@ -90,7 +89,7 @@ def personalise(
 ) -> Personalisation:
     """Make the card the purse of `holder`; run again after an interruption, it goes on.
 
-    `sign` is the card issuer's Ed25519 signature. 24 exchanges for a fresh card; a finished card
+    `sign` is the card issuer's Ed25519 signature. 26 exchanges for a fresh card; a finished card
     of the same holder is only checked. Needs the PICC, application, debit, credit, PIN and
     transaction MAC keys. What was written is to be read back by `Purse.read`.
 
@@ -102,6 +101,7 @@ def personalise(
     content = holder.sign(uid, sign)
     card = DesfireCard(connection, random_bytes=random_bytes, iso_chaining=True)
     try:
+        card.select_application(PICC_AID)  # also ends a session that an earlier program left
         generation = card.get_version().generation
     except CardRefused as error:
         raise NotOurCard from error
@@ -123,9 +123,8 @@ def personalise(
 def _take_the_card(card: DesfireCard, custody: KeyCustody) -> bool:
     """Application and PICC master key of ours, the application selected; whether it is new.
 
-    8 exchanges on a fresh card.
+    7 exchanges on a fresh card.
     """
-    card.select_application(PICC_AID)
     created = False
     if card.get_key_version(CardKey.PICC.number) == 0:
         _authenticate_factory_card(card)
@@ -152,21 +151,50 @@ def _authenticate_factory_card(card: DesfireCard) -> None:
 
 def _is_finished(card: DesfireCard, custody: KeyCustody, content: bytes) -> bool:
     """Whether the card is a purse already, and of this holder. Raises AlreadyIssued otherwise."""
-    if card.get_key_version(CardKey.APPLICATION.number) == 0:
+    if card.get_key_version(CardKey.DEBIT.number) == 0:
         return False
     _authenticate_application(card, custody.card_key(CardKey.APPLICATION, card.uid))
-    if card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL) != content:
-        raise AlreadyIssued
+    _require_same_holder(card, content)
     return True
 
 
 def _fill_the_application(
     card: DesfireCard, custody: KeyCustody, content: bytes, balance_max: Rupiah, *, created: bool
 ) -> None:
-    """Files, holder and keys, as far as they are missing. 12 exchanges for a new application."""
-    files = [] if created else card.get_file_ids()
-    versions = {key: 0 if created else card.get_key_version(key.number) for key in _NUMBERED_KEYS}
-    _authenticate_application(card, ZERO_AES_KEY)
+    """Files, holder and keys, as far as they are missing. 14 exchanges for a new application."""
+    application_key = custody.card_key(CardKey.APPLICATION, card.uid)
+    files: list[int] = []
+    still_zero = {CardKey.CREDIT, CardKey.PIN, CardKey.APPLICATION}
+    if not created:
+        files = card.get_file_ids()
+        still_zero = {key for key in still_zero if card.get_key_version(key.number) == 0}
+    _authenticate_application(
+        card, ZERO_AES_KEY if CardKey.APPLICATION in still_zero else application_key
+    )
+    _create_files(card, files, balance_max)
+    if FileNo.TRANSACTION_MAC not in files:
+        # A standard file is not tear-safe, so the holder is written anew until the next step,
+        # after which a write would belong to a transaction, has been reached.
+        card.write_data(FileNo.HOLDER, 0, content, CommMode.FULL)
+        mac_key = custody.card_key(CardKey.TRANSACTION_MAC, card.uid)
+        card.create_transaction_mac_file(
+            FileNo.TRANSACTION_MAC,
+            TransactionMacFile(CommMode.MAC, TRANSACTION_MAC_ACCESS, mac_key),
+        )
+    else:
+        _require_same_holder(card, content)
+    for key in (CardKey.CREDIT, CardKey.PIN):
+        if key in still_zero:
+            card.change_key(key.number, custody.card_key(key, card.uid), ZERO_AES_KEY)
+    if CardKey.APPLICATION in still_zero:
+        card.change_key(CardKey.APPLICATION.number, application_key)
+        _authenticate_application(card, application_key)
+    debit_key = custody.card_key(CardKey.DEBIT, card.uid)
+    card.change_key(CardKey.DEBIT.number, debit_key, ZERO_AES_KEY)
+
+
+def _create_files(card: DesfireCard, files: list[int], balance_max: Rupiah) -> None:
+    """The files that are not among `files`, but for the transaction MAC file, which comes last."""
     if FileNo.HOLDER not in files:
         card.create_standard_file(
             FileNo.HOLDER, DataFile(CommMode.FULL, HOLDER_ACCESS, HOLDER_LENGTH)
@@ -177,29 +205,17 @@ def _fill_the_application(
         )
     if FileNo.LOG not in files:
         card.create_cyclic_record_file(
-            FileNo.LOG,
-            RecordFile(CommMode.FULL, LOG_ACCESS, RECORD_LENGTH, RECORDS_READABLE + 1),
+            FileNo.LOG, RecordFile(CommMode.FULL, LOG_ACCESS, RECORD_LENGTH, RECORDS_READABLE + 1)
         )
     if FileNo.CREDIT_STATE not in files:
         card.create_backup_file(
             FileNo.CREDIT_STATE, DataFile(CommMode.FULL, CREDIT_STATE_ACCESS, CREDIT_STATE_LENGTH)
         )
-    if FileNo.TRANSACTION_MAC not in files:
-        # A standard file is not tear-safe, so the holder is written anew until the next step,
-        # after which a write would belong to a transaction, has been reached.
-        card.write_data(FileNo.HOLDER, 0, content, CommMode.FULL)
-        mac_key = custody.card_key(CardKey.TRANSACTION_MAC, card.uid)
-        card.create_transaction_mac_file(
-            FileNo.TRANSACTION_MAC,
-            TransactionMacFile(CommMode.MAC, TRANSACTION_MAC_ACCESS, mac_key),
-        )
-    elif card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL) != content:
+
+
+def _require_same_holder(card: DesfireCard, content: bytes) -> None:
+    if card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL) != content:
         raise AlreadyIssued
-    for key, version in versions.items():
-        if version == 0:
-            card.change_key(key.number, custody.card_key(key, card.uid), ZERO_AES_KEY)
-    application_key = custody.card_key(CardKey.APPLICATION, card.uid)
-    card.change_key(CardKey.APPLICATION.number, application_key)
 
 
 def _authenticate_application(card: DesfireCard, key: DesfireKey) -> None:

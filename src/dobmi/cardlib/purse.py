@@ -288,7 +288,7 @@ class Purse:
             self._card.authenticate_ev2_first(CardKey.DEBIT.number, debit_key)
         except AuthenticationError as error:
             self._card.select_application(PURSE_AID)
-            finished = self._card.get_key_version(CardKey.APPLICATION.number) != 0
+            finished = self._card.get_key_version(CardKey.DEBIT.number) != 0
             raise (OtherKeySet if finished else UnfinishedCard) from error
 
     def _view(self) -> PurseView:
