@@ -283,7 +283,8 @@ def _divide(answer: bytes, parts: tuple[int, ...], size: int) -> tuple[bytes, ..
     for part in parts:
         frames.append(answer[:part])
         answer = answer[part:]
-    while len(answer) > size:
+    # A rest that fits a frame goes out whole: 48 + 8 bytes in an AES session (recorded EV1).
+    while len(answer) > FRAME_DATA_BYTES:
         frames.append(answer[:size])
         answer = answer[size:]
     return (*frames, answer)
