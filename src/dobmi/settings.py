@@ -53,9 +53,9 @@ class ProvisioningSettings(_Section):
     """An issuing station."""
 
     reader: str = "pcsc:"
-    database: Path = Path("station.db")
     server: str = "http://127.0.0.1:8440"
     identity: Path = Path("station-identity.keys")
+    enrolment: Path = Path("station.json")
     card_wait_seconds: float = Field(default=60, gt=0)
 
 

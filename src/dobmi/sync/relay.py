@@ -20,21 +20,23 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
+from dobmi.money import Rupiah
 from dobmi.sync.cbor import CborValue, Fields, decode, encode
 from dobmi.sync.errors import MalformedMessage
 
 MESSAGE_SIZE_MAX = 16_384
 COMMANDS_MAX = 16
 APDU_LENGTH_MAX = 512
+_CREDITS_MAX = 1000
 
 
 class Action(StrEnum):
     """What the station asks the server to do with the card. Parameters by field number."""
 
     CREDIT = "credit"
-    """Deliver the card's pending credits: no parameters."""
+    """Deliver the card's pending credits: no parameters; the result is a CreditResult."""
     ISSUE = "issue"
-    """Make a blank card a purse: 1 member number, 2 name, 3 expiry (days since 1970)."""
+    """Make a blank card a purse: 1 member number, 2 name; the result is an IssueResult."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,64 @@ class Failed:
     text: str
     advice: str
     money_moved: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditResult:
+    """What a CREDIT session did: each credit delivered (sequence, amount), the balance after."""
+
+    delivered: tuple[tuple[int, Rupiah], ...]
+    balance: Rupiah
+
+    def to_cbor(self) -> dict[int, CborValue]:
+        return {
+            1: [[sequence, amount.amount] for sequence, amount in self.delivered],
+            2: self.balance.amount,
+        }
+
+    @classmethod
+    def from_cbor(cls, value: CborValue) -> CreditResult:
+        """Raises MalformedMessage."""
+        fields = Fields(value, "credit result")
+        result = cls(
+            delivered=tuple(_delivered(item) for item in fields.items(1, _CREDITS_MAX)),
+            balance=Rupiah(fields.uint(2, 32)),
+        )
+        fields.finish()
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueResult:
+    """What an ISSUE session did: the card's serial, last valid day (days since 1970), the chip's
+    generation, and whether an earlier, interrupted attempt was taken up.
+    """
+
+    card_serial: int
+    expires_days: int
+    generation: str
+    resumed: bool
+
+    def to_cbor(self) -> dict[int, CborValue]:
+        return {
+            1: self.card_serial,
+            2: self.expires_days,
+            3: self.generation,
+            4: int(self.resumed),
+        }
+
+    @classmethod
+    def from_cbor(cls, value: CborValue) -> IssueResult:
+        """Raises MalformedMessage."""
+        fields = Fields(value, "issue result")
+        result = cls(
+            card_serial=fields.uint(1, 32),
+            expires_days=fields.uint(2, 16),
+            generation=fields.text(3, 40),
+            resumed=bool(fields.uint(4, 1)),
+        )
+        fields.finish()
+        return result
 
 
 RelayMessage = Start | Commands | Responses | CardGone | Done | Failed
@@ -128,6 +188,13 @@ def _action(text: str) -> Action:
         return Action(text)
     except ValueError as error:
         raise MalformedMessage(detail=f"unknown relay action {text!r}") from error
+
+
+def _delivered(item: CborValue) -> tuple[int, Rupiah]:
+    match item:
+        case [int(sequence), int(amount)] if bool not in map(type, item):
+            return sequence, Rupiah(amount)
+    raise MalformedMessage(detail="not a delivered credit")
 
 
 def _apdus(items: list[CborValue]) -> tuple[bytes, ...]:
