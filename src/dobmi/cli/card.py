@@ -1,0 +1,328 @@
+"""`dobmi card`: what staff at an issuing station do."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dobmi.cardlib.errors import CardRemoved, NoCard
+from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
+from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
+from dobmi.cli.context import Context, DomainGroup, show_error
+from dobmi.errors import DoBMIError
+from dobmi.i18n import N_
+from dobmi.money import Rupiah
+from dobmi.provisioning import cards
+from dobmi.provisioning.enrolment import Station, enrol_station, open_station
+from dobmi.provisioning.errors import NoCardCame
+from dobmi.provisioning.inspection import CardState, inspect
+from dobmi.sync.errors import RelayInterrupted
+
+_Result = TypeVar("_Result")
+
+_STATES = {
+    CardState.BLANK: N_("blank, can be issued"),
+    CardState.FOREIGN: N_("holds other applications, not ours"),
+    CardState.UNFINISHED: N_("issuing was not finished: issue it again to the same member"),
+    CardState.PURSE: N_("a Do BMI card"),
+}
+
+
+class AmountType(click.ParamType[Rupiah]):
+    """`12500`, `12.500` or `Rp 12.500`, above nought."""
+
+    name = "amount"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Rupiah:
+        if isinstance(value, Rupiah):
+            return value
+        try:
+            amount = Rupiah.parse(str(value))
+        except ValueError:
+            self.fail(
+                f"{value!r} is not an amount in whole rupiah, like 12500 or 12.500", param, ctx
+            )
+        if amount.amount <= 0:
+            self.fail("an amount is above nought", param, ctx)
+        return amount
+
+
+class UidType(click.ParamType[bytes]):
+    """A card's UID: seven bytes in hex."""
+
+    name = "uid"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        try:
+            uid = bytes.fromhex(str(value))
+        except ValueError:
+            uid = b""
+        if len(uid) != 7:
+            self.fail(f"{value!r} is no card UID: fourteen hex digits", param, ctx)
+        return uid
+
+
+@click.group(cls=DomainGroup)
+def command() -> None:
+    """At a station: issue cards, top them up, look at them, block them.
+
+    Issuing and topping up go through the central server, which alone holds the keys.
+    """
+
+
+@command.command()
+@click.argument("invitation")
+@click.pass_obj
+def enrol(context: Context, invitation: str) -> None:
+    """Make this station known to the central server, by an INVITATION from `dobmi central invite`."""
+    settings = context.settings.provisioning
+    enrolment = enrol_station(
+        settings.server,
+        invitation,
+        context.settings.at(settings.identity),
+        context.settings.at(settings.enrolment),
+        context.passphrase(context.translate(N_("Passphrase of this station's key"))),
+    )
+    context.say(
+        N_("This is station {number} of {issuer} now."),
+        number=enrolment.terminal_id,
+        issuer=enrolment.issuer,
+    )
+
+
+@command.command()
+@click.argument("member_number", type=click.IntRange(1, 2**32 - 1))
+@click.argument("name")
+@click.pass_obj
+def issue(context: Context, member_number: int, name: str) -> None:
+    """Make the card on the reader the purse of member MEMBER_NUMBER, called NAME.
+
+    A card pulled away half-way is finished when it is laid on again.
+    """
+    station = _station(context)
+    with _reader(context) as reader:
+
+        def act(connection: CardConnection) -> cards.IssuedCard:
+            return cards.issue(station, connection, member_number, name)
+
+        issued = _with_card(context, reader, act)
+    context.say(
+        N_("Card {serial} ({uid}) is issued to {name}, member {member}, valid until {expires}."),
+        serial=issued.card_serial,
+        uid=issued.uid.hex().upper(),
+        name=issued.name,
+        member=issued.member_number,
+        expires=issued.expires.strftime("%d-%m-%Y"),
+    )
+
+
+@command.command()
+@click.argument("amount", type=AmountType())
+@click.option(
+    "--source", type=click.Choice(["cash", "salary"]), default="cash", show_default=True,
+    help="Where the money comes from.",
+)  # fmt: skip
+@click.option(
+    "--reference",
+    help="The order's own key: given again, it is the same order. Random when left out.",
+)
+@click.pass_obj
+def topup(context: Context, amount: Rupiah, source: str, reference: str | None) -> None:
+    """Put AMOUNT on the card on the reader.
+
+    The money is owed to the card from the moment the server has the order: if the card is pulled
+    away, lay it on again, here or later with `dobmi card deliver`.
+    """
+    reference = reference or secrets.token_hex(8)
+    station = _station(context)
+    with _reader(context) as reader:
+        connection = _connect(context, reader)
+        uid = connection.uid
+        try:
+            cards.order_credit(station, uid, amount, source, reference)
+        finally:
+            connection.disconnect()
+        context.say(
+            N_("{amount} is owed to card {uid} (order {reference})."),
+            amount=amount,
+            uid=uid.hex().upper(),
+            reference=reference,
+        )
+        _deliver(context, station, reader)
+
+
+@command.command()
+@click.pass_obj
+def deliver(context: Context) -> None:
+    """Put on the card on the reader what the central server owes it."""
+    station = _station(context)
+    with _reader(context) as reader:
+        _deliver(context, station, reader)
+
+
+@command.command(name="inspect")
+@click.pass_obj
+def inspect_card(context: Context) -> None:
+    """Look at the card on the reader: which chip, genuine or not, what is on it."""
+    trusted = {
+        **NXP_PUBLIC_KEYS,
+        **{
+            name: bytes.fromhex(key)
+            for name, key in context.settings.central.originality_keys.items()
+        },
+    }
+    with _reader(context) as reader:
+        found = _with_card(context, reader, lambda connection: inspect(connection, trusted))
+    table = Table(show_header=False)
+    translate = context.translate
+    version = found.version
+    rows = [
+        ("UID", found.uid.hex().upper()),
+        (N_("Chip"), f"{version.generation.value}, {version.hardware.storage_bytes} bytes"),
+        (N_("Made in"), f"{version.production_year}-W{version.production_week:02}"),
+        (N_("Originality"), found.originality or translate(N_("no signature that is trusted"))),
+        (N_("State"), translate(_STATES[found.state])),
+        (N_("Applications"), _list(found.applications)),
+        (
+            N_("Free memory"),
+            "-" if found.free_memory_bytes is None else f"{found.free_memory_bytes} bytes",
+        ),
+    ]
+    rows += [
+        (f"{key.value} key", f"version {number}") for key, number in found.key_versions.items()
+    ]
+    for label, value in rows:
+        table.add_row(translate(label), value)
+    Console().print(table)
+
+
+@command.command()
+@click.argument("uid", type=UidType())
+@click.pass_obj
+def show(context: Context, uid: bytes) -> None:
+    """What the central ledger says of the card UID."""
+    _show_ledger_card(context, cards.ledger_card(_station(context), uid))
+
+
+@command.command()
+@click.argument("uid", type=UidType())
+@click.option("--reason", required=True, help="Lost, stolen, … : kept with the block.")
+@click.pass_obj
+def block(context: Context, uid: bytes, reason: str) -> None:
+    """Have every till refuse the card UID, each from its next sync on."""
+    cards.block(_station(context), uid, reason)
+    context.say(
+        N_("Card {uid} is blocked. Tills refuse it from their next sync on."), uid=uid.hex().upper()
+    )
+
+
+@command.command()
+@click.argument("uid", type=UidType())
+@click.option("--reason", required=True, help="Why the block is taken back.")
+@click.pass_obj
+def unblock(context: Context, uid: bytes, reason: str) -> None:
+    """Take the block of the card UID back."""
+    cards.unblock(_station(context), uid, reason)
+    context.say(N_("Card {uid} is no longer blocked."), uid=uid.hex().upper())
+
+
+def _deliver(context: Context, station: Station, reader: Reader) -> None:
+    result = _with_card(
+        context, reader, lambda connection: cards.deliver_credits(station, connection)
+    )
+    for sequence, amount in result.delivered:
+        context.say(
+            N_("Credit {sequence}: {amount} is on the card."), sequence=sequence, amount=amount
+        )
+    if not result.delivered:
+        context.say(N_("Nothing was owed to this card."))
+    context.say(N_("Balance on the card: {balance}"), balance=result.balance)
+
+
+def _station(context: Context) -> Station:
+    settings = context.settings.provisioning
+    return open_station(
+        settings.server,
+        context.settings.at(settings.identity),
+        context.settings.at(settings.enrolment),
+        context.passphrase(context.translate(N_("Passphrase of this station's key"))),
+    )
+
+
+@contextlib.contextmanager
+def _reader(context: Context) -> Iterator[Reader]:
+    reader = open_reader(context.settings.provisioning.reader)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _connect(context: Context, reader: Reader) -> CardConnection:
+    seconds = context.settings.provisioning.card_wait_seconds
+    if not reader.wait_for_card(0):
+        context.say(N_("Lay the card on the reader…"))
+    while True:
+        if not reader.wait_for_card(seconds):
+            raise NoCardCame(seconds=round(seconds))
+        with contextlib.suppress(NoCard, CardRemoved):  # gone again: wait for the next one
+            return reader.connect()
+
+
+def _with_card(
+    context: Context, reader: Reader, act: Callable[[CardConnection], _Result]
+) -> _Result:
+    """Do `act` with the card on the reader; when it is pulled away, ask for it again and go on."""
+    uid: bytes | None = None
+    while True:
+        connection = _connect(context, reader)
+        if uid is not None and connection.uid != uid:
+            connection.disconnect()
+            context.say(N_("That is another card. Lay the same card on again."))
+            reader.wait_for_removal()
+            continue
+        uid = connection.uid
+        reader.signal(Signal.BUSY)
+        try:
+            result = act(connection)
+        except (CardRemoved, RelayInterrupted) as error:
+            reader.signal(Signal.FAILURE)
+            if not isinstance(error, CardRemoved) and not isinstance(error.__cause__, CardRemoved):
+                raise
+            show_error(error, context.translate)
+            reader.wait_for_removal()
+            continue
+        except DoBMIError:
+            reader.signal(Signal.FAILURE)
+            raise
+        finally:
+            connection.disconnect()
+        reader.signal(Signal.SUCCESS)
+        return result
+
+
+def _show_ledger_card(context: Context, card: dict[str, Any]) -> None:
+    table = Table(show_header=False)
+    for name, value in card.items():
+        if not isinstance(value, list):
+            shown = Rupiah(value) if name.endswith("_rupiah") and isinstance(value, int) else value
+            table.add_row(
+                context.translate(name.removesuffix("_rupiah").replace("_", " ")), str(shown)
+            )
+    Console().print(table)
+
+
+def _list(applications: tuple[int, ...] | None) -> str:
+    if applications is None:
+        return "-"
+    return ", ".join(f"{aid:06X}" for aid in applications) or "0"

@@ -1,0 +1,108 @@
+"""What staff do with a card at a station: issue, top up, block. The card's keys stay at the server.
+
+Each money-making step is an order with a key of its own (`reference`): given again, after a lost
+answer or a second click, it is the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from dobmi.cardlib.readers import CardConnection
+from dobmi.money import Rupiah
+from dobmi.provisioning.enrolment import Station
+from dobmi.sync.cbor import CborValue
+from dobmi.sync.relay import Action, CreditResult, IssueResult, Start
+from dobmi.sync.relay_client import relay_card_session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCard:
+    """A card that is a member's purse now, at the card and at the central server."""
+
+    uid: bytes
+    card_serial: int
+    member_number: int
+    name: str
+    expires: date
+    generation: str
+    resumed: bool
+
+
+def issue(
+    station: Station, connection: CardConnection, member_number: int, name: str
+) -> IssuedCard:
+    """Make the card on the reader the purse of a member. Interrupted, it is run again and goes on.
+
+    Raises RelayInterrupted (tap the same card again), ServerRefused (with the server's reason),
+    ServerUnreachable.
+    """
+    parameters: dict[int, CborValue] = {1: member_number, 2: name}
+    result = IssueResult.from_cbor(_relay(station, connection, Action.ISSUE, parameters))
+    return IssuedCard(
+        uid=connection.uid,
+        card_serial=result.card_serial,
+        member_number=member_number,
+        name=name,
+        expires=date(1970, 1, 1) + timedelta(days=result.expires_days),
+        generation=result.generation,
+        resumed=result.resumed,
+    )
+
+
+def order_credit(
+    station: Station, uid: bytes, amount: Rupiah, source: str, reference: str
+) -> dict[str, Any]:
+    """Have the server owe the card `amount`; `source` is `cash` or `salary`. No card is needed.
+
+    Raises ServerRefused, ServerUnreachable.
+    """
+    order = {
+        "card_uid": uid.hex().upper(),
+        "amount_rupiah": amount.amount,
+        "source": source,
+        "idempotency_key": reference,
+    }
+    return station.client.post_json("/v1/credits", order)
+
+
+def deliver_credits(station: Station, connection: CardConnection) -> CreditResult:
+    """Let the server put on the card what it owes it. Run again, nothing is delivered twice.
+
+    Raises as `issue`.
+    """
+    return CreditResult.from_cbor(_relay(station, connection, Action.CREDIT, {}))
+
+
+def ledger_card(station: Station, uid: bytes) -> dict[str, Any]:
+    """What the central ledger says of a card. Raises ServerRefused, ServerUnreachable."""
+    return station.client.get_json(f"/v1/cards/{uid.hex().upper()}")
+
+
+def block(station: Station, uid: bytes, reason: str) -> dict[str, Any]:
+    """Have every till refuse the card from its next sync on. Raises as `ledger_card`."""
+    return station.client.post_json(f"/v1/cards/{uid.hex().upper()}/block", {"reason": reason})
+
+
+def unblock(station: Station, uid: bytes, reason: str) -> dict[str, Any]:
+    """Take a block back. Raises as `ledger_card`."""
+    return station.client.post_json(f"/v1/cards/{uid.hex().upper()}/unblock", {"reason": reason})
+
+
+def circulation(station: Station) -> dict[str, Any]:
+    """Where every rupiah is, as the central ledger has it. Raises as `ledger_card`."""
+    return station.client.get_json("/v1/circulation")
+
+
+def _relay(
+    station: Station,
+    connection: CardConnection,
+    action: Action,
+    parameters: dict[int, CborValue],
+) -> dict[int, CborValue]:
+    start = Start(action, connection.uid, parameters)
+    transmit: Callable[[bytes], bytes] = connection.transmit
+    return relay_card_session(station.server, station.requester, start, transmit)

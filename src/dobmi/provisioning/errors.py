@@ -1,0 +1,36 @@
+"""What an issuing station cannot do.
+
+ProvisioningError
+  NotEnrolled            the station is not known to a central server yet
+  AlreadyEnrolled        its files are there already
+  NoCardCame             nobody tapped a card in time
+"""
+
+from dobmi.errors import DoBMIError
+from dobmi.i18n import N_
+
+
+class ProvisioningError(DoBMIError):
+    code = "STATION"
+    message = N_("The station cannot do this.")
+    next_step = N_("Tell the central office the code of this error.")
+
+
+class NotEnrolled(ProvisioningError):
+    code = "STATION-NOT-ENROLLED"
+    message = N_("This station is not enrolled: {detail}")
+    next_step = N_(
+        "Ask the central office for an invitation, then run: dobmi card enrol INVITATION"
+    )
+
+
+class AlreadyEnrolled(ProvisioningError):
+    code = "STATION-ENROLLED"
+    message = N_("This station is enrolled already: {file} exists.")
+    next_step = N_("Use it as it is; to enrol anew, move the file away first.")
+
+
+class NoCardCame(ProvisioningError):
+    code = "STATION-NO-CARD"
+    message = N_("No card was tapped within {seconds} seconds.")
+    next_step = N_("Run the command again and lay the card on the reader.")
