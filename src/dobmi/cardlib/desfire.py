@@ -251,15 +251,23 @@ class DesfireCard:
         return from_little(self._admin_command(0x6E, length=3))
 
     def format_picc(self) -> None:
-        """FormatPICC (FC): all applications are gone. Needs the PICC master key."""
+        """FormatPICC (FC): all applications are gone. Needs the PICC master key.
+
+        Recorded EV1 sessions go on afterwards, other cards are said to end them: authenticate
+        again. It may take the card more than half a second.
+        """
         self._admin_command(0xFC)
 
     def set_configuration(self, option: int, data: bytes) -> None:
         """SetConfiguration (5C), e.g. 00: random id, no format; 02: the ATS (AN12343 table 6).
 
-        What it sets cannot always be undone. Needs a session with the PICC master key.
+        What it sets cannot always be undone. Needs a session with the PICC master key; the ATS,
+        whose length varies, an EV2 one.
         """
         require_range("option", option, 0, 0xFF)
+        if option == _CONFIGURE_ATS:
+            # The older schemes pad it in a way of its own, which no recording shows.
+            self._require_ev2_session("SetConfiguration of the ATS")
         self._require_session("SetConfiguration")
         self._command(0x5C, bytes([option]), data, send=CommMode.FULL)
 
@@ -533,10 +541,14 @@ class DesfireCard:
         self._command(opcode, header, _some(data), send=mode)
         self._account(lambda tmi: tmi.update_record(opcode, file_no, record_no, offset, data))
 
-    def clear_record_file(self, file_no: int) -> None:
-        """ClearRecordFile (EB), effective with the commit."""
+    def clear_record_file(self, file_no: int, mode: CommMode = CommMode.MAC) -> None:
+        """ClearRecordFile (EB), effective with the commit.
+
+        Only in an EV2 session does the file's `mode` matter, and only whether it is PLAIN:
+        there is nothing to encipher.
+        """
         _require_file_no(file_no)
-        self._admin_command(0xEB, bytes([file_no]))
+        self._command(0xEB, bytes([file_no]), send=mode)
         self._account(lambda tmi: tmi.clear_record_file(file_no))
 
     # Transactions
@@ -782,6 +794,7 @@ class DesfireCard:
 
 _ISO_CHAINED = frozenset({0xAD, 0x8D, 0xAB, 0x8B, 0xBA})
 _MAC_LENGTH = 8
+_CONFIGURE_ATS = 0x02
 
 
 def _span(offset: int, length: int) -> bytes:
