@@ -14,7 +14,7 @@ DEFAULT_ATS = bytes.fromhex("06 75 77 81 02 80")
 """The answer to select of a DESFire as delivered: FSC 64, 106-848 kbit/s, FWI 8, SFGI 1, CID."""
 
 
-class FieldLost(Exception):  # noqa: N818 - the card's event, not an error of the simulator
+class FieldLost(Exception):
     """The card lost the field: it was pulled away, before or while it worked on a frame."""
 
 

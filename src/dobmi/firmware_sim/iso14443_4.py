@@ -254,11 +254,11 @@ class Picc:
         return None
 
 
-class CardMute(Exception):  # noqa: N818 - what the reader sees of a card that left
+class CardMute(Exception):
     """The card answered nothing, also when asked again."""
 
 
-class ProtocolBroken(Exception):  # noqa: N818 - likewise
+class ProtocolBroken(Exception):
     """The card answered with a block that the protocol does not allow there."""
 
 

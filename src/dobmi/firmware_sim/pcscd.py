@@ -26,7 +26,7 @@ _LISTENING = "0A"
 """TCP_LISTEN in /proc/net/tcp."""
 
 
-class PcscdUnavailable(RuntimeError):  # noqa: N818 - named as the thing it tells of
+class PcscdUnavailable(RuntimeError):
     """There is no pcscd with a virtual reader, and none can be started; the text says what to do."""
 
 
@@ -127,7 +127,9 @@ def _start() -> subprocess.Popen[bytes]:
     if program is None:
         raise PcscdUnavailable("pcscd is missing: apt install pcscd vsmartcard-vpcd")
     if os.geteuid() != 0:
-        raise PcscdUnavailable("pcscd does not run: sudo systemctl start pcscd, or run this as root")
+        raise PcscdUnavailable(
+            "pcscd does not run: sudo systemctl start pcscd, or run this as root"
+        )
     _remove_leftovers()
     command = [program, "--foreground"]
     # Newer ones ask polkit for every connection; where no polkit runs, that refuses everybody.

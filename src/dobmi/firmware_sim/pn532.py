@@ -44,6 +44,10 @@ class HostEvent(Enum):
     NACK = auto()
 
 
+_SHORT_FRAMES = {b"\x00\xff": HostEvent.ACK, b"\xff\x00": HostEvent.NACK}
+_EXTENDED = b"\xff\xff"
+
+
 class HostFrames:
     """Takes the host's bytes apart into commands, ACK and NACK (6.2.1).
 
@@ -79,20 +83,21 @@ class HostFrames:
             return (useless, None) if useless else None
         if self.asleep and self._skipped < _WAKE_UP_BYTES:
             return 2, None
-        head = self._bytes[2:7]
-        if len(head) < 2:
+        code = self._bytes[2:4]
+        if len(code) < 2:
             return None
-        if head[:2] == b"\x00\xff":
-            return 4, HostEvent.ACK
-        if head[:2] == b"\xff\x00":
-            return 4, HostEvent.NACK
-        begin, size = 4, head[0]
-        if head[:2] == b"\xff\xff":
-            if len(head) < 5:
-                return None
-            begin, size = 7, int.from_bytes(head[2:4], "big")
-            head = head[2:]
-        if sum(head[: begin - 2]) & 0xFF or not size:
+        if code in _SHORT_FRAMES:
+            return 4, _SHORT_FRAMES[code]
+        return self._information(extended=code == _EXTENDED)
+
+    def _information(self, *, extended: bool) -> tuple[int, bytes | None] | None:
+        """A normal (LEN LCS) or an extended (FF FF LENM LENL LCS) frame, as `_step` gives it."""
+        length_at, begin = (4, 7) if extended else (2, 4)
+        head = self._bytes[length_at:begin]
+        if len(head) < begin - length_at:
+            return None
+        size = int.from_bytes(head[:-1], "big")
+        if sum(head) & 0xFF or not size:
             return 2, None
         end = begin + size + 1
         if len(self._bytes) < end:
@@ -113,7 +118,7 @@ def frame(data: bytes) -> bytes:
     return b"\x00\x00\xff" + head + data + bytes([-sum(data) & 0xFF, 0x00])
 
 
-class BadSyntax(Exception):  # noqa: N818 - what the chip says of a command, no error of ours
+class BadSyntax(Exception):
     """The command or its parameters are not allowed: the chip sends the syntax error frame."""
 
 
@@ -234,9 +239,7 @@ class Chip:
         if card is None or not self._field_on:
             return None
         if self._picc is None or self._picc_generation != generation:
-            self._picc = Picc(
-                self.field.exchange, ats_of(card), on_deselect=self.field.power_cycle
-            )
+            self._picc = Picc(self.field.exchange, ats_of(card), on_deselect=self.field.power_cycle)
             self._picc_generation = generation
         return self._picc
 
