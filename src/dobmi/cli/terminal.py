@@ -1,0 +1,628 @@
+"""`dobmi terminal`: what a cashier does. Exit codes: 0 done or paid, 1 refused, 3 in doubt."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import click
+
+from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
+from dobmi.cardlib.readers.base import open_reader
+from dobmi.cli.context import Context, DomainGroup, local_time, show_error
+from dobmi.errors import DoBMIError, MoneyMoved
+from dobmi.i18n import N_
+from dobmi.money import ZERO, Rupiah
+from dobmi.sync import http
+from dobmi.sync.client import HttpClient, Patience
+from dobmi.sync.enrolment import Invitation
+from dobmi.sync.errors import SyncError
+from dobmi.sync.voucher import GoodsLine, Outcome
+from dobmi.terminal.errors import (
+    AnotherCard,
+    BadCart,
+    NoCardCame,
+    NoCardKeys,
+    NotEnrolled,
+    SaleInDoubt,
+    StillInDoubt,
+)
+from dobmi.terminal.ledger import IntentRow, Ledger, ShiftTotals
+from dobmi.terminal.order import parse_amount, parse_goods_line
+from dobmi.terminal.sale import SaleResult
+from dobmi.terminal.status import TillStatus, till_status
+from dobmi.terminal.till import SIGNING_KEY, BalanceResult, ShiftReport, Till, enrol_till
+
+EXIT_REFUSED = 1
+EXIT_IN_DOUBT = 3
+TAPS_MAX = 10
+_AT_ONCE = Patience(
+    attempts=1, connect_timeout_seconds=2, silence_timeout_seconds=2, answer_timeout_seconds=3
+)
+
+
+@click.group(cls=DomainGroup)
+def command() -> None:
+    """Sell at a till.
+
+    Exit codes: 0 paid or done, 1 refused (no money moved), 3 in doubt.
+    """
+
+
+@command.command()
+@click.argument("invitation")
+@click.pass_obj
+def enrol(context: Context, invitation: str) -> None:
+    """Make this machine a till, with an INVITATION from the central office."""
+    settings = context.settings.terminal
+    parsed = Invitation.parse(invitation)
+    path = context.settings.at(settings.identity)
+    passphrase = context.passphrase(context.translate(N_("Passphrase for this till's identity")))
+    if path.exists():
+        signing = load_key_file(path, passphrase)
+    else:
+        signing = KeyRing.generate(signing=[SIGNING_KEY])
+        save_key_file(path, signing, passphrase)
+    identity = enrol_till(
+        database=context.settings.at(settings.database),
+        signing=signing,
+        server=settings.server,
+        invitation=parsed,
+    )
+    context.say(
+        "This is now till {terminal_id} of {seller}.",
+        terminal_id=identity.terminal_id,
+        seller=identity.seller,
+    )
+    _sync(context)
+
+
+@command.command()
+@click.argument("amount", required=False)
+@click.option("--item", "items", multiple=True, metavar="NAME=PRICE", help="A goods line.")
+@click.option(
+    "--qty", "quantities", type=click.IntRange(min=1), multiple=True, help="Pieces of the item."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def sell(
+    context: Context,
+    amount: str | None,
+    items: tuple[str, ...],
+    quantities: tuple[int, ...],
+    as_json: bool,
+) -> None:
+    """Sell for AMOUNT (12500, 12.500 or "Rp 12.500"), or for what the items come to.
+
+    The first --qty belongs to the first --item, and so on: --item "Beras 5 kg=75000" --qty 2
+    """
+    with _reporting(context, as_json):
+        goods = _goods(items, quantities)
+        if amount is None and not goods:
+            raise BadCart(detail="neither an amount nor goods")
+        total = (
+            sum((line.amount for line in goods), ZERO) if amount is None else parse_amount(amount)
+        )
+        with _till(context) as till:
+            _say_not_shown(context, till, as_json)
+            _warn_of_clock(context, till, as_json)
+            result = _sell_with_patience(context, till, total, goods, as_json)
+            if as_json:
+                _print_json(_sale_json(result))
+            else:
+                _receipt(context, result)
+                _say_settled(context, till, besides=result.sequence)
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def balance(context: Context, as_json: bool) -> None:
+    """Show what is on a card."""
+    with _reporting(context, as_json), _till(context) as till:
+        _say_not_shown(context, till, as_json)
+        if not as_json:
+            context.say("Tap the card.")
+        result = till.balance()
+        if as_json:
+            _print_json(_balance_json(result))
+            return
+        context.say(
+            "{holder}, member {member}: {balance}",
+            holder=result.holder.name,
+            member=result.holder.member_number,
+            balance=result.balance,
+        )
+        if result.is_blocked:
+            context.say("This card is blocked. Send the member to the office.")
+        if result.is_expired:
+            context.say(
+                "This card was valid until {expires}.",
+                expires=result.holder.expires.strftime("%d-%m-%Y"),
+            )
+        if result.has_credit_waiting:
+            context.say("A credit is waiting for this card at the central server.")
+        _say_settled(context, till)
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def status(context: Context, as_json: bool) -> None:
+    """Show network, unsent vouchers, doubts, clock, reader, limits and shift."""
+    with _ledger(context) as ledger:
+        now = till_status(ledger)
+    network = _network(context)
+    reader = _reader(context)
+    if as_json:
+        _print_json(_status_json(now, network, reader))
+    else:
+        _say_status(context, now, network, reader)
+
+
+@command.command()
+@click.pass_obj
+def sync(context: Context) -> None:
+    """Send what is unsent; fetch the block list and limits."""
+    _sync(context)
+
+
+@command.group()
+def shift() -> None:
+    """Open, show or close a shift."""
+
+
+@shift.command("open")
+@click.pass_obj
+def shift_open(context: Context) -> None:
+    """Open a shift; the first sale does it too."""
+    with _till(context, cards=False) as till:
+        opened = till.open_shift()
+        context.say(
+            "Shift {shift} is open since {time}.",
+            shift=opened.number,
+            time=local_time(opened.opened_unix_seconds),
+        )
+
+
+@shift.command("show")
+@click.pass_obj
+def shift_show(context: Context) -> None:
+    """Show the totals of the last shift."""
+    with _ledger(context) as ledger:
+        last = ledger.last_shift()
+        if last is None:
+            context.say("There has been no shift yet.")
+            return
+        _say_shift(context, ShiftReport(shift=last, totals=ledger.shift_totals(last.number)))
+
+
+@shift.command("close")
+@click.pass_obj
+def shift_close(context: Context) -> None:
+    """Close the shift and print its totals."""
+    with _till(context, cards=False) as till:
+        _say_shift(context, till.close_shift())
+
+
+@command.command("in-doubt")
+@click.pass_obj
+def in_doubt(context: Context) -> None:
+    """List the sales of which it is not known whether they were paid."""
+    with _ledger(context) as ledger:
+        doubts = till_status(ledger).doubts
+    if not doubts:
+        context.say("No sale is in doubt.")
+    for intent in doubts:
+        _say_doubt(context, intent)
+
+
+# Settings to parts
+
+
+@contextmanager
+def _till(context: Context, *, cards: bool = True) -> Iterator[Till]:
+    settings = context.settings.terminal
+    identity = context.settings.at(settings.identity)
+    if not identity.exists():
+        raise NotEnrolled
+    signing = load_key_file(
+        identity, context.passphrase(context.translate(N_("Passphrase of this till's identity")))
+    )
+    custody = None
+    if cards:
+        path = context.settings.at(settings.card_keys)
+        if not path.exists():
+            raise NoCardKeys
+        custody = load_key_file(
+            path, context.passphrase(context.translate(N_("Passphrase of the card keys")))
+        )
+    with Till(
+        database=context.settings.at(settings.database),
+        signing=signing,
+        custody=custody,
+        reader=settings.reader if cards else None,
+        cashier=settings.cashier,
+        server=settings.server,
+        card_wait_seconds=settings.card_wait_seconds,
+    ) as till:
+        yield till
+
+
+@contextmanager
+def _ledger(context: Context) -> Iterator[Ledger]:
+    path = context.settings.at(context.settings.terminal.database)
+    if not path.exists():
+        raise NotEnrolled
+    ledger = Ledger(path)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def _goods(items: tuple[str, ...], quantities: tuple[int, ...]) -> tuple[GoodsLine, ...]:
+    if len(quantities) > len(items):
+        raise BadCart(detail="more quantities than items")
+    goods = [parse_goods_line(item) for item in items]
+    for index, quantity in enumerate(quantities):
+        goods[index] = replace(goods[index], quantity=goods[index].quantity * quantity)
+    return tuple(goods)
+
+
+# Selling
+
+
+def _sell_with_patience(
+    context: Context, till: Till, amount: Rupiah, goods: tuple[GoodsLine, ...], as_json: bool
+) -> SaleResult:
+    """Sell; after a tear ask for the same card until it answers, or nobody taps it any more."""
+    if not as_json:
+        context.say("Tap the card: {amount}", amount=amount)
+    doubt: SaleInDoubt | None = None
+    for _ in range(TAPS_MAX):
+        try:
+            return till.sell(amount, goods, only_card=None if doubt is None else doubt.uid)
+        except StillInDoubt:
+            raise
+        except SaleInDoubt as error:
+            doubt = error
+            show_error(error, context.translate)
+            if isinstance(error, AnotherCard):
+                till.wait_for_removal()
+        except NoCardCame:
+            if doubt is None:
+                raise
+            break
+    till.give_up()
+    assert doubt is not None
+    raise doubt
+
+
+def _sync(context: Context) -> None:
+    with _till(context, cards=False) as till:
+        shown = False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            shown = True
+            context.say("Sent {done} of {total} vouchers.", done=done, total=total)
+
+        result = till.sync(progress)
+        if not shown:
+            context.say("There was nothing to send.")
+        for sequence, reason in result.quarantined:
+            context.say(
+                "Voucher {sequence} is kept by the office for a check: {reason}",
+                sequence=sequence,
+                reason=reason,
+            )
+        context.say(
+            "Block list version {version}: {count} cards.",
+            version=result.feed_version,
+            count=result.blocked_count,
+        )
+
+
+# Saying it
+
+
+@contextmanager
+def _reporting(context: Context, as_json: bool) -> Iterator[None]:
+    """Errors with their exit code; as JSON on standard output where that was asked for."""
+    try:
+        yield
+    except DoBMIError as error:
+        if as_json:
+            _print_json(
+                {
+                    "error": error.code,
+                    "message": error.explain(context.translate),
+                    "next_step": error.advise(context.translate),
+                    "money_moved": error.money_moved.value,
+                }
+            )
+        else:
+            show_error(error, context.translate)
+        _leave(error)
+
+
+def _leave(error: DoBMIError) -> NoReturn:
+    sys.exit(EXIT_REFUSED if error.money_moved is MoneyMoved.NO else EXIT_IN_DOUBT)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _receipt(context: Context, result: SaleResult) -> None:
+    if result.already_paid:
+        context.say(
+            "ALREADY PAID at {time}. Nothing was charged now.", time=local_time(result.unix_seconds)
+        )
+    else:
+        context.say("PAID")
+    for line in result.goods:
+        context.say(
+            "  {quantity} x {name}  {amount}",
+            quantity=line.quantity,
+            name=line.name,
+            amount=line.amount,
+        )
+    context.say("Amount          {amount}", amount=result.amount)
+    context.say(
+        "Member          {holder} ({member})", holder=result.holder, member=result.member_number
+    )
+    context.say("Balance before  {balance}", balance=result.balance_before)
+    context.say("Balance after   {balance}", balance=result.balance_after)
+    context.say(
+        "Voucher         {sequence}  {hash}  {time}",
+        sequence=result.sequence,
+        hash=result.voucher_hash.hex()[:12].upper(),
+        time=local_time(result.unix_seconds),
+    )
+
+
+def _say_not_shown(context: Context, till: Till, as_json: bool) -> None:
+    for intent, _ in till.not_shown:
+        if not as_json:
+            context.say(
+                "Before the till stopped, {holder} PAID {amount} at {time} (sale {sequence}).",
+                holder=intent.holder,
+                amount=intent.amount,
+                time=local_time(intent.unix_seconds),
+                sequence=intent.sequence,
+            )
+
+
+def _say_settled(context: Context, till: Till, besides: int | None = None) -> None:
+    for one in till.settled:
+        intent = one.intent
+        if intent.sequence == besides:
+            continue
+        facts: dict[str, object] = {
+            "sequence": intent.sequence,
+            "time": local_time(intent.unix_seconds),
+            "amount": intent.amount,
+        }
+        if one.outcome is Outcome.PAID:
+            context.say("Sale {sequence} of {time} over {amount} WAS PAID by this card.", **facts)
+        elif one.outcome is Outcome.NOT_PAID:
+            context.say("Sale {sequence} of {time} over {amount} was not paid.", **facts)
+        else:
+            context.say("Sale {sequence} of {time} over {amount} stays in doubt.", **facts)
+
+
+def _warn_of_clock(context: Context, till: Till, as_json: bool) -> None:
+    reading = till.clock.read()
+    if reading.is_wrong and not as_json:
+        context.say(
+            "This machine's clock is {minutes} minutes behind. Set it.",
+            minutes=reading.behind_seconds // 60,
+        )
+
+
+def _say_doubt(context: Context, intent: IntentRow) -> None:
+    context.say(
+        "Sale {sequence}, {time}: {amount}, {holder} (member {member}), cashier {cashier}",
+        sequence=intent.sequence,
+        time=local_time(intent.unix_seconds),
+        amount=intent.amount,
+        holder=intent.holder,
+        member=intent.member_number,
+        cashier=intent.cashier,
+    )
+
+
+def _say_shift(context: Context, report: ShiftReport) -> None:
+    shift = report.shift
+    context.say(
+        "Shift {shift}, opened {time} by {cashier}",
+        shift=shift.number,
+        time=local_time(shift.opened_unix_seconds),
+        cashier=shift.cashier,
+    )
+    if shift.closed_unix_seconds is not None:
+        context.say("Closed {time}", time=local_time(shift.closed_unix_seconds))
+    for totals in report.totals:
+        _say_totals(context, totals)
+    context.say(
+        "Total paid: {total}",
+        total=sum((one.sales_total + one.settled_total for one in report.totals), ZERO),
+    )
+
+
+def _say_totals(context: Context, totals: ShiftTotals) -> None:
+    context.say("Cashier {cashier}", cashier=totals.cashier)
+    context.say(
+        "  sales     {count:>5}  {total}", count=totals.sales_count, total=totals.sales_total
+    )
+    if totals.settled_count:
+        context.say(
+            "  settled   {count:>5}  {total}",
+            count=totals.settled_count,
+            total=totals.settled_total,
+        )
+    context.say("  voided    {count:>5}", count=totals.void_count)
+    context.say(
+        "  in doubt  {count:>5}  {total}", count=totals.in_doubt_count, total=totals.in_doubt_total
+    )
+
+
+def _network(context: Context) -> str | None:
+    """None when the central server answers, else why not."""
+    try:
+        with HttpClient(context.settings.terminal.server, _AT_ONCE) as client:
+            client.request("GET", http.HEALTH_PATH, accept=http.JSON, size_max=4096)
+    except SyncError as error:
+        return error.explain(context.translate)
+    return None
+
+
+def _reader(context: Context) -> tuple[str | None, str | None]:
+    """(the reader's name, None) or (None, why it cannot be used)."""
+    try:
+        reader = open_reader(context.settings.terminal.reader)
+    except DoBMIError as error:
+        return None, error.explain(context.translate)
+    try:
+        return reader.name, None
+    finally:
+        reader.close()
+
+
+def _say_status(
+    context: Context, now: TillStatus, network: str | None, reader: tuple[str | None, str | None]
+) -> None:
+    say = context.say
+    who, limits = now.identity, now.sync.limits
+    say(
+        "Till {terminal_id}, {seller} ({issuer})",
+        terminal_id=who.terminal_id,
+        seller=who.seller,
+        issuer=who.issuer,
+    )
+    if network is None:
+        say("Network   the central server answers")
+    else:
+        say("Network   {problem}", problem=network)
+    say(
+        "Last sync {time}, {hours} h ago (at most {hours_max} h)",
+        time=local_time(now.sync.synced_unix_seconds),
+        hours=now.sync_age_seconds // 3600,
+        hours_max=limits.sync_age_seconds_max // 3600,
+    )
+    say(
+        "Unsent    {count} of at most {count_max}, {total} of at most {total_max}",
+        count=now.unsent.count,
+        count_max=limits.unsent_vouchers_max,
+        total=now.unsent.total,
+        total_max=limits.unsent_total_max,
+    )
+    if now.oldest_unsent_age_seconds is not None:
+        say(
+            "          the oldest since {minutes} minutes",
+            minutes=now.oldest_unsent_age_seconds // 60,
+        )
+    say(
+        "In doubt  {count}, {total}",
+        count=len(now.doubts),
+        total=sum((one.amount for one in now.doubts), ZERO),
+    )
+    for intent in now.doubts:
+        _say_doubt(context, intent)
+    for sequence, reason in now.quarantined:
+        say("Held      voucher {sequence}: {reason}", sequence=sequence, reason=reason)
+    if now.clock.is_wrong:
+        say("Clock     {minutes} minutes behind; set it", minutes=now.clock.behind_seconds // 60)
+    else:
+        say("Clock     {time}", time=local_time(now.clock.unix_seconds))
+    say("Reader    {reader}", reader=reader[0] or reader[1])
+    say(
+        "Limits    a sale at most {sale_max}; {count} cards blocked (version {version})",
+        sale_max=limits.sale_max,
+        count=now.blocked_count,
+        version=now.sync.feed_version,
+    )
+    if now.shift is None or now.shift.closed_unix_seconds is not None:
+        say("Shift     none open")
+    else:
+        _say_shift(context, ShiftReport(shift=now.shift, totals=now.shift_totals))
+
+
+def _sale_json(result: SaleResult) -> dict[str, Any]:
+    return {
+        "paid": True,
+        "already_paid": result.already_paid,
+        "sequence": result.sequence,
+        "voucher_hash": result.voucher_hash.hex(),
+        "card_uid": result.card_uid.hex().upper(),
+        "member_number": result.member_number,
+        "holder": result.holder,
+        "amount_rupiah": result.amount.amount,
+        "balance_before_rupiah": result.balance_before.amount,
+        "balance_after_rupiah": result.balance_after.amount,
+        "unix_seconds": result.unix_seconds,
+    }
+
+
+def _balance_json(result: BalanceResult) -> dict[str, Any]:
+    return {
+        "card_uid": result.card_uid.hex().upper(),
+        "member_number": result.holder.member_number,
+        "holder": result.holder.name,
+        "card_serial": result.holder.card_serial,
+        "expires": result.holder.expires.isoformat(),
+        "balance_rupiah": result.balance.amount,
+        "blocked": result.is_blocked,
+        "expired": result.is_expired,
+        "credit_waiting": result.has_credit_waiting,
+    }
+
+
+def _status_json(
+    now: TillStatus, network: str | None, reader: tuple[str | None, str | None]
+) -> dict[str, Any]:
+    limits = now.sync.limits
+    shift_open = now.shift is not None and now.shift.closed_unix_seconds is None
+    return {
+        "terminal_id": now.identity.terminal_id,
+        "issuer": now.identity.issuer,
+        "seller": now.identity.seller,
+        "online": network is None,
+        "network_problem": network,
+        "synced_unix_seconds": now.sync.synced_unix_seconds,
+        "acknowledged_sequence": now.sync.acknowledged_sequence,
+        "unsent_count": now.unsent.count,
+        "unsent_total_rupiah": now.unsent.total.amount,
+        "oldest_unsent_age_seconds": now.oldest_unsent_age_seconds,
+        "in_doubt": [
+            {
+                "sequence": intent.sequence,
+                "card_uid": intent.card_uid.hex().upper(),
+                "member_number": intent.member_number,
+                "holder": intent.holder,
+                "amount_rupiah": intent.amount.amount,
+                "unix_seconds": intent.unix_seconds,
+            }
+            for intent in now.doubts
+        ],
+        "quarantined": [
+            {"sequence": sequence, "reason": reason} for sequence, reason in now.quarantined
+        ],
+        "clock_unix_seconds": now.clock.unix_seconds,
+        "clock_behind_seconds": now.clock.behind_seconds,
+        "reader": reader[0],
+        "reader_problem": reader[1],
+        "sale_max_rupiah": limits.sale_max.amount,
+        "unsent_vouchers_max": limits.unsent_vouchers_max,
+        "unsent_total_max_rupiah": limits.unsent_total_max.amount,
+        "sync_age_seconds_max": limits.sync_age_seconds_max,
+        "feed_version": now.sync.feed_version,
+        "blocked_count": now.blocked_count,
+        "shift": now.shift.number if now.shift is not None and shift_open else None,
+    }

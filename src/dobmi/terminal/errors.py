@@ -1,0 +1,202 @@
+"""What a till refuses, and what it cannot finish.
+
+TerminalError
+  SaleRefused                  no sale; nothing was asked of the card's money
+    NotAnAmount                  the text is no amount in whole rupiah
+    AmountNotPositive            nought or less
+    AmountOverLimit              more than one sale may be
+    BadCart                      goods that a voucher cannot hold
+    SyncTooOld                   the till has sold too long without the central server
+    TooManyUnsent                too many vouchers wait to be sent
+    TooMuchUnsent                too much money waits to be sent
+    CardBlocked                  the card is on the block list
+    CardExpired                  the card's last valid day is over
+    NoCardCame                   nobody tapped a card in time
+  SaleInDoubt                  the commit was sent, its answer never came
+    AnotherCard                  another card than the one in doubt was tapped
+    StillInDoubt                 the card was tapped again, and cannot tell
+  LedgerError                  the till's own database
+    LedgerFull                   no room on the disk
+    LedgerUnusable               it cannot be written or read
+    LedgerOfAnotherVersion       made by a newer program
+  PaidNotRecorded              the card paid, the voucher could not be written
+  TillInUse                    another process owns this till
+  NotEnrolled                  the till has no identity yet
+  AlreadyEnrolled              the till has one already
+  NotThisTill                  the identity key is not the one the ledger was made with
+  NoCardKeys                   the till was started without the keys that open cards
+  ShiftOpen, NoShift
+"""
+
+from dobmi.errors import DoBMIError, MoneyMoved
+from dobmi.i18n import N_
+from dobmi.money import Rupiah
+
+
+class TerminalError(DoBMIError):
+    code = "TILL"
+    message = N_("The till cannot do this.")
+
+
+class SaleRefused(TerminalError):
+    code = "SALE-REFUSED"
+    message = N_("The sale was refused.")
+
+
+class NotAnAmount(SaleRefused):
+    code = "SALE-NOT-AN-AMOUNT"
+    message = N_("{text!r} is no amount in whole rupiah.")
+    next_step = N_("Type the amount as 12500 or 12.500.")
+
+
+class AmountNotPositive(SaleRefused):
+    code = "SALE-AMOUNT"
+    message = N_("A sale of {amount} is no sale.")
+    next_step = N_("Type an amount above nought. A refund is made at the office.")
+
+
+class AmountOverLimit(SaleRefused):
+    code = "SALE-LIMIT"
+    message = N_("{amount} is more than one sale may be ({limit}).")
+    next_step = N_("Check the amount; divide the purchase, or ask the supervisor.")
+
+
+class BadCart(SaleRefused):
+    code = "SALE-CART"
+    message = N_("The cart cannot be sold: {detail}")
+    next_step = N_("Correct the goods lines: name, quantity, price; at most 200 lines.")
+
+
+class SyncTooOld(SaleRefused):
+    code = "SALE-SYNC-AGE"
+    message = N_("The till last met the central server {hours} hours ago; {hours_max} are allowed.")
+    next_step = N_("Bring the till to a network and sync, then sell again.")
+
+
+class TooManyUnsent(SaleRefused):
+    code = "SALE-UNSENT-COUNT"
+    message = N_("{count} vouchers wait to be sent; {limit} are allowed.")
+    next_step = N_("Bring the till to a network and sync, then sell again.")
+
+
+class TooMuchUnsent(SaleRefused):
+    code = "SALE-UNSENT-SUM"
+    message = N_("With this sale {total} would wait to be sent; {limit} is allowed.")
+    next_step = N_("Bring the till to a network and sync, then sell again.")
+
+
+class CardBlocked(SaleRefused):
+    code = "SALE-CARD-BLOCKED"
+    message = N_("This card is blocked.")
+    next_step = N_("Do not hand over the goods. Send the member to the office with the card.")
+
+
+class CardExpired(SaleRefused):
+    code = "SALE-CARD-EXPIRED"
+    message = N_("This card was valid until {expires}.")
+    next_step = N_("Send the member to the office: a new card gets the whole balance.")
+
+
+class NoCardCame(SaleRefused):
+    code = "SALE-NO-CARD"
+    message = N_("No card was tapped in {seconds} seconds.")
+    next_step = N_("Start again when the member has the card at hand.")
+
+
+class SaleInDoubt(TerminalError):
+    """Facts: `sequence`, `amount`, `holder`, `uid`."""
+
+    code = "SALE-IN-DOUBT"
+    message = N_("It is not known whether {holder} paid {amount} (sale {sequence}).")
+    next_step = N_("Do not hand over the goods yet. Tap the same card again and hold it still.")
+    money_moved = MoneyMoved.UNKNOWN
+
+    def __init__(self, *, sequence: int, uid: bytes, holder: str, amount: Rupiah) -> None:
+        super().__init__(sequence=sequence, uid=uid.hex().upper(), holder=holder, amount=amount)
+        self.sequence = sequence
+        self.uid = uid
+
+
+class AnotherCard(SaleInDoubt):
+    code = "SALE-ANOTHER-CARD"
+    message = N_("This is another card; the sale of {amount} to {holder} is still in doubt.")
+    next_step = N_("Tap the card of {holder} again.")
+
+
+class StillInDoubt(SaleInDoubt):
+    code = "SALE-STILL-IN-DOUBT"
+    message = N_("The card cannot tell any more whether {holder} paid {amount} (sale {sequence}).")
+    next_step = N_("Do not hand over the goods. The office settles it after the next sync.")
+
+
+class LedgerError(TerminalError):
+    code = "LEDGER"
+    message = N_("The till's database failed: {detail}")
+    next_step = N_("Stop selling and tell the supervisor. Do not delete the database.")
+
+
+class LedgerFull(LedgerError):
+    code = "LEDGER-FULL"
+    message = N_("The till's disk is full.")
+    next_step = N_("Make room on the disk, then go on. Do not delete the database.")
+
+
+class LedgerUnusable(LedgerError):
+    code = "LEDGER-UNUSABLE"
+
+
+class LedgerOfAnotherVersion(LedgerError):
+    code = "LEDGER-VERSION"
+    message = N_("The till's database is of version {found}; this program knows {known}.")
+    next_step = N_("Install the program version that last ran on this till, or a newer one.")
+
+
+class PaidNotRecorded(TerminalError):
+    code = "SALE-NOT-RECORDED"
+    message = N_("{holder} paid {amount} (sale {sequence}), but the till cannot write it down.")
+    next_step = N_("Do not charge again. Make room on the disk, then tap the same card again.")
+    money_moved = MoneyMoved.YES
+
+
+class TillInUse(TerminalError):
+    code = "TILL-IN-USE"
+    message = N_("Another program (process {pid}) is using this till.")
+    next_step = N_("Use the till in that window, or end that program first.")
+
+
+class NotEnrolled(TerminalError):
+    code = "TILL-NOT-ENROLLED"
+    message = N_("This till is not known to the central server yet.")
+    next_step = N_(
+        "Ask the office for an invitation and run: dobmi terminal enrol XXXXX-XXXXX-XXXXX-XXXXX"
+    )
+
+
+class AlreadyEnrolled(TerminalError):
+    code = "TILL-ENROLLED"
+    message = N_("This till is enrolled already, as number {terminal_id}.")
+    next_step = N_("Use it as it is; a new till needs a new database and identity file.")
+
+
+class NotThisTill(TerminalError):
+    code = "TILL-IDENTITY"
+    message = N_("The identity file is not the one of till {terminal_id}, whose database this is.")
+    next_step = N_("Correct `identity` or `database` in the settings.")
+
+
+class NoCardKeys(TerminalError):
+    code = "TILL-NO-CARD-KEYS"
+    message = N_("The till was started without the keys that open cards.")
+    next_step = N_("Have the office give this till its key file, and name it in the settings.")
+
+
+class ShiftOpen(TerminalError):
+    code = "SHIFT-OPEN"
+    message = N_("Shift {shift} is open already.")
+    next_step = N_("Go on selling, or close it first.")
+
+
+class NoShift(TerminalError):
+    code = "SHIFT-NONE"
+    message = N_("No shift is open.")
+    next_step = N_("Open a shift, or make a first sale: it opens one.")

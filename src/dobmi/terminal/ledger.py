@@ -1,0 +1,682 @@
+"""The till's own ledger: SQLite, WAL, synchronous FULL, one file. What it returned from is on disk.
+
+    record_intent        before a commit is sent to a card
+    append_voucher       a link of the chain; before anything is shown as paid
+    record_acknowledgement, apply_feed, store_identity, open_shift, close_shift, mark_shown
+
+Each of these is one transaction. An intent whose sequence is the chain's next is *open*: it has no
+voucher yet. There is at most one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dobmi.money import ZERO, Rupiah
+from dobmi.sync.acknowledgement import Acknowledgement
+from dobmi.sync.cbor import CborValue, decode, encode
+from dobmi.sync.enrolment import Enrolment
+from dobmi.sync.feed import Feed, Limits
+from dobmi.sync.voucher import (
+    VOUCHER_SIZE_MAX,
+    GoodsLine,
+    InDoubtVoucher,
+    Outcome,
+    ResolutionVoucher,
+    SaleVoucher,
+    VoidVoucher,
+    Voucher,
+    VoucherKind,
+    genesis_hash,
+    voucher_hash,
+)
+from dobmi.terminal import schema
+from dobmi.terminal.errors import (
+    AlreadyEnrolled,
+    LedgerFull,
+    LedgerOfAnotherVersion,
+    LedgerUnusable,
+    NoShift,
+    NotEnrolled,
+    ShiftOpen,
+)
+
+FREE_BYTES_MIN = 16 * 1024 * 1024
+_BUSY_TIMEOUT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TillIdentity:
+    """Who this till is, as the central server took it in. Keys are 32 raw bytes, all public."""
+
+    terminal_id: int
+    public_key: bytes
+    server_public_key: bytes
+    card_issuer_public_key: bytes
+    issuer: str
+    seller: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The newest voucher: sequence 0 and the genesis hash before the first."""
+
+    sequence: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntentRow:
+    """A sale as it stood before its commit was sent; its sequence is taken for good."""
+
+    sequence: int
+    card_uid: bytes
+    member_number: int
+    holder: str
+    amount: Rupiah
+    balance_before: Rupiah
+    evidence: bytes = field(repr=False)
+    goods: tuple[GoodsLine, ...]
+    unix_seconds: int
+    shift: int
+    cashier: str
+
+    @property
+    def balance_after(self) -> Rupiah:
+        return self.balance_before - self.amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """Vouchers the server has not acknowledged; `total` is the money in their sales and doubts."""
+
+    count: int
+    total: Rupiah
+    oldest_unix_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncState:
+    """What the server last said, and when. Times in Unix seconds."""
+
+    acknowledged_sequence: int
+    feed_version: int
+    limits: Limits
+    synced_unix_seconds: int
+    server_unix_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    number: int
+    cashier: str
+    opened_unix_seconds: int
+    closed_unix_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftTotals:
+    """One cashier's part of a shift. All are flows of this shift but `in_doubt`, which is a stock.
+
+    `settled` are earlier doubts, of any shift, that a card answered with "paid" in this one.
+    """
+
+    cashier: str
+    sales_count: int = 0
+    sales_total: Rupiah = ZERO
+    settled_count: int = 0
+    settled_total: Rupiah = ZERO
+    void_count: int = 0
+    in_doubt_count: int = 0
+    in_doubt_total: Rupiah = ZERO
+
+
+class Ledger:
+    """One till's database. Writing is for the process that holds the till's lock; reading for all.
+
+    Every method raises LedgerError for what the database cannot do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the database. Raises LedgerOfAnotherVersion, LedgerError."""
+        self.path = path
+        self._engine = _engine(path)
+        with _durably(), self._engine.begin() as connection:
+            version = connection.execute(sa.text("PRAGMA user_version")).scalar_one()
+            if version == 0:
+                schema.metadata.create_all(connection)
+                for trigger in schema.TRIGGERS:
+                    connection.execute(sa.text(trigger))
+                connection.execute(sa.text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
+            elif version != schema.SCHEMA_VERSION:
+                raise LedgerOfAnotherVersion(found=version, known=schema.SCHEMA_VERSION)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def check_room(self) -> None:
+        """Raises LedgerFull while there is still room to finish what was begun."""
+        if shutil.disk_usage(self.path.parent).free < FREE_BYTES_MIN:
+            raise LedgerFull
+
+    # Identity
+
+    def store_identity(self, enrolment: Enrolment, unix_seconds: int) -> None:
+        """Raises AlreadyEnrolled."""
+        with _durably(), self._engine.begin() as connection:
+            row = connection.execute(sa.select(schema.identity.c.terminal_id)).one_or_none()
+            if row is not None:
+                raise AlreadyEnrolled(terminal_id=row.terminal_id)
+            connection.execute(
+                schema.identity.insert().values(
+                    id=1,
+                    terminal_id=enrolment.terminal_id,
+                    public_key=enrolment.terminal_public_key,
+                    server_public_key=enrolment.server_public_key,
+                    card_issuer_public_key=enrolment.card_issuer_public_key,
+                    issuer=enrolment.issuer,
+                    seller=enrolment.seller,
+                    unix_seconds=unix_seconds,
+                )
+            )
+            connection.execute(
+                schema.state.insert().values(
+                    id=1, synced_unix_seconds=unix_seconds, server_unix_seconds=0
+                )
+            )
+
+    def identity(self) -> TillIdentity:
+        """Raises NotEnrolled."""
+        with _durably(), self._engine.connect() as connection:
+            row = connection.execute(sa.select(schema.identity)).one_or_none()
+        if row is None:
+            raise NotEnrolled
+        return TillIdentity(
+            terminal_id=row.terminal_id,
+            public_key=row.public_key,
+            server_public_key=row.server_public_key,
+            card_issuer_public_key=row.card_issuer_public_key,
+            issuer=row.issuer,
+            seller=row.seller,
+        )
+
+    # The chain
+
+    def head(self) -> ChainHead:
+        with _durably(), self._engine.connect() as connection:
+            return _head(connection)
+
+    def latest_unix_seconds(self) -> int:
+        """The latest time that this till knows to have been, of its vouchers and the server's word."""
+        with _durably(), self._engine.connect() as connection:
+            times = [
+                connection.execute(
+                    sa.select(table.c.unix_seconds).order_by(table.c.sequence.desc()).limit(1)
+                ).scalar()
+                for table in (schema.vouchers, schema.intents)
+            ]
+            times.append(connection.execute(sa.select(schema.state.c.server_unix_seconds)).scalar())
+        return max(time or 0 for time in times)
+
+    def record_intent(self, intent: IntentRow) -> None:
+        with _durably(), self._engine.begin() as connection:
+            connection.execute(
+                schema.intents.insert().values(
+                    sequence=intent.sequence,
+                    card_uid=intent.card_uid,
+                    member_number=intent.member_number,
+                    holder=intent.holder,
+                    amount_rupiah=intent.amount.amount,
+                    balance_before_rupiah=intent.balance_before.amount,
+                    evidence=intent.evidence,
+                    goods=_goods_to_bytes(intent.goods),
+                    unix_seconds=intent.unix_seconds,
+                    shift=intent.shift,
+                    cashier=intent.cashier,
+                )
+            )
+
+    def append_voucher(self, voucher: Voucher, encoded: bytes) -> bytes:
+        """Add the chain's next link; its hash (32 bytes)."""
+        link = voucher.link
+        values: dict[str, object] = {}
+        with _durably(), self._engine.begin() as connection:
+            match voucher:
+                case SaleVoucher(intent=intent):
+                    values = {"kind": VoucherKind.SALE, "amount_rupiah": intent.amount.amount}
+                    values |= {"card_uid": intent.card_uid}
+                case InDoubtVoucher(intent=intent):
+                    values = {"kind": VoucherKind.IN_DOUBT, "amount_rupiah": intent.amount.amount}
+                    values |= {"card_uid": intent.card_uid}
+                case ResolutionVoucher():
+                    resolved = connection.execute(
+                        sa.select(schema.intents.c.amount_rupiah).where(
+                            schema.intents.c.sequence == voucher.resolves
+                        )
+                    ).scalar_one()
+                    values = {"kind": VoucherKind.RESOLUTION, "amount_rupiah": resolved}
+                    values |= {"card_uid": voucher.card_uid, "resolves": voucher.resolves}
+                    values |= {"outcome": voucher.outcome}
+                case VoidVoucher():
+                    values = {"kind": VoucherKind.VOID, "amount_rupiah": voucher.amount.amount}
+                    values |= {"card_uid": voucher.card_uid}
+            hash_ = voucher_hash(encoded)
+            connection.execute(
+                schema.vouchers.insert().values(
+                    sequence=link.sequence,
+                    previous_hash=link.previous_hash,
+                    hash=hash_,
+                    unix_seconds=link.unix_seconds,
+                    shift=link.shift,
+                    cashier=link.cashier,
+                    encoded=encoded,
+                    **values,
+                )
+            )
+        return hash_
+
+    def open_intent(self) -> IntentRow | None:
+        """The intent that has no voucher yet, if there is one."""
+        with _durably(), self._engine.connect() as connection:
+            row = connection.execute(
+                sa.select(schema.intents).where(
+                    schema.intents.c.sequence == _head(connection).sequence + 1
+                )
+            ).one_or_none()
+        return None if row is None else _intent(row)
+
+    def doubts(self, card_uid: bytes | None = None) -> tuple[IntentRow, ...]:
+        """Intents whose in-doubt voucher no resolution has answered, oldest first."""
+        resolutions = schema.vouchers.alias("resolutions")
+        query = (
+            sa.select(schema.intents)
+            .join(schema.vouchers, schema.vouchers.c.sequence == schema.intents.c.sequence)
+            .outerjoin(resolutions, resolutions.c.resolves == schema.intents.c.sequence)
+            .where(
+                schema.vouchers.c.kind == VoucherKind.IN_DOUBT,
+                resolutions.c.sequence.is_(None),
+            )
+            .order_by(schema.intents.c.sequence)
+        )
+        if card_uid is not None:
+            query = query.where(schema.intents.c.card_uid == card_uid)
+        with _durably(), self._engine.connect() as connection:
+            return tuple(_intent(row) for row in connection.execute(query))
+
+    def intent(self, sequence: int) -> IntentRow | None:
+        with _durably(), self._engine.connect() as connection:
+            row = connection.execute(
+                sa.select(schema.intents).where(schema.intents.c.sequence == sequence)
+            ).one_or_none()
+        return None if row is None else _intent(row)
+
+    def paid_hash(self, sequence: int) -> bytes | None:
+        """The hash of voucher `sequence` if that is a paid sale."""
+        query = sa.select(schema.vouchers.c.hash).where(
+            schema.vouchers.c.sequence == sequence, schema.vouchers.c.kind == VoucherKind.SALE
+        )
+        with _durably(), self._engine.connect() as connection:
+            found: bytes | None = connection.execute(query).scalar()
+        return found
+
+    def paid_and_not_shown(self) -> list[tuple[IntentRow, bytes]]:
+        """Sales whose paid result may never have reached the cashier, with the voucher's hash."""
+        vouchers, intents = schema.vouchers, schema.intents
+        query = (
+            sa.select(intents, vouchers.c.hash)
+            .join(
+                vouchers,
+                intents.c.sequence == sa.func.coalesce(vouchers.c.resolves, vouchers.c.sequence),
+            )
+            .where(
+                vouchers.c.sequence > sa.select(schema.state.c.shown_sequence).scalar_subquery(),
+                sa.or_(vouchers.c.kind == VoucherKind.SALE, vouchers.c.outcome == Outcome.PAID),
+            )
+            .order_by(vouchers.c.sequence)
+        )
+        with _durably(), self._engine.connect() as connection:
+            return [(_intent(row), row.hash) for row in connection.execute(query)]
+
+    def vouchers_from(self, sequence: int, count_max: int) -> list[bytes]:
+        """Encoded vouchers from `sequence` on, in order, at most `count_max`."""
+        with _durably(), self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(schema.vouchers.c.encoded)
+                .where(schema.vouchers.c.sequence >= sequence)
+                .order_by(schema.vouchers.c.sequence)
+                .limit(count_max)
+            )
+            return [row.encoded for row in rows]
+
+    def hash_at(self, sequence: int) -> bytes | None:
+        """The hash of voucher `sequence` (0: the genesis hash), None if there is none."""
+        if sequence == 0:
+            who = self.identity()
+            return genesis_hash(who.terminal_id, who.public_key)
+        with _durably(), self._engine.connect() as connection:
+            found: bytes | None = connection.execute(
+                sa.select(schema.vouchers.c.hash).where(schema.vouchers.c.sequence == sequence)
+            ).scalar()
+        return found
+
+    # What has been shown to the cashier
+
+    def mark_shown(self, sequence: int) -> None:
+        """Results up to voucher `sequence` have reached the cashier."""
+        with _durably(), self._engine.begin() as connection:
+            connection.execute(
+                schema.state.update()
+                .where(schema.state.c.shown_sequence < sequence)
+                .values(shown_sequence=sequence)
+            )
+
+    # Sync
+
+    def sync_state(self) -> SyncState:
+        """Raises NotEnrolled."""
+        with _durably(), self._engine.connect() as connection:
+            row = connection.execute(sa.select(schema.state)).one_or_none()
+        if row is None:
+            raise NotEnrolled
+        return SyncState(
+            acknowledged_sequence=row.acknowledged_sequence,
+            feed_version=row.feed_version,
+            limits=Limits(
+                sale_max=Rupiah(row.sale_max_rupiah),
+                unsent_vouchers_max=row.unsent_vouchers_max,
+                unsent_total_max=Rupiah(row.unsent_total_max_rupiah),
+                sync_age_seconds_max=row.sync_age_seconds_max,
+            ),
+            synced_unix_seconds=row.synced_unix_seconds,
+            server_unix_seconds=row.server_unix_seconds,
+        )
+
+    def unsent(self) -> Unsent:
+        kinds = (VoucherKind.SALE, VoucherKind.IN_DOUBT)
+        money = sa.case(
+            (schema.vouchers.c.kind.in_(kinds), schema.vouchers.c.amount_rupiah), else_=0
+        )
+        acknowledged = sa.select(schema.state.c.acknowledged_sequence).scalar_subquery()
+        query = sa.select(
+            sa.func.count(),
+            sa.func.coalesce(sa.func.sum(money), 0),
+            sa.func.min(schema.vouchers.c.unix_seconds),
+        ).where(schema.vouchers.c.sequence > acknowledged)
+        with _durably(), self._engine.connect() as connection:
+            count, total, oldest = connection.execute(query).one()
+        return Unsent(count=count, total=Rupiah(total), oldest_unix_seconds=oldest)
+
+    def record_acknowledgement(self, ack: Acknowledgement) -> None:
+        """Keep what the server took and what it quarantined. `ack` has been verified."""
+        with _durably(), self._engine.begin() as connection:
+            head = _head(connection).sequence
+            assert ack.head_sequence <= head
+            connection.execute(
+                schema.state.update().values(
+                    acknowledged_sequence=sa.func.max(
+                        schema.state.c.acknowledged_sequence, ack.head_sequence
+                    ),
+                    server_unix_seconds=sa.func.max(
+                        schema.state.c.server_unix_seconds, ack.unix_seconds
+                    ),
+                )
+            )
+            for sequence, reason in ack.quarantined:
+                connection.execute(
+                    schema.quarantine.insert()
+                    .prefix_with("OR REPLACE")
+                    .values(sequence=sequence, reason=reason)
+                )
+
+    def quarantined(self) -> tuple[tuple[int, str], ...]:
+        """Vouchers that the server kept but did not post, with its reasons."""
+        with _durably(), self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(schema.quarantine).order_by(schema.quarantine.c.sequence)
+            )
+            return tuple((row.sequence, row.reason) for row in rows)
+
+    def apply_feed(self, feed: Feed, synced_unix_seconds: int) -> None:
+        """Put a verified feed in force, whole."""
+        limits = feed.limits
+        with _durably(), self._engine.begin() as connection:
+            if feed.since == 0:
+                connection.execute(schema.hotlist.delete())
+            for uid in feed.unblocked:
+                connection.execute(schema.hotlist.delete().where(schema.hotlist.c.card_uid == uid))
+            _insert_uids(connection, schema.hotlist, feed.blocked)
+            connection.execute(schema.credits_waiting.delete())
+            _insert_uids(connection, schema.credits_waiting, feed.credits_waiting)
+            connection.execute(
+                schema.state.update().values(
+                    feed_version=feed.version,
+                    sale_max_rupiah=limits.sale_max.amount,
+                    unsent_vouchers_max=limits.unsent_vouchers_max,
+                    unsent_total_max_rupiah=limits.unsent_total_max.amount,
+                    sync_age_seconds_max=limits.sync_age_seconds_max,
+                    synced_unix_seconds=synced_unix_seconds,
+                    server_unix_seconds=sa.func.max(
+                        schema.state.c.server_unix_seconds, feed.unix_seconds
+                    ),
+                )
+            )
+
+    def is_blocked(self, card_uid: bytes) -> bool:
+        return self._lists(schema.hotlist, card_uid)
+
+    def has_credit_waiting(self, card_uid: bytes) -> bool:
+        """Whether the last feed said that a credit waits for this card: a hint."""
+        return self._lists(schema.credits_waiting, card_uid)
+
+    def blocked_count(self) -> int:
+        with _durably(), self._engine.connect() as connection:
+            count: int = connection.execute(
+                sa.select(sa.func.count()).select_from(schema.hotlist)
+            ).scalar_one()
+        return count
+
+    def _lists(self, table: sa.Table, card_uid: bytes) -> bool:
+        with _durably(), self._engine.connect() as connection:
+            query = sa.select(table).where(table.c.card_uid == card_uid)
+            return connection.execute(query).one_or_none() is not None
+
+    # Shifts
+
+    def open_shift(self, cashier: str, unix_seconds: int) -> Shift:
+        """Raises ShiftOpen."""
+        with _durably(), self._engine.begin() as connection:
+            last = _last_shift(connection)
+            if last is not None and last.closed_unix_seconds is None:
+                raise ShiftOpen(shift=last.number)
+            shift = Shift(
+                number=last.number + 1 if last is not None else 1,
+                cashier=cashier,
+                opened_unix_seconds=unix_seconds,
+                closed_unix_seconds=None,
+            )
+            connection.execute(
+                schema.shifts.insert().values(
+                    number=shift.number, cashier=cashier, opened_unix_seconds=unix_seconds
+                )
+            )
+        return shift
+
+    def close_shift(self, unix_seconds: int) -> Shift:
+        """Raises NoShift."""
+        with _durably(), self._engine.begin() as connection:
+            last = _last_shift(connection)
+            if last is None or last.closed_unix_seconds is not None:
+                raise NoShift
+            connection.execute(
+                schema.shifts.update()
+                .where(schema.shifts.c.number == last.number)
+                .values(closed_unix_seconds=unix_seconds)
+            )
+        return Shift(
+            number=last.number,
+            cashier=last.cashier,
+            opened_unix_seconds=last.opened_unix_seconds,
+            closed_unix_seconds=unix_seconds,
+        )
+
+    def last_shift(self) -> Shift | None:
+        with _durably(), self._engine.connect() as connection:
+            return _last_shift(connection)
+
+    def shift_totals(self, shift: int) -> tuple[ShiftTotals, ...]:
+        """By cashier, in the order of their names."""
+        vouchers = schema.vouchers
+        resolutions = vouchers.alias("resolutions")
+        query = (
+            sa.select(
+                vouchers.c.cashier,
+                vouchers.c.kind,
+                vouchers.c.outcome,
+                resolutions.c.sequence.is_not(None).label("resolved"),
+                sa.func.count().label("count"),
+                sa.func.sum(vouchers.c.amount_rupiah).label("total"),
+            )
+            .outerjoin(resolutions, resolutions.c.resolves == vouchers.c.sequence)
+            .where(vouchers.c.shift == shift)
+            .group_by(vouchers.c.cashier, vouchers.c.kind, vouchers.c.outcome, sa.text("resolved"))
+        )
+        with _durably(), self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        by_cashier: dict[str, dict[str, Any]] = {}
+        for row in rows:
+            totals = by_cashier.setdefault(row.cashier, {})
+            match VoucherKind(row.kind), row.outcome, bool(row.resolved):
+                case VoucherKind.SALE, _, _:
+                    totals |= {"sales_count": row.count, "sales_total": Rupiah(row.total)}
+                case VoucherKind.RESOLUTION, Outcome.PAID, _:
+                    totals |= {"settled_count": row.count, "settled_total": Rupiah(row.total)}
+                case VoucherKind.IN_DOUBT, _, False:
+                    totals |= {"in_doubt_count": row.count, "in_doubt_total": Rupiah(row.total)}
+                case VoucherKind.VOID, _, _:
+                    totals |= {"void_count": row.count}
+                case _:
+                    pass  # a doubt that has its answer is counted where the answer stands
+        return tuple(
+            ShiftTotals(cashier=cashier, **totals) for cashier, totals in sorted(by_cashier.items())
+        )
+
+
+def _engine(path: Path) -> sa.Engine:
+    with _durably():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Made here and not by SQLite, so that others on the machine cannot read members' names.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    engine = sa.create_engine(f"sqlite:///{path}", pool_size=3)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # transactions begin where `begin` below says
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_SECONDS * 1000}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _durably() -> Iterator[None]:
+    """Say what SQLite or the disk could not do as an error of ours."""
+    try:
+        yield
+    except DatabaseError as error:
+        text = str(error.orig)
+        if "full" in text:
+            raise LedgerFull from error
+        raise LedgerUnusable(detail=text) from error
+    except OSError as error:
+        raise LedgerUnusable(detail=error.strerror or str(error)) from error
+
+
+def _head(connection: sa.Connection) -> ChainHead:
+    row = connection.execute(
+        sa.select(schema.vouchers.c.sequence, schema.vouchers.c.hash)
+        .order_by(schema.vouchers.c.sequence.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is not None:
+        return ChainHead(row.sequence, row.hash)
+    who = connection.execute(sa.select(schema.identity)).one_or_none()
+    if who is None:
+        raise NotEnrolled
+    return ChainHead(0, genesis_hash(who.terminal_id, who.public_key))
+
+
+def _last_shift(connection: sa.Connection) -> Shift | None:
+    row = connection.execute(
+        sa.select(schema.shifts).order_by(schema.shifts.c.number.desc()).limit(1)
+    ).one_or_none()
+    if row is None:
+        return None
+    return Shift(
+        number=row.number,
+        cashier=row.cashier,
+        opened_unix_seconds=row.opened_unix_seconds,
+        closed_unix_seconds=row.closed_unix_seconds,
+    )
+
+
+def _insert_uids(connection: sa.Connection, table: sa.Table, uids: Sequence[bytes]) -> None:
+    if uids:
+        connection.execute(
+            table.insert().prefix_with("OR IGNORE"), [{"card_uid": uid} for uid in uids]
+        )
+
+
+def _intent(row: sa.Row[Any]) -> IntentRow:
+    return IntentRow(
+        sequence=row.sequence,
+        card_uid=row.card_uid,
+        member_number=row.member_number,
+        holder=row.holder,
+        amount=Rupiah(row.amount_rupiah),
+        balance_before=Rupiah(row.balance_before_rupiah),
+        evidence=row.evidence,
+        goods=_goods_from_bytes(row.goods),
+        unix_seconds=row.unix_seconds,
+        shift=row.shift,
+        cashier=row.cashier,
+    )
+
+
+def _goods_to_bytes(goods: tuple[GoodsLine, ...]) -> bytes:
+    lines: list[CborValue] = [
+        [line.name, line.quantity, line.unit_price.amount, line.discount.amount] for line in goods
+    ]
+    return encode(lines)
+
+
+def _goods_from_bytes(data: bytes) -> tuple[GoodsLine, ...]:
+    lines = decode(data, size_max=VOUCHER_SIZE_MAX)
+    assert isinstance(lines, list)
+    goods = []
+    for line in lines:
+        match line:
+            case [str(name), int(quantity), int(unit_price), int(discount)]:
+                goods.append(GoodsLine(name, quantity, Rupiah(unit_price), Rupiah(discount)))
+            case _:
+                raise LedgerUnusable(detail="goods of an intent cannot be read")
+    return tuple(goods)

@@ -1,0 +1,86 @@
+"""What the cashier asks for: an amount, with or without goods lines. Checked before any card comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dobmi.money import ZERO, Rupiah
+from dobmi.sync.feed import Limits
+from dobmi.sync.voucher import (
+    EVIDENCE_SIZE_MAX,
+    HASH_LENGTH,
+    TEXT_LENGTH_MAX,
+    GoodsLine,
+    Intent,
+    Link,
+    SaleVoucher,
+    encode_voucher,
+)
+from dobmi.terminal.errors import AmountNotPositive, AmountOverLimit, BadCart, NotAnAmount
+
+AMOUNT_MAX = Rupiah((1 << 31) - 1)  # what a value file holds
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    amount: Rupiah
+    goods: tuple[GoodsLine, ...] = ()
+
+
+def parse_amount(text: str) -> Rupiah:
+    """`12500`, `12.500` or `Rp 12.500`. Raises NotAnAmount."""
+    try:
+        return Rupiah.parse(text)
+    except ValueError as error:
+        raise NotAnAmount(text=text[:40]) from error
+
+
+def parse_goods_line(text: str) -> GoodsLine:
+    """`Beras 5 kg=75000` or, three pieces of it, `3 x Beras 5 kg=75000`. Raises BadCart, NotAnAmount."""
+    name, equals, price = text.rpartition("=")
+    count, x, rest = name.partition(" x ")
+    quantity = 1
+    if x and count.strip().isdecimal():
+        quantity, name = int(count), rest
+    if not equals or not name.strip():
+        raise BadCart(detail=f"{text[:40]!r} is not NAME=PRICE")
+    return GoodsLine(name.strip(), quantity, parse_amount(price))
+
+
+def check_order(order: Order, limits: Limits, issuer: str, seller: str, cashier: str) -> None:
+    """Raises AmountNotPositive, AmountOverLimit, BadCart."""
+    if order.amount <= ZERO:
+        raise AmountNotPositive(amount=order.amount)
+    limit = min(limits.sale_max, AMOUNT_MAX)
+    if order.amount > limit:
+        raise AmountOverLimit(amount=order.amount, limit=limit)
+    total = sum((line.amount for line in order.goods), ZERO)
+    if order.goods and total != order.amount:
+        raise BadCart(detail=f"the goods come to {total}, not {order.amount}")
+    if len(cashier) > TEXT_LENGTH_MAX:
+        raise BadCart(detail=f"a cashier's name has at most {TEXT_LENGTH_MAX} characters")
+    # The longest voucher that this order can become: what cannot be written must not be debited.
+    longest = SaleVoucher(
+        link=Link(
+            terminal_id=(1 << 32) - 1,
+            sequence=(1 << 63) - 1,
+            previous_hash=bytes(HASH_LENGTH),
+            unix_seconds=(1 << 63) - 1,
+            shift=(1 << 32) - 1,
+            cashier=cashier,
+        ),
+        intent=Intent(
+            card_uid=bytes(10),
+            amount=order.amount,
+            evidence=bytes(EVIDENCE_SIZE_MAX),
+            issuer=issuer,
+            seller=seller,
+            goods=order.goods,
+        ),
+        card_counter=(1 << 32) - 1,
+        card_mac=bytes(8),
+    )
+    try:
+        encode_voucher(longest, bytes(32), lambda _: bytes(64))
+    except (ValueError, TypeError) as error:
+        raise BadCart(detail=str(error)) from error

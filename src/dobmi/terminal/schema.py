@@ -1,0 +1,155 @@
+"""The till's tables. What is promised of them is a constraint or a trigger here."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from dobmi.sync.feed import Limits
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("terminal_id", Integer, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("server_public_key", LargeBinary, nullable=False),
+    Column("card_issuer_public_key", LargeBinary, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("seller", Text, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+)
+
+_NO_LIMITS_YET = Limits()
+
+state = Table(
+    "state",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("acknowledged_sequence", Integer, nullable=False, default=0),
+    Column("shown_sequence", Integer, nullable=False, default=0),
+    Column("feed_version", Integer, nullable=False, default=0),
+    Column("sale_max_rupiah", Integer, nullable=False, default=_NO_LIMITS_YET.sale_max.amount),
+    Column(
+        "unsent_vouchers_max", Integer, nullable=False, default=_NO_LIMITS_YET.unsent_vouchers_max
+    ),
+    Column(
+        "unsent_total_max_rupiah",
+        Integer,
+        nullable=False,
+        default=_NO_LIMITS_YET.unsent_total_max.amount,
+    ),
+    Column(
+        "sync_age_seconds_max", Integer, nullable=False, default=_NO_LIMITS_YET.sync_age_seconds_max
+    ),
+    Column("synced_unix_seconds", Integer, nullable=False),
+    Column("server_unix_seconds", Integer, nullable=False),
+)
+
+shifts = Table(
+    "shifts",
+    metadata,
+    Column("number", Integer, CheckConstraint("number > 0"), primary_key=True),
+    Column("cashier", Text, nullable=False),
+    Column("opened_unix_seconds", Integer, nullable=False),
+    Column("closed_unix_seconds", Integer),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("sequence", Integer, CheckConstraint("sequence > 0"), primary_key=True),
+    Column("card_uid", LargeBinary, nullable=False, index=True),
+    Column("member_number", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("amount_rupiah", Integer, CheckConstraint("amount_rupiah > 0"), nullable=False),
+    Column("balance_before_rupiah", Integer, nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+    Column("goods", LargeBinary, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+    Column("shift", Integer, ForeignKey("shifts.number"), nullable=False),
+    Column("cashier", Text, nullable=False),
+)
+
+vouchers = Table(
+    "vouchers",
+    metadata,
+    Column("sequence", Integer, CheckConstraint("sequence > 0"), primary_key=True),
+    Column("previous_hash", LargeBinary, nullable=False, unique=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("kind", Integer, nullable=False, index=True),
+    Column("card_uid", LargeBinary, nullable=False, index=True),
+    Column("amount_rupiah", Integer, nullable=False),
+    Column("outcome", Integer),
+    Column("resolves", Integer, ForeignKey("intents.sequence")),
+    Column("unix_seconds", Integer, nullable=False),
+    Column("shift", Integer, nullable=False, index=True),
+    Column("cashier", Text, nullable=False),
+    Column("encoded", LargeBinary, nullable=False),
+    UniqueConstraint("resolves"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("sequence", Integer, ForeignKey("vouchers.sequence"), primary_key=True),
+    Column("reason", Text, nullable=False),
+)
+
+hotlist = Table("hotlist", metadata, Column("card_uid", LargeBinary, primary_key=True))
+
+credits_waiting = Table(
+    "credits_waiting", metadata, Column("card_uid", LargeBinary, primary_key=True)
+)
+
+
+def _append_only(table: str) -> list[str]:
+    return [
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} are never changed'); END"
+        for verb in ("UPDATE", "DELETE")
+    ]
+
+
+TRIGGERS = [
+    *_append_only("identity"),
+    *_append_only("intents"),
+    *_append_only("vouchers"),
+    (
+        "CREATE TRIGGER vouchers_without_gap BEFORE INSERT ON vouchers "
+        "WHEN NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM vouchers) "
+        "BEGIN SELECT RAISE(ABORT, 'a gap in the chain'); END"
+    ),
+    (
+        "CREATE TRIGGER vouchers_follow BEFORE INSERT ON vouchers "
+        "WHEN NEW.sequence > 1 AND NEW.previous_hash IS NOT "
+        "(SELECT hash FROM vouchers WHERE sequence = NEW.sequence - 1) "
+        "BEGIN SELECT RAISE(ABORT, 'a broken chain'); END"
+    ),
+    (
+        "CREATE TRIGGER intents_one_at_a_time BEFORE INSERT ON intents "
+        "WHEN NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM vouchers) "
+        "BEGIN SELECT RAISE(ABORT, 'an intent is still open'); END"
+    ),
+    (
+        "CREATE TRIGGER state_goes_forward BEFORE UPDATE ON state "
+        "WHEN NEW.acknowledged_sequence < OLD.acknowledged_sequence "
+        "OR NEW.shown_sequence < OLD.shown_sequence "
+        "OR NEW.feed_version < OLD.feed_version "
+        "OR NEW.server_unix_seconds < OLD.server_unix_seconds "
+        "BEGIN SELECT RAISE(ABORT, 'the state of a till only goes forward'); END"
+    ),
+]

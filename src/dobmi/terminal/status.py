@@ -1,0 +1,59 @@
+"""What a till's ledger says of itself, read without owning the till: also while it sells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dobmi.terminal.clock import ClockReading, TillClock
+from dobmi.terminal.ledger import (
+    IntentRow,
+    Ledger,
+    Shift,
+    ShiftTotals,
+    SyncState,
+    TillIdentity,
+    Unsent,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TillStatus:
+    """`doubts` includes a sale whose commit may be under way right now."""
+
+    identity: TillIdentity
+    clock: ClockReading
+    sync: SyncState
+    unsent: Unsent
+    doubts: tuple[IntentRow, ...]
+    quarantined: tuple[tuple[int, str], ...]
+    blocked_count: int
+    shift: Shift | None
+    shift_totals: tuple[ShiftTotals, ...]
+
+    @property
+    def sync_age_seconds(self) -> int:
+        return self.clock.unix_seconds - self.sync.synced_unix_seconds
+
+    @property
+    def oldest_unsent_age_seconds(self) -> int | None:
+        oldest = self.unsent.oldest_unix_seconds
+        return None if oldest is None else self.clock.unix_seconds - oldest
+
+
+def till_status(ledger: Ledger, system_time: Callable[[], float] = time.time) -> TillStatus:
+    """Raises NotEnrolled, LedgerError."""
+    open_intent = ledger.open_intent()
+    shift = ledger.last_shift()
+    return TillStatus(
+        identity=ledger.identity(),
+        clock=TillClock(ledger, system_time).read(),
+        sync=ledger.sync_state(),
+        unsent=ledger.unsent(),
+        doubts=ledger.doubts() + (() if open_intent is None else (open_intent,)),
+        quarantined=ledger.quarantined(),
+        blocked_count=ledger.blocked_count(),
+        shift=shift,
+        shift_totals=() if shift is None else ledger.shift_totals(shift.number),
+    )

@@ -1,0 +1,339 @@
+"""A till, whole: lock, ledger, chain, keys, reader. The command line is a thin skin over it.
+
+    with Till(database=..., signing=..., custody=..., reader=reader, cashier="Siti") as till:
+        result = till.sell(Rupiah(12_500))
+
+One thread uses it. On entering it owns the till's sequence and recovers what a crash left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dobmi.cardlib.custody import KeyCustody, SigningCustody
+from dobmi.cardlib.errors import CardError, NoCard
+from dobmi.cardlib.purse import Purse
+from dobmi.cardlib.purse_layout import Holder
+from dobmi.cardlib.readers.base import CardConnection, Reader, Signal, open_reader
+from dobmi.errors import DoBMIError
+from dobmi.money import Rupiah
+from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClient, enrol
+from dobmi.sync.enrolment import Invitation
+from dobmi.sync.voucher import GoodsLine
+from dobmi.terminal import sale
+from dobmi.terminal.chain import Chain
+from dobmi.terminal.clock import TillClock
+from dobmi.terminal.errors import (
+    AlreadyEnrolled,
+    AnotherCard,
+    NoCardCame,
+    NoCardKeys,
+    NotEnrolled,
+    NotThisTill,
+)
+from dobmi.terminal.ledger import IntentRow, Ledger, Shift, ShiftTotals, TillIdentity
+from dobmi.terminal.lock import TillLock
+from dobmi.terminal.order import Order, check_order
+from dobmi.terminal.sale import Desk, SaleResult, Settled
+from dobmi.terminal.synchronise import Progress, SyncResult, synchronise
+
+SIGNING_KEY = "terminal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceResult:
+    card_uid: bytes
+    holder: Holder
+    balance: Rupiah
+    is_blocked: bool
+    is_expired: bool
+    has_credit_waiting: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftReport:
+    shift: Shift
+    totals: tuple[ShiftTotals, ...]
+
+
+class Till:
+    """See the module. Methods raise DoBMIError; each says whether money moved."""
+
+    def __init__(
+        self,
+        *,
+        database: Path,
+        signing: SigningCustody,
+        custody: KeyCustody | None = None,
+        reader: Reader | str | None = None,
+        cashier: str = "kasir",
+        server: str = "",
+        card_wait_seconds: float = 60,
+        patience: Patience = PATIENT,
+        system_time: Callable[[], float] = time.time,
+    ) -> None:
+        """`signing` holds the key named `terminal`. `reader` is opened when a card is first needed,
+        and closed here if it was given as a URL. `custody` may lack for what needs no card.
+        """
+        self._lock = TillLock(database)
+        self._database = database
+        self._signing = signing
+        self._custody = custody
+        self._reader_or_url = reader
+        self._reader: Reader | None = None
+        self._cashier = cashier
+        self._server = server
+        self._card_wait_seconds = card_wait_seconds
+        self._patience = patience
+        self._system_time = system_time
+        self._stack = ExitStack()
+        self._returned = False
+        self._identity: TillIdentity
+        self._ledger: Ledger
+        self._desk: Desk
+        self.settled: list[Settled] = []
+        """Every sale in doubt that a card answered for since the till was started."""
+        self.not_shown: list[tuple[IntentRow, bytes]] = []
+        """Paid sales that a crash may have kept from the cashier; with their voucher hashes."""
+
+    def __enter__(self) -> Self:
+        """Raises TillInUse, NotEnrolled, NotThisTill, LedgerError."""
+        with ExitStack() as stack:
+            stack.enter_context(self._lock)
+            self._ledger = Ledger(self._database)
+            stack.callback(self._ledger.close)
+            self._identity = self._ledger.identity()
+            if self._signing.public_key(SIGNING_KEY) != self._identity.public_key:
+                raise NotThisTill(terminal_id=self._identity.terminal_id)
+            writer = stack.enter_context(ThreadPoolExecutor(1, "ledger"))
+            clock = TillClock(self._ledger, self._system_time)
+            chain = Chain(
+                ledger=self._ledger,
+                identity=self._identity,
+                sign=self._sign,
+                now=clock.now,
+                cashier=self._cashier,
+            )
+            self._desk = Desk(ledger=self._ledger, chain=chain, clock=clock, writer=writer)
+            # What an earlier process left open: it may have sent the commit, so it is in doubt.
+            chain.end_open_intent()
+            self.not_shown = self._ledger.paid_and_not_shown()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            if kind is None:
+                self._mark_shown()
+
+    @property
+    def identity(self) -> TillIdentity:
+        return self._identity
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    @property
+    def clock(self) -> TillClock:
+        return self._desk.clock
+
+    def sell(
+        self,
+        amount: Rupiah,
+        goods: tuple[GoodsLine, ...] = (),
+        *,
+        only_card: bytes | None = None,
+    ) -> SaleResult:
+        """Wait for a card and sell to it. Paid when this returns.
+
+        After SaleInDoubt call it again with `only_card` set to the error's `uid`: the same card and
+        amount are the same sale, which is then found paid, or sold anew if the card did not pay.
+        """
+        self._mark_shown()
+        order = Order(amount, goods)
+        self._ledger.check_room()
+        limits = self._ledger.sync_state().limits
+        check_order(order, limits, self._identity.issuer, self._identity.seller, self._cashier)
+        if only_card is None:
+            sale.check_offline_limits(self._ledger, amount, self._desk.clock.now())
+        shift = self._open_shift()
+        with self._card() as purse:
+            if only_card is not None and purse.uid != only_card:
+                raise self._another_card(only_card)
+            settled = sale.settle_doubts(self._desk, purse)
+            self.settled += settled
+            found = sale.same_sale(order, settled) or self._same_as_not_shown(order, purse.uid)
+            if found is None:
+                if settled or only_card is not None:
+                    sale.check_offline_limits(self._ledger, amount, self._desk.clock.now())
+                found = sale.sell(self._desk, purse, order, shift.number)
+            self._signal(Signal.SUCCESS)
+        self._returned = True
+        return found
+
+    def balance(self) -> BalanceResult:
+        """Wait for a card and read it; settles what is in doubt with it."""
+        self._mark_shown()
+        with self._card() as purse:
+            self.settled += sale.settle_doubts(self._desk, purse)
+            view = purse.read()
+            self._signal(Signal.SUCCESS)
+        self._returned = True
+        return BalanceResult(
+            card_uid=view.uid,
+            holder=view.holder,
+            balance=view.balance,
+            is_blocked=self._ledger.is_blocked(view.uid),
+            is_expired=sale.day_of(self._desk.clock.now()) > view.holder.expires,
+            has_credit_waiting=self._ledger.has_credit_waiting(view.uid),
+        )
+
+    def wait_for_removal(self) -> bool:
+        """True once no card lies on the reader, False when the time for a card is up."""
+        return self._opened_reader().wait_for_removal(self._card_wait_seconds)
+
+    def give_up(self) -> None:
+        """The card in doubt will not be tapped again now: the sale goes into the chain as it is."""
+        sale.finish_writing(self._desk)
+        self._desk.chain.end_open_intent()
+
+    def sync(self, progress: Progress = lambda _done, _total: None) -> SyncResult:
+        """Send what is unsent and fetch the feed. Raises SyncError."""
+        self.give_up()
+        with HttpClient(self._server, self._patience) as http_client:
+            requester = Requester(
+                terminal_id=self._identity.terminal_id,
+                public_key=self._identity.public_key,
+                sign=self._sign,
+                now=self._request_time,
+            )
+            client = SyncClient(http_client, requester, self._identity.server_public_key)
+            return synchronise(self._ledger, client, self._sign, self._desk.clock, progress)
+
+    def open_shift(self) -> Shift:
+        """Raises ShiftOpen."""
+        return self._ledger.open_shift(self._cashier, self._desk.clock.now())
+
+    def close_shift(self) -> ShiftReport:
+        """Raises NoShift."""
+        self.give_up()
+        shift = self._ledger.close_shift(self._desk.clock.now())
+        return ShiftReport(shift=shift, totals=self._ledger.shift_totals(shift.number))
+
+    def _sign(self, message: bytes) -> bytes:
+        return self._signing.sign(SIGNING_KEY, message)
+
+    def _request_time(self) -> int:
+        """The machine's clock, unless the server has signed a later time."""
+        return max(int(self._system_time()), self._ledger.sync_state().server_unix_seconds)
+
+    def _open_shift(self) -> Shift:
+        shift = self._ledger.last_shift()
+        if shift is not None and shift.closed_unix_seconds is None:
+            return shift
+        return self.open_shift()
+
+    @contextmanager
+    def _card(self) -> Iterator[Purse]:
+        """A purse on the card that is tapped; its light goes red when anything fails."""
+        if self._custody is None:
+            raise NoCardKeys
+        reader = self._opened_reader()
+        self._signal(Signal.READY)
+        if not reader.wait_for_card(self._card_wait_seconds):
+            raise NoCardCame(seconds=f"{self._card_wait_seconds:g}")
+        connection: CardConnection | None = None
+        try:
+            connection = reader.connect()
+            yield Purse(connection, self._custody, self._identity.card_issuer_public_key)
+        except DoBMIError:
+            self._signal(Signal.FAILURE)
+            raise
+        finally:
+            if connection is not None:
+                connection.disconnect()
+
+    def _opened_reader(self) -> Reader:
+        if self._reader is None:
+            if isinstance(self._reader_or_url, str):
+                self._reader = open_reader(self._reader_or_url)
+                self._stack.callback(self._reader.close)
+            elif self._reader_or_url is not None:
+                self._reader = self._reader_or_url
+            else:
+                raise NoCard
+        return self._reader
+
+    def _signal(self, signal: Signal) -> None:
+        # A lamp that fails changes nothing of what was sold or refused.
+        with contextlib.suppress(CardError):
+            if self._reader is not None:
+                self._reader.signal(signal)
+
+    def _another_card(self, expected: bytes) -> DoBMIError:
+        sale.finish_writing(self._desk)
+        open_intent = self._ledger.open_intent()
+        doubts = (open_intent,) if open_intent is not None else self._ledger.doubts(expected)
+        waiting = next((one for one in reversed(doubts) if one.card_uid == expected), None)
+        if waiting is None:
+            return NoCardCame(seconds=f"{self._card_wait_seconds:g}")
+        return sale.in_doubt(waiting, AnotherCard)
+
+    def _same_as_not_shown(self, order: Order, card_uid: bytes) -> SaleResult | None:
+        for one in self.not_shown:
+            intent, hash_ = one
+            if (intent.card_uid, intent.amount) == (card_uid, order.amount):
+                self.not_shown.remove(one)
+                return sale.already_paid(intent, hash_)
+        return None
+
+    def _mark_shown(self) -> None:
+        """The caller came back, so the last result has reached it."""
+        if self._returned:
+            self._ledger.mark_shown(self._ledger.head().sequence)
+            self._returned = False
+
+
+def enrol_till(
+    *,
+    database: Path,
+    signing: SigningCustody,
+    server: str,
+    invitation: Invitation,
+    patience: Patience = PATIENT,
+    system_time: Callable[[], float] = time.time,
+) -> TillIdentity:
+    """Have the central server take this till in, and keep who it is.
+
+    Raises AlreadyEnrolled, TillInUse, SyncError. After an error it can be repeated.
+    """
+    with TillLock(database):
+        ledger = Ledger(database)
+        try:
+            with contextlib.suppress(NotEnrolled):
+                raise AlreadyEnrolled(terminal_id=ledger.identity().terminal_id)
+            with HttpClient(server, patience) as http_client:
+                enrolment = enrol(
+                    http_client,
+                    invitation,
+                    signing.public_key(SIGNING_KEY),
+                    lambda message: signing.sign(SIGNING_KEY, message),
+                )
+            ledger.store_identity(enrolment, int(system_time()))
+            return ledger.identity()
+        finally:
+            ledger.close()
