@@ -1,0 +1,6 @@
+"""`python -m dobmi` is `dobmi`."""
+
+from dobmi.cli.main import main
+
+if __name__ == "__main__":
+    main()
