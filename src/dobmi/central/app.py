@@ -1,0 +1,559 @@
+"""The central server over HTTP. docs/formats/http.md describes it for whoever writes the other end.
+
+The web part is thin: read the body within its limit, find out who asks, call, answer. Work with
+the database and the cryptography runs in worker threads.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from fastapi import FastAPI, Path, Query, Request, Response, WebSocket, WebSocketDisconnect
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import text
+from starlette.exceptions import HTTPException
+
+from dobmi import __doc__ as _about
+from dobmi.central.cards import (
+    CardStatement,
+    PendingCredit,
+    order_credit,
+    parse_card,
+    set_blocked,
+    statement_of,
+)
+from dobmi.central.circulation import circulation
+from dobmi.central.errors import (
+    BadParameters,
+    BadRequest,
+    BodyTooLarge,
+    CentralError,
+    NoSuchPage,
+    RoleNotAllowed,
+    WrongMediaType,
+)
+from dobmi.central.feeds import make_feed
+from dobmi.central.ingest import take_batch
+from dobmi.central.problems import Problem, problem_response, problems
+from dobmi.central.relay_session import (
+    ANSWER_TIMEOUT_SECONDS,
+    failed,
+    parse_start,
+    run_session,
+)
+from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role
+from dobmi.central.server import Central
+from dobmi.central.terminals import authorise, enrol, role_of
+from dobmi.errors import DoBMIError
+from dobmi.money import Rupiah
+from dobmi.sync import http
+from dobmi.sync.batch import BATCH_SIZE_MAX
+from dobmi.sync.errors import MalformedMessage, RelayInterrupted
+from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, encode_relay
+
+_T = TypeVar("_T")
+
+ENROL_SIZE_MAX = 4096
+JSON_SIZE_MAX = 16 * 1024
+_BOTH = (Role.TILL, Role.STATION)
+_STATION = (Role.STATION,)
+_BYTES = {"type": "string", "format": "binary"}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class CreditOrder(_Body):
+    """Money for a card: exactly one of `card_uid` and `card_serial` names it."""
+
+    card_uid: str | None = Field(default=None, pattern="^[0-9A-Fa-f]{14}$")
+    card_serial: int | None = Field(default=None, gt=0, lt=1 << 32)
+    amount_rupiah: int = Field(gt=0, lt=1 << 53)
+    source: Literal["cash", "salary"]
+    idempotency_key: str = Field(min_length=8, max_length=80)
+
+
+class Credit(BaseModel):
+    card_uid: str
+    sequence: int = Field(description="The card's credits are numbered from 1 and delivered so.")
+    amount_rupiah: int
+    source: CreditSource
+    state: CreditDelivery
+    ordered_at: int = Field(description="Unix seconds.")
+
+
+class Reason(_Body):
+    reason: str = Field(min_length=1, max_length=200)
+
+
+class BlockListChange(BaseModel):
+    card_uid: str
+    blocked: bool
+    feed_version: int = Field(description="From this version on, the feed says so.")
+
+
+class CardTransaction(BaseModel):
+    counter: int = Field(description="The card's own number of the transaction.")
+    kind: Literal["sale", "credit"]
+    terminal_id: int = Field(description="0: the central server.")
+    sequence: int
+    amount_rupiah: int
+    balance_after_rupiah: int
+    card_mac_verified: bool = Field(
+        description="False: proved by the card's transactions before and after."
+    )
+    at: int = Field(description="Unix seconds.")
+
+
+class Card(BaseModel):
+    """What the ledger says. The card may have sales that no till has reported yet."""
+
+    card_uid: str
+    card_serial: int
+    member_number: int
+    member_name: str
+    state: CardState
+    block_reason: str
+    expires: str = Field(description="The last valid day, ISO 8601.")
+    balance_rupiah: int
+    credits_waiting: list[Credit]
+    transactions: list[CardTransaction] = Field(description="Newest first, at most 20.")
+
+
+class CirculationReport(BaseModel):
+    """Stocks in rupiah. `difference_rupiah` is nought, or money was made or lost."""
+
+    issued_rupiah: int
+    in_flight_rupiah: int
+    on_cards_rupiah: int
+    paid_to_outlets_rupiah: int
+    suspense_rupiah: int
+    difference_rupiah: int
+    on_cards_by_their_own_word_rupiah: int
+    not_yet_reported_rupiah: int
+    doubts_open: int
+    doubts_open_rupiah: int
+    quarantined: int
+    anomalies: int
+    rejected_batches: int
+
+
+def create_app(central: Central) -> FastAPI:
+    """The application for one central server whose tables exist (`Database.require_tables`)."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        central.database.close()
+
+    app = FastAPI(
+        title="Do BMI central server",
+        version="1",
+        summary=_about,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_error_handlers(app)
+    _add_terminal_endpoints(app, central)
+    _add_station_endpoints(app, central)
+    _add_card_sessions(app, central)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
+    return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(DoBMIError)
+    async def _domain(_: Request, error: Exception) -> Response:
+        assert isinstance(error, DoBMIError)
+        return problem_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return problem_response(BadParameters(detail=_wrong_fields(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code in {404, 405}:
+            path = request.url.path[:80]
+            return problem_response(NoSuchPage(path=path, method=request.method))
+        return problem_response(BadRequest(detail=str(error.detail)))
+
+
+def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
+    @app.get(http.HEALTH_PATH, summary="Whether the server can reach its database")
+    def healthz() -> dict[str, str]:
+        with central.database.read() as connection:
+            connection.execute(text("SELECT 1"))
+        return {"status": "ok"}
+
+    @app.post(
+        http.ENROL_PATH,
+        summary="Enrol a till or a station with an invitation",
+        status_code=201,
+        response_class=Response,
+        responses={
+            **_answer(201, http.COSE, "COSE_Sign1 `dobmi/enrolled/1` by the server"),
+            **problems(400, 401, 403, 409, 413, 415),
+        },
+        openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/enrol/1` by the new key"),
+    )
+    async def post_terminal(request: Request) -> Response:
+        body = await _body(request, http.COSE, ENROL_SIZE_MAX)
+        answer = await _in_thread(enrol, central, body)
+        return Response(answer, status_code=201, media_type=http.COSE)
+
+    @app.post(
+        http.BATCHES_PATH,
+        summary="Upload a batch of vouchers",
+        response_class=Response,
+        responses={
+            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/ack/1`: the batch is durable"),
+            **problems(400, 401, 403, 409, 413, 415, 422, 503),
+        },
+        openapi_extra=_binary_body(http.CBOR, "A batch; its signature is inside it"),
+    )
+    async def post_batch(request: Request) -> Response:
+        body = await _body(request, http.CBOR, BATCH_SIZE_MAX)
+        return Response(await _in_thread(take_batch, central, body), media_type=http.COSE)
+
+    @app.get(
+        http.FEED_PATH,
+        summary="The block list's changes since a version, limits, waiting credits",
+        response_class=Response,
+        responses={
+            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/feed/1` by the server"),
+            **problems(400, 401, 403, 422),
+        },
+        openapi_extra=_SIGNED,
+    )
+    async def get_feed(
+        request: Request, since: Annotated[int, Query(ge=0, lt=1 << 63)] = 0
+    ) -> Response:
+        await _who(central, request, b"", _BOTH)
+        return Response(await _in_thread(make_feed, central, since), media_type=http.COSE)
+
+
+def _add_station_endpoints(app: FastAPI, central: Central) -> None:
+    @app.post(
+        "/v1/credits",
+        summary="Order a credit for a card; a card session delivers it",
+        status_code=201,
+        response_model=Credit,
+        responses={
+            200: {"model": Credit, "description": "This order was given before."},
+            **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        },
+        openapi_extra={**_SIGNED, **_json_body("CreditOrder")},
+    )
+    async def post_credit(request: Request) -> Response:
+        body = await _body(request, http.JSON, JSON_SIZE_MAX)
+        station = await _who(central, request, body, _STATION)
+        order = _parse(CreditOrder, body)
+        if (order.card_uid is None) == (order.card_serial is None):
+            raise BadParameters(detail="exactly one of card_uid and card_serial is needed")
+        card = order.card_serial if order.card_uid is None else bytes.fromhex(order.card_uid)
+        assert card is not None
+        credit, is_new = await _in_thread(
+            functools.partial(
+                order_credit,
+                central,
+                card,
+                Rupiah(order.amount_rupiah),
+                CreditSource(order.source),
+                idempotency_key=order.idempotency_key,
+                station=station,
+            )
+        )
+        return JSONResponse(_credit(credit).model_dump(mode="json"), 201 if is_new else 200)
+
+    @app.get(
+        "/v1/cards/{card}",
+        summary="What the ledger says of a card, by UID or serial number",
+        response_model=Card,
+        responses=problems(400, 401, 403, 404, 422),
+        openapi_extra=_SIGNED,
+    )
+    async def get_card(request: Request, card: _CardName) -> Card:
+        await _who(central, request, b"", _STATION)
+        return _card(await _in_thread(statement_of, central, parse_card(card)))
+
+    async def change_block_list(request: Request, card: str, *, blocked: bool) -> BlockListChange:
+        body = await _body(request, http.JSON, JSON_SIZE_MAX)
+        station = await _who(central, request, body, _STATION)
+        reason = _parse(Reason, body).reason
+        uid = (await _in_thread(statement_of, central, parse_card(card))).uid
+        version = await _in_thread(
+            functools.partial(
+                set_blocked, central, uid, reason, blocked=blocked, by_terminal=station
+            )
+        )
+        return BlockListChange(card_uid=uid.hex().upper(), blocked=blocked, feed_version=version)
+
+    @app.post(
+        "/v1/cards/{card}/block",
+        summary="Have every till refuse a card from its next sync on",
+        responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
+        openapi_extra={**_SIGNED, **_json_body("Reason")},
+    )
+    async def block_card(request: Request, card: _CardName) -> BlockListChange:
+        return await change_block_list(request, card, blocked=True)
+
+    @app.post(
+        "/v1/cards/{card}/unblock",
+        summary="Take a block back",
+        responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        openapi_extra={**_SIGNED, **_json_body("Reason")},
+    )
+    async def unblock_card(request: Request, card: _CardName) -> BlockListChange:
+        return await change_block_list(request, card, blocked=False)
+
+    @app.get(
+        "/v1/circulation",
+        summary="Where every rupiah is",
+        responses=problems(400, 401, 403),
+        openapi_extra=_SIGNED,
+    )
+    async def get_circulation(request: Request) -> CirculationReport:
+        await _who(central, request, b"", _STATION)
+        now = await _in_thread(circulation, central)
+        return CirculationReport(
+            issued_rupiah=now.issued.amount,
+            in_flight_rupiah=now.in_flight.amount,
+            on_cards_rupiah=now.on_cards.amount,
+            paid_to_outlets_rupiah=now.paid_to_outlets.amount,
+            suspense_rupiah=now.suspense.amount,
+            difference_rupiah=now.difference.amount,
+            on_cards_by_their_own_word_rupiah=now.on_cards_by_their_own_word.amount,
+            not_yet_reported_rupiah=now.not_yet_reported.amount,
+            doubts_open=now.doubts_open,
+            doubts_open_rupiah=now.doubts_open_sum.amount,
+            quarantined=now.quarantined,
+            anomalies=now.anomalies,
+            rejected_batches=now.rejected_batches,
+        )
+
+
+def _add_card_sessions(app: FastAPI, central: Central) -> None:
+    @app.websocket(http.CARD_SESSIONS_PATH)
+    async def card_session(websocket: WebSocket) -> None:
+        """One relayed session with one card; the messages are docs/formats/relay.md's."""
+        try:
+            terminal_id = await _who(central, websocket, b"", _BOTH, method="GET", once=True)
+        except DoBMIError as error:
+            await websocket.send_denial_response(problem_response(error))
+            return
+        await websocket.accept()
+        try:
+            await _run_card_session(central, websocket, terminal_id)
+        except WebSocketDisconnect:
+            return  # the station is gone; what the session did is in the database
+        await websocket.close()
+
+
+async def _run_card_session(central: Central, websocket: WebSocket, terminal_id: int) -> None:
+    def exchange(message: bytes) -> bytes:
+        return anyio.from_thread.run(_exchange, websocket, message)
+
+    last: Done | Failed
+    try:
+        start = parse_start(await _receive(websocket))
+        if start.action is Action.ISSUE:
+            role = await _in_thread(role_of, central, terminal_id)
+            if role is not Role.STATION:
+                raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
+        last = await _in_thread(run_session, central, start, exchange)
+    except (CentralError, MalformedMessage, RelayInterrupted) as error:
+        last = failed(error)
+    await websocket.send_bytes(encode_relay(last))
+
+
+async def _exchange(websocket: WebSocket, message: bytes) -> bytes:
+    try:
+        await websocket.send_bytes(message)
+        return await _receive(websocket)
+    except (WebSocketDisconnect, RuntimeError) as error:  # RuntimeError: closed before sending
+        raise RelayInterrupted(detail="the station's connection closed") from error
+
+
+async def _receive(websocket: WebSocket) -> bytes:
+    """The station's next message. Raises RelayInterrupted, WebSocketDisconnect, MalformedMessage."""
+    try:
+        with anyio.fail_after(ANSWER_TIMEOUT_SECONDS):
+            message = await websocket.receive()
+    except TimeoutError as error:
+        raise RelayInterrupted(detail="the station fell silent") from error
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1000))
+    data = message.get("bytes")
+    if not isinstance(data, bytes) or len(data) > MESSAGE_SIZE_MAX:
+        raise MalformedMessage(detail=f"not a binary message of at most {MESSAGE_SIZE_MAX} bytes")
+    return data
+
+
+async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
+    return await anyio.to_thread.run_sync(functools.partial(function, *arguments))
+
+
+async def _body(request: Request, media_type: str, size_max: int) -> bytes:
+    """The body, refused as soon as it is too long. Raises WrongMediaType, BodyTooLarge."""
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != media_type:
+        raise WrongMediaType(expected=media_type)
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > size_max:
+        raise BodyTooLarge(size_max=size_max)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > size_max:
+            raise BodyTooLarge(size_max=size_max)
+    return bytes(body)
+
+
+async def _who(
+    central: Central,
+    request: Request | WebSocket,
+    body: bytes,
+    roles: Sequence[Role],
+    *,
+    method: str | None = None,
+    once: bool | None = None,
+) -> int:
+    """Who signed this request. See `authorise`; what changes something is served once."""
+    method = method or str(request.scope["method"])
+    query = request.scope["query_string"].decode("ascii", "replace")
+    path = request.scope.get("raw_path", b"").decode("ascii", "replace").partition("?")[0]
+    return await _in_thread(
+        functools.partial(
+            authorise,
+            central,
+            request.headers.get("authorization", ""),
+            method,
+            f"{path}?{query}" if query else path,
+            body,
+            roles=roles,
+            once=method != "GET" if once is None else once,
+        )
+    )
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_CardName = Annotated[str, Path(description="UID (14 hex digits) or serial number", max_length=20)]
+
+
+def _parse(model: type[_Model], body: bytes) -> _Model:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise BadParameters(detail=_wrong_fields(error.errors(include_url=False))) from None
+
+
+def _wrong_fields(found: Sequence[Any]) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in found
+    )[:300]
+
+
+def _credit(credit: PendingCredit) -> Credit:
+    return Credit(
+        card_uid=credit.card_uid.hex().upper(),
+        sequence=credit.sequence,
+        amount_rupiah=credit.amount.amount,
+        source=credit.source,
+        state=credit.state,
+        ordered_at=credit.ordered_at,
+    )
+
+
+def _card(card: CardStatement) -> Card:
+    return Card(
+        card_uid=card.uid.hex().upper(),
+        card_serial=card.serial,
+        member_number=card.member_number,
+        member_name=card.member_name,
+        state=card.state,
+        block_reason=card.block_reason,
+        expires=card.expires.isoformat(),
+        balance_rupiah=card.balance.amount,
+        credits_waiting=[_credit(credit) for credit in card.credits_waiting],
+        transactions=[
+            CardTransaction(
+                counter=line.counter,
+                kind="credit" if line.is_credit else "sale",
+                terminal_id=line.terminal_id,
+                sequence=line.sequence,
+                amount_rupiah=line.amount.amount,
+                balance_after_rupiah=line.balance_after.amount,
+                card_mac_verified=line.card_mac_verified,
+                at=line.at,
+            )
+            for line in card.transactions
+        ],
+    )
+
+
+def _answer(status: int, media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
+    return {status: {"description": description, "content": {media_type: {"schema": _BYTES}}}}
+
+
+def _binary_body(media_type: str, description: str) -> dict[str, Any]:
+    content = {media_type: {"schema": _BYTES}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+def _json_body(schema: str) -> dict[str, Any]:
+    content = {http.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+_SIGNED: dict[str, Any] = {"security": [{"signedRequest": []}]}
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's description with what it cannot see: bodies read raw, the problem, the signature."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        components = schema.setdefault("components", {})
+        schemas = components.setdefault("schemas", {})
+        for model in (Problem, CreditOrder, Reason):
+            schemas[model.__name__] = model.model_json_schema(
+                ref_template="#/components/schemas/{model}"
+            )
+        schemas["MoneyMoved"] = schemas["Problem"].pop("$defs")["MoneyMoved"]
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                if _is_default_422(operation):
+                    del operation["responses"]["422"]
+        components["securitySchemes"] = {
+            "signedRequest": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "Authorization",
+                "description": "`DoBMI ` and the base64url of a COSE_Sign1 `dobmi/request/1` "
+                "over terminal, method, path, time, nonce and SHA-256 of the body.",
+            }
+        }
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _is_default_422(operation: dict[str, Any]) -> bool:
+    content = operation["responses"].get("422", {}).get("content", {})
+    return "HTTPValidationError" in str(content)

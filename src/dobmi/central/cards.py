@@ -1,0 +1,310 @@
+"""Cards as the ledger knows them: statements, blocking, and the ordering of credits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
+from dobmi.central.database import insert_rows, next_number
+from dobmi.central.errors import (
+    AmountNotAllowed,
+    BadParameters,
+    BalanceWouldPassLimit,
+    CardHasExpired,
+    CardIsBlocked,
+    CardNotActive,
+    IdempotencyConflict,
+    UnknownCard,
+)
+from dobmi.central.posting_rules import RULES, Group, Kind, posting
+from dobmi.central.schema import (
+    CardState,
+    CreditDelivery,
+    CreditSource,
+    card_transactions,
+    cards,
+    hotlist_changes,
+    members,
+    pending_credits,
+    postings,
+)
+from dobmi.central.server import Central
+from dobmi.money import ZERO, Rupiah
+
+CREDIT_MIN = Rupiah(1)
+_EPOCH = date(1970, 1, 1)
+_UID = re.compile(r"[0-9a-fA-F]{14}", re.ASCII)
+_SERIAL = re.compile(r"[0-9]{1,10}", re.ASCII)
+_KINDS_OF_SOURCE = {CreditSource.CASH: Kind.TOP_UP, CreditSource.SALARY: Kind.SALARY}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardLine:
+    """One transaction of a card, as verified."""
+
+    counter: int
+    terminal_id: int
+    sequence: int
+    amount: Rupiah
+    balance_after: Rupiah
+    is_credit: bool
+    card_mac_verified: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingCredit:
+    card_uid: bytes
+    sequence: int
+    amount: Rupiah
+    source: CreditSource
+    state: CreditDelivery
+    ordered_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardStatement:
+    """What the ledger says of a card. `balance` counts what is known to be on the card."""
+
+    uid: bytes
+    serial: int
+    member_number: int
+    member_name: str
+    state: CardState
+    block_reason: str
+    expires: date
+    balance: Rupiah
+    credits_waiting: tuple[PendingCredit, ...]
+    transactions: tuple[CardLine, ...]
+
+
+def parse_card(text: str) -> bytes | int:
+    """A card as people name it: 14 hex digits are a UID, up to 10 digits a serial number.
+
+    Raises BadParameters.
+    """
+    if _UID.fullmatch(text):
+        return bytes.fromhex(text)
+    if _SERIAL.fullmatch(text):
+        return int(text)
+    raise BadParameters(
+        detail=f"{text[:40]!r} is neither a UID (14 hex digits) nor a serial number"
+    )
+
+
+def card_row(connection: Connection, card: bytes | int, *, lock: bool = False) -> Row[Any]:
+    """The row of `cards` by UID or serial number. Raises UnknownCard."""
+    same = cards.c.uid == card if isinstance(card, bytes) else cards.c.serial == card
+    statement = select(cards).where(same)
+    if lock:
+        statement = statement.with_for_update(key_share=True)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise UnknownCard(card=card.hex() if isinstance(card, bytes) else card)
+    return row
+
+
+def require_usable(row: Row[Any], now: int) -> None:
+    """Raises CardIsBlocked, CardNotActive, CardHasExpired."""
+    card = row.uid.hex()
+    if row.state == CardState.BLOCKED:
+        raise CardIsBlocked(card=card, reason=row.block_reason)
+    if row.state != CardState.ACTIVE:
+        raise CardNotActive(card=card)
+    if row.expires_on_day < now // 86_400:
+        raise CardHasExpired(card=card, expired=day(row.expires_on_day))
+
+
+def day(number: int) -> date:
+    """Days since 1970-01-01 as a date."""
+    return _EPOCH + timedelta(days=number)
+
+
+def days_since_1970(of: date) -> int:
+    return (of - _EPOCH).days
+
+
+def balance_on_card(connection: Connection, uid: bytes) -> Rupiah:
+    """From the journal: all credits of the card's account less its debits."""
+    rows = connection.execute(
+        select(postings.c.kind, func.sum(postings.c.amount_rupiah))
+        .where(postings.c.card_uid == uid)
+        .group_by(postings.c.kind)
+    )
+    balance = ZERO
+    for kind, total in rows:
+        rule = RULES[Kind(kind)]
+        if rule.credit is Group.CARD:
+            balance += Rupiah(total)
+        if rule.debit is Group.CARD:
+            balance -= Rupiah(total)
+    return balance
+
+
+def waiting_credits(connection: Connection, uid: bytes) -> list[PendingCredit]:
+    """Not yet known to be on the card, in the order in which they must be delivered."""
+    rows = connection.execute(
+        select(pending_credits)
+        .where(
+            pending_credits.c.card_uid == uid,
+            pending_credits.c.state != CreditDelivery.DELIVERED,
+        )
+        .order_by(pending_credits.c.sequence)
+    )
+    return [_pending(row) for row in rows]
+
+
+def statement_of(central: Central, card: bytes | int, *, lines_max: int = 20) -> CardStatement:
+    """Raises UnknownCard."""
+    with central.database.read() as connection:
+        row = card_row(connection, card)
+        name = connection.execute(
+            select(members.c.name).where(members.c.member_number == row.member_number)
+        ).scalar_one()
+        lines = connection.execute(
+            select(card_transactions)
+            .where(card_transactions.c.card_uid == row.uid)
+            .order_by(card_transactions.c.counter.desc())
+            .limit(lines_max)
+        ).all()
+        return CardStatement(
+            uid=row.uid,
+            serial=row.serial,
+            member_number=row.member_number,
+            member_name=name,
+            state=CardState(row.state),
+            block_reason=row.block_reason,
+            expires=day(row.expires_on_day),
+            balance=balance_on_card(connection, row.uid),
+            credits_waiting=tuple(waiting_credits(connection, row.uid)),
+            transactions=tuple(
+                CardLine(
+                    counter=line.counter,
+                    terminal_id=line.terminal_id,
+                    sequence=line.sequence,
+                    amount=Rupiah(line.amount_rupiah),
+                    balance_after=Rupiah(line.balance_after_rupiah),
+                    is_credit=line.balance_after_rupiah > line.balance_before_rupiah,
+                    card_mac_verified=line.card_mac_verified,
+                    at=line.at,
+                )
+                for line in lines
+            ),
+        )
+
+
+def order_credit(
+    central: Central,
+    card: bytes | int,
+    amount: Rupiah,
+    source: CreditSource,
+    *,
+    idempotency_key: str,
+    station: int,
+) -> tuple[PendingCredit, bool]:
+    """A pending credit for the card, and whether it is new: one key makes one credit.
+
+    Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, AmountNotAllowed,
+    BalanceWouldPassLimit, IdempotencyConflict.
+    """
+    limit = Rupiah(central.settings.balance_max_rupiah)
+    if not CREDIT_MIN <= amount <= limit:
+        raise AmountNotAllowed(amount=amount, minimum=CREDIT_MIN, maximum=limit)
+    now = central.unix_seconds()
+    with central.database.write() as connection:
+        row = card_row(connection, card, lock=True)
+        before = connection.execute(
+            select(pending_credits).where(pending_credits.c.idempotency_key == idempotency_key)
+        ).one_or_none()
+        if before is not None:
+            same = (before.card_uid, before.amount_rupiah, before.source, before.ordered_by)
+            if same != (row.uid, amount.amount, source.value, station):
+                raise IdempotencyConflict
+            return _pending(before), False
+        require_usable(row, now)
+        waiting = waiting_credits(connection, row.uid)
+        total = balance_on_card(connection, row.uid) + amount
+        for credit in waiting:
+            total += credit.amount
+        if total > limit:
+            raise BalanceWouldPassLimit(amount=amount, total=total, limit=limit)
+        sequence = next_number(connection, f"credit:{row.uid.hex()}")
+        credit_row = {
+            "card_uid": row.uid,
+            "sequence": sequence,
+            "amount_rupiah": amount.amount,
+            "source": source.value,
+            "ordered_by": station,
+            "idempotency_key": idempotency_key,
+            "ordered_at": now,
+            "state": CreditDelivery.PENDING.value,
+            "counter": None,
+            "mac": None,
+        }
+        insert_rows(connection, pending_credits, [credit_row])
+        journal_row = posting(
+            _KINDS_OF_SOURCE[source],
+            amount,
+            card_uid=row.uid,
+            terminal_id=CENTRAL_TERMINAL_ID,
+            sequence=sequence,
+            at=now,
+            station=station,
+        )
+        insert_rows(connection, postings, [journal_row])
+    credit = PendingCredit(
+        card_uid=row.uid,
+        sequence=sequence,
+        amount=amount,
+        source=source,
+        state=CreditDelivery.PENDING,
+        ordered_at=now,
+    )
+    return credit, True
+
+
+def set_blocked(
+    central: Central, card: bytes | int, reason: str, *, blocked: bool, by_terminal: int | None
+) -> int:
+    """Block or unblock a card; the version of the block list that says so.
+
+    Doing it again changes nothing but the reason. Raises UnknownCard, CardNotActive (unblocking a
+    card whose issuing was never finished).
+    """
+    with central.database.write() as connection:
+        row = card_row(connection, card, lock=True)
+        if not blocked and row.state == CardState.ISSUING:
+            raise CardNotActive(card=row.uid.hex())
+        version = next_number(connection, "hotlist")
+        state = CardState.BLOCKED if blocked else CardState.ACTIVE
+        connection.execute(
+            update(cards)
+            .where(cards.c.uid == row.uid)
+            .values(state=state.value, block_reason=reason if blocked else "")
+        )
+        change = {
+            "version": version,
+            "card_uid": row.uid,
+            "blocked": blocked,
+            "reason": reason,
+            "by_terminal": by_terminal,
+            "at": central.unix_seconds(),
+        }
+        insert_rows(connection, hotlist_changes, [change])
+    return version
+
+
+def _pending(row: Row[Any]) -> PendingCredit:
+    return PendingCredit(
+        card_uid=row.card_uid,
+        sequence=row.sequence,
+        amount=Rupiah(row.amount_rupiah),
+        source=CreditSource(row.source),
+        state=CreditDelivery(row.state),
+        ordered_at=row.ordered_at,
+    )

@@ -1,0 +1,265 @@
+"""Delivering a card's pending credits, each exactly once, over any connection to the card.
+
+The card itself keeps the number of the last credit it took, written by the same commit as the
+money, so that after a lost answer the next contact tells whether it arrived. The evidence of each
+attempt is durable before its commit is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from dobmi.cardlib.errors import CardError, WrongTransactionMac
+from dobmi.cardlib.evidence import parse_credit_evidence
+from dobmi.cardlib.purse import CardTrail, Prepared, Purse
+from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, CardKey, ReaderId, RecordKind
+from dobmi.cardlib.readers.base import CardConnection
+from dobmi.cardlib.transaction_mac import TransactionMac
+from dobmi.central.cards import PendingCredit, card_row, require_usable, waiting_credits
+from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.errors import CreditStateAhead
+from dobmi.central.schema import (
+    CreditDelivery,
+    anomalies,
+    card_transactions,
+    credit_attempts,
+    pending_credits,
+)
+from dobmi.central.server import Central
+from dobmi.central.settlement import (
+    anomaly_row,
+    deliver_credit,
+    settle_cards,
+    transaction_row,
+)
+from dobmi.central.verification import card_vouches, find_counter, previous_of
+from dobmi.errors import MoneyMoved
+from dobmi.money import ZERO, Rupiah
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What a session brought onto the card. `balance`: on the card, at its end."""
+
+    credits: tuple[PendingCredit, ...]
+    balance: Rupiah
+
+    @property
+    def total(self) -> Rupiah:
+        total = ZERO
+        for credit in self.credits:
+            total += credit.amount
+        return total
+
+
+def deliver_credits(central: Central, connection: CardConnection) -> Delivered:
+    """Bring all of the card's pending credits onto it, oldest first.
+
+    Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, CreditStateAhead, CardError.
+    A CardError says in `money_moved` whether the credit then under way arrived; those before it
+    did.
+    """
+    purse = Purse(connection, central.keys, central.card_issuer_public_key)
+    uid = purse.uid
+    with central.database.read() as look:
+        require_usable(card_row(look, uid), central.unix_seconds())
+        waiting = waiting_credits(look, uid)
+    if not waiting:
+        return Delivered((), purse.read().balance)
+    # Credits go one by one, so that only the first that waits can be in doubt.
+    in_doubt = waiting[0].state is CreditDelivery.IN_DOUBT
+    trail = purse.read_trail() if in_doubt else None
+    balance = ZERO
+    for credit in waiting:
+        balance = _deliver(central, purse, credit, trail)
+    return Delivered(tuple(waiting), balance)
+
+
+def _deliver(
+    central: Central, purse: Purse, credit: PendingCredit, trail: CardTrail | None
+) -> Rupiah:
+    """The card's balance, the credit being on it."""
+    view = purse.begin_credit(credit.sequence)
+    on_card = view.state.last_credit_sequence
+    if on_card > credit.sequence or (
+        on_card == credit.sequence and credit.state is CreditDelivery.PENDING
+    ):
+        _note_state_ahead(central, credit, on_card)
+        raise CreditStateAhead(card=purse.uid.hex(), on_card=on_card, known=credit.sequence - 1)
+    if on_card == credit.sequence:
+        assert trail is not None, "a credit in doubt is the first that waits"
+        _settle_by_card(central, credit, trail)
+        return view.balance
+    prepared = purse.prepare_credit(
+        credit.amount,
+        central.unix_seconds(),
+        balance_max=Rupiah(central.settings.balance_max_rupiah),
+    )
+    purse.stage(prepared)
+    _note_attempt(central, credit, prepared)
+    try:
+        transaction = purse.commit()
+    except CardError as error:
+        error.money_moved = MoneyMoved.UNKNOWN
+        raise
+    _post_delivery(central, credit, prepared.evidence, transaction)
+    return prepared.balance_after
+
+
+def _note_attempt(central: Central, credit: PendingCredit, prepared: Prepared) -> None:
+    """Durable before the commit is sent: from now on the credit may be on the card."""
+    row = {
+        "card_uid": credit.card_uid,
+        "sequence": credit.sequence,
+        "evidence": prepared.evidence,
+        "at": central.unix_seconds(),
+        "counter": None,
+        "searched_to": 0,
+    }
+    with central.database.write() as connection:
+        # Blocked since the session began? Then the commit must not be sent.
+        require_usable(card_row(connection, credit.card_uid, lock=True), central.unix_seconds())
+        insert_rows(connection, credit_attempts, [row])
+        connection.execute(
+            update(pending_credits)
+            .where(
+                pending_credits.c.card_uid == credit.card_uid,
+                pending_credits.c.sequence == credit.sequence,
+            )
+            .values(state=CreditDelivery.IN_DOUBT.value)
+        )
+
+
+def _post_delivery(
+    central: Central, credit: PendingCredit, evidence: bytes, transaction: TransactionMac
+) -> None:
+    """Post what the card's MAC vouches for. Raises WrongTransactionMac; then it stays in doubt."""
+    uid, now = credit.card_uid, central.unix_seconds()
+    with central.database.write() as connection:
+        row = card_row(connection, uid, lock=True)
+        mac_key = central.keys.card_key(CardKey.TRANSACTION_MAC, uid, row.mac_key_version).value
+        if card_vouches(mac_key, uid, transaction.counter, transaction.mac, evidence):
+            _record(
+                connection,
+                credit,
+                evidence,
+                counter=transaction.counter,
+                mac_key=mac_key,
+                now=now,
+                verified=True,
+            )
+            deliver_credit(
+                connection,
+                uid,
+                credit.sequence,
+                now,
+                counter=transaction.counter,
+                mac=transaction.mac,
+            )
+            settle_cards(connection, [uid], central.mac_keys(), now)
+            return
+        wrong = anomaly_row(
+            "wrong-card-mac",
+            f"0/{credit.sequence}/{uid.hex()}",
+            at=now,
+            detail=f"credit of {credit.amount}: the card's MAC does not fit the evidence",
+            card_uid=uid,
+        )
+        insert_unless_there(connection, anomalies, [wrong])
+    raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
+
+
+def _settle_by_card(central: Central, credit: PendingCredit, trail: CardTrail) -> None:
+    """The card says that the credit arrived; its last MAC proves it if nothing came after.
+
+    Raises WrongTransactionMac, the credit staying in doubt, if that MAC proves it wrong.
+    """
+    uid, now = credit.card_uid, central.unix_seconds()
+    reader = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=credit.sequence)
+    last = trail.last
+    if last is None:
+        raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
+    is_last = trail.ends_with(reader)
+    with central.database.write() as connection:
+        row = card_row(connection, uid, lock=True)
+        mac_key = central.keys.card_key(CardKey.TRANSACTION_MAC, uid, row.mac_key_version).value
+        attempts = connection.execute(
+            select(credit_attempts.c.evidence)
+            .where(
+                credit_attempts.c.card_uid == uid,
+                credit_attempts.c.sequence == credit.sequence,
+            )
+            .order_by(credit_attempts.c.id.desc())
+        ).scalars()
+        for evidence in attempts:
+            if is_last:
+                counter = last.counter
+                if not card_vouches(mac_key, uid, counter, last.mac, evidence):
+                    continue
+            else:
+                encrypted = parse_credit_evidence(evidence).encrypted_previous_reader_id
+                placed = find_counter(mac_key, uid, encrypted, 1, last.counter)
+                if placed is None:
+                    continue
+                counter = placed[0]
+            _record(
+                connection,
+                credit,
+                evidence,
+                counter=counter,
+                mac_key=mac_key,
+                now=now,
+                verified=is_last,
+            )
+            deliver_credit(
+                connection,
+                uid,
+                credit.sequence,
+                now,
+                counter=counter,
+                mac=last.mac if is_last else None,
+                explanation="" if is_last else "by the card's credit state",
+            )
+            settle_cards(connection, [uid], central.mac_keys(), now)
+            return
+    raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
+
+
+def _record(
+    connection: Connection,
+    credit: PendingCredit,
+    evidence: bytes,
+    *,
+    counter: int,
+    mac_key: bytes,
+    now: int,
+    verified: bool,
+) -> None:
+    parsed = parse_credit_evidence(evidence)
+    encrypted = parsed.encrypted_previous_reader_id
+    row = transaction_row(
+        credit.card_uid,
+        counter,
+        RecordKind.CREDIT,
+        reader_id=parsed.reader_id,
+        previous=previous_of(mac_key, credit.card_uid, counter, encrypted),
+        balance_before=parsed.balance_before,
+        balance_after=parsed.balance_after,
+        at=now,
+        card_mac_verified=verified,
+    )
+    insert_unless_there(connection, card_transactions, [row])
+
+
+def _note_state_ahead(central: Central, credit: PendingCredit, on_card: int) -> None:
+    row = anomaly_row(
+        "credit-state-ahead",
+        f"{credit.card_uid.hex()}/{on_card}",
+        at=central.unix_seconds(),
+        detail=f"the card claims credit {on_card}; credit {credit.sequence} is {credit.state.value}",
+        card_uid=credit.card_uid,
+    )
+    with central.database.write() as connection:
+        insert_unless_there(connection, anomalies, [row])

@@ -1,0 +1,142 @@
+"""The database behind one pair of functions: `read` for looking, `write` for one transaction.
+
+SQLite: write-ahead log, synchronous FULL, foreign keys on, and a writer takes the lock when it
+begins (BEGIN IMMEDIATE), so that what it read stays true until it commits. PostgreSQL: the rows
+that must stay true are locked by the statements that read them (`FOR UPDATE`, no words on SQLite).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    make_url,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from dobmi.central.errors import NotInitialised, ServerBusy
+from dobmi.central.schema import counters, metadata, postings
+
+_BUSY_TIMEOUT_MS = 20_000
+_WRITES = "dobmi_writes"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    engine: Engine
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent look. Nothing is written."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: all of it is durable when the block ends, or none. Raises ServerBusy."""
+        try:
+            with (
+                self.engine.connect().execution_options(**{_WRITES: True}) as connection,
+                connection.begin(),
+            ):
+                yield connection
+        except OperationalError as error:
+            if "locked" in str(error.orig):
+                raise ServerBusy from error
+            raise
+
+    def create_tables(self) -> None:
+        """Make what is missing; harmless on a database that has it all."""
+        with self.write() as connection:
+            metadata.create_all(connection)
+
+    def require_tables(self) -> None:
+        """Raises NotInitialised."""
+        if not inspect(self.engine).has_table(postings.name):
+            raise NotInitialised(database=self.engine.url.render_as_string(hide_password=True))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def open_database(url: str, folder: Path = Path()) -> Database:
+    """`url` is SQLAlchemy's; a relative SQLite file lies in `folder`."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return Database(create_engine(parsed))
+    if parsed.database and parsed.database != ":memory:":
+        parsed = parsed.set(database=str(folder / parsed.database))
+    engine = create_engine(parsed)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        # Python's own transaction control is switched off: it would begin deferred.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return Database(engine)
+
+
+def next_number(connection: Connection, name: str) -> int:
+    """The next number of the counter `name`, from 1: numbers become visible in their order."""
+    statement = (
+        update(counters)
+        .where(counters.c.name == name)
+        .values(value=counters.c.value + 1)
+        .returning(counters.c.value)
+    )
+    value = connection.execute(statement).scalar_one_or_none()
+    if value is None:
+        insert_unless_there(connection, counters, [{"name": name, "value": 0}])
+        value = connection.execute(statement).scalar_one()
+    return int(value)
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert all rows; a broken constraint is an error."""
+    if rows:
+        connection.execute(insert(table), list(rows))
+
+
+def insert_unless_there(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert the rows that break no unique constraint; what is there stays as it is.
+
+    Only for rows whose key says all there is to say: a *different* row under the same key would
+    be hidden.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(postgresql.insert(table).on_conflict_do_nothing(), list(rows))
+    else:
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), list(rows))

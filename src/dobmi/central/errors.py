@@ -1,0 +1,246 @@
+"""What the central server refuses, and why.
+
+CentralError
+  NotInitialised               the database has no tables yet
+  ServerBusy                   the database did not let us write in time
+  KeysMissing                  no key file where the settings say
+  WhoAsks                      the sender is not believed
+    UnknownTerminal
+    TerminalBlocked
+    RoleNotAllowed
+    RequestReplayed            a signed request that was already served
+  InvitationRefused
+    UnknownInvitation
+    InvitationUsed
+    InvitationExpired
+    KeyAlreadyEnrolled
+  ChainRefused                 a batch that does not go on from what is kept
+    VouchersMissing            a gap; the sender is told where to start
+    ForkedChain                another voucher under a number already kept
+  CardProblem                  what a card or its member may not do
+    UnknownCard
+    CardIsBlocked
+    CardHasExpired
+    CardNotActive
+    CardOfAnotherMember
+    MemberHasAnotherCard
+    MemberNameDiffers
+    CreditStateAhead           the card says a credit arrived that was never sent
+  CreditRefused
+    AmountNotAllowed
+    BalanceWouldPassLimit
+    IdempotencyConflict        one key for two different orders
+  BadRequest
+    BodyTooLarge
+    WrongMediaType
+    BadParameters
+    NoSuchPage
+"""
+
+from __future__ import annotations
+
+from dobmi.errors import DoBMIError
+from dobmi.i18n import N_
+
+
+class CentralError(DoBMIError):
+    code = "CENTRAL"
+    message = N_("The central server cannot do this.")
+    next_step = N_("Tell the central office the code of this error.")
+
+
+class NotInitialised(CentralError):
+    code = "CENTRAL-NOT-INITIALISED"
+    message = N_("The database {database} has no tables of the central server.")
+    next_step = N_("Run: dobmi central init")
+
+
+class ServerBusy(CentralError):
+    code = "CENTRAL-BUSY"
+    message = N_("The central server could not write to its database in time.")
+    next_step = N_("Nothing was taken; send the same again in a minute.")
+
+
+class KeysMissing(CentralError):
+    code = "CENTRAL-KEYS-MISSING"
+    message = N_("There is no key file {path}.")
+    next_step = N_("Run: dobmi central keys init, or correct `keys` in the settings.")
+
+
+class WhoAsks(CentralError):
+    code = "CENTRAL-WHO"
+    message = N_("The sender is not known here.")
+
+
+class UnknownTerminal(WhoAsks):
+    code = "CENTRAL-UNKNOWN-TERMINAL"
+    message = N_("There is no terminal {terminal_id}.")
+    next_step = N_("Enrol this till with an invitation from the central office.")
+
+
+class TerminalBlocked(WhoAsks):
+    code = "CENTRAL-TERMINAL-BLOCKED"
+    message = N_("Terminal {terminal_id} is blocked.")
+    next_step = N_("Stop selling and call the central office.")
+
+
+class RoleNotAllowed(WhoAsks):
+    code = "CENTRAL-ROLE"
+    message = N_("Terminal {terminal_id} is a {role}, which may not do this.")
+    next_step = N_("Use an issuing station.")
+
+
+class RequestReplayed(WhoAsks):
+    code = "CENTRAL-REPLAY"
+    message = N_("This signed request was already served once.")
+    next_step = N_("Sign the request anew.")
+
+
+class InvitationRefused(CentralError):
+    code = "CENTRAL-INVITATION"
+    message = N_("The invitation cannot be used.")
+    next_step = N_("Ask the central office for a new invitation.")
+
+
+class UnknownInvitation(InvitationRefused):
+    code = "CENTRAL-INVITATION-UNKNOWN"
+    message = N_("The central server made no such invitation.")
+
+
+class InvitationUsed(InvitationRefused):
+    code = "CENTRAL-INVITATION-USED"
+    message = N_("The invitation was already used by another key, terminal {terminal_id}.")
+    next_step = N_("If that was not you, call the central office at once.")
+
+
+class InvitationExpired(InvitationRefused):
+    code = "CENTRAL-INVITATION-EXPIRED"
+    message = N_("The invitation is no longer valid.")
+
+
+class KeyAlreadyEnrolled(InvitationRefused):
+    code = "CENTRAL-KEY-ENROLLED"
+    message = N_("This key is already that of terminal {terminal_id}.")
+    next_step = N_("Make a new identity for this till, then use a new invitation.")
+
+
+class ChainRefused(CentralError):
+    code = "CENTRAL-CHAIN"
+    message = N_("The batch does not go on from what is kept.")
+
+
+class VouchersMissing(ChainRefused):
+    code = "CENTRAL-GAP"
+    message = N_("Vouchers before number {first_sequence} are missing: send from {send_from}.")
+    next_step = N_("Send the vouchers from number {send_from} on.")
+
+
+class ForkedChain(ChainRefused):
+    code = "CENTRAL-FORK"
+    message = N_("Another voucher is already kept under number {sequence} of this till.")
+    next_step = N_("Keep the till's database as it is and tell the central office.")
+
+
+class CardProblem(CentralError):
+    code = "CENTRAL-CARD"
+    message = N_("This card cannot be used for this.")
+
+
+class UnknownCard(CardProblem):
+    code = "CENTRAL-CARD-UNKNOWN"
+    message = N_("No card {card} was issued.")
+    next_step = N_("Look at the number printed on the card, or inspect the card.")
+
+
+class CardIsBlocked(CardProblem):
+    code = "CENTRAL-CARD-BLOCKED"
+    message = N_("Card {card} is blocked: {reason}")
+    next_step = N_("Ask the member to come to the office.")
+
+
+class CardHasExpired(CardProblem):
+    code = "CENTRAL-CARD-EXPIRED"
+    message = N_("Card {card} expired on {expired}.")
+    next_step = N_("Issue a new card to the member.")
+
+
+class CardNotActive(CardProblem):
+    code = "CENTRAL-CARD-NOT-ACTIVE"
+    message = N_("The issuing of card {card} was not finished.")
+    next_step = N_("Issue the card again for the same member: it goes on where it stopped.")
+
+
+class CardOfAnotherMember(CardProblem):
+    code = "CENTRAL-CARD-OTHER-MEMBER"
+    message = N_("Card {card} belongs to member {member}.")
+    next_step = N_("Use a blank card for this member.")
+
+
+class MemberHasAnotherCard(CardProblem):
+    code = "CENTRAL-MEMBER-HAS-CARD"
+    message = N_("Member {member} already has card number {serial} ({card}).")
+    next_step = N_("Block that card first, if it is lost.")
+
+
+class MemberNameDiffers(CardProblem):
+    code = "CENTRAL-MEMBER-NAME"
+    message = N_("Member {member} is known here as {name}.")
+    next_step = N_("Check the member number and the spelling of the name.")
+
+
+class CreditStateAhead(CardProblem):
+    code = "CENTRAL-CREDIT-AHEAD"
+    message = N_("Card {card} claims credit {on_card}; only {known} were ever sent.")
+    next_step = N_("Keep the card and tell the central office.")
+
+
+class CreditRefused(CentralError):
+    code = "CENTRAL-CREDIT"
+    message = N_("The credit cannot be ordered.")
+
+
+class AmountNotAllowed(CreditRefused):
+    code = "CENTRAL-AMOUNT"
+    message = N_("{amount} cannot be credited: from {minimum} to {maximum} at a time.")
+    next_step = N_("Enter another amount.")
+
+
+class BalanceWouldPassLimit(CreditRefused):
+    code = "CENTRAL-BALANCE-LIMIT"
+    message = N_("With {amount} more the card would hold {total}, above its limit of {limit}.")
+    next_step = N_("Enter a smaller amount.")
+
+
+class IdempotencyConflict(CreditRefused):
+    code = "CENTRAL-IDEMPOTENCY"
+    message = N_("The idempotency key was used before for another order.")
+    next_step = N_("Use a new key for a new order.")
+
+
+class BadRequest(CentralError):
+    code = "CENTRAL-REQUEST"
+    message = N_("The request cannot be understood: {detail}")
+
+
+class BodyTooLarge(BadRequest):
+    code = "CENTRAL-TOO-LARGE"
+    message = N_("The body is longer than {size_max} bytes.")
+    next_step = N_("Send less at a time.")
+
+
+class WrongMediaType(BadRequest):
+    code = "CENTRAL-MEDIA-TYPE"
+    message = N_("The body must be {expected}.")
+    next_step = N_("Send the right Content-Type header.")
+
+
+class BadParameters(BadRequest):
+    code = "CENTRAL-PARAMETERS"
+    message = N_("A parameter is wrong: {detail}")
+    next_step = N_("Correct it and send again.")
+
+
+class NoSuchPage(BadRequest):
+    code = "CENTRAL-NO-SUCH-PAGE"
+    message = N_("There is nothing at {path} for {method}.")
+    next_step = N_("Check the server's address in the settings.")

@@ -1,0 +1,106 @@
+"""Errors as RFC 9457 problem details: which HTTP status each has, and what the body says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from dobmi.central import errors
+from dobmi.errors import DoBMIError, MoneyMoved
+from dobmi.sync import errors as sync_errors
+from dobmi.sync.http import PROBLEM
+
+_STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
+    # The first that fits: kinds before what they are kinds of.
+    (errors.UnknownTerminal, 401),
+    (errors.RequestReplayed, 401),
+    (errors.WhoAsks, 403),
+    (errors.KeyAlreadyEnrolled, 409),
+    (errors.InvitationRefused, 403),
+    (errors.ChainRefused, 409),
+    (errors.UnknownCard, 404),
+    (errors.CardProblem, 409),
+    (errors.AmountNotAllowed, 422),
+    (errors.CreditRefused, 409),
+    (errors.BodyTooLarge, 413),
+    (errors.WrongMediaType, 415),
+    (errors.NoSuchPage, 404),
+    (errors.BadParameters, 422),
+    (errors.BadRequest, 400),
+    (errors.ServerBusy, 503),
+    (sync_errors.MalformedMessage, 400),
+    (sync_errors.WrongSignature, 401),
+    (sync_errors.ClockOutOfStep, 401),
+    (sync_errors.BrokenChain, 422),
+)
+
+
+class Problem(BaseModel):
+    """What went wrong, RFC 9457, and what it means for the money."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = "about:blank"
+    title: str = Field(description="The kind of error, in English.")
+    status: int
+    code: str = Field(description="The error's stable code, for logs and programs.")
+    detail: str = Field(description="What happened this time, in English.")
+    advice: str = Field(description="The next step for the person at the till or station.")
+    money_moved: MoneyMoved
+    send_from: int | None = Field(
+        default=None, description="With CENTRAL-GAP: the first voucher that is missing."
+    )
+
+
+def status_of(error: DoBMIError) -> int:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def problem_of(error: DoBMIError) -> Problem:
+    status = status_of(error)
+    send_from = error.facts.get("send_from")
+    return Problem(
+        title=_title(type(error).__name__),
+        status=status,
+        code=error.code,
+        detail=error.explain(),
+        advice=error.advise(),
+        money_moved=error.money_moved,
+        send_from=send_from if isinstance(send_from, int) else None,
+    )
+
+
+def problem_response(error: DoBMIError) -> JSONResponse:
+    problem = problem_of(error)
+    content: dict[str, Any] = problem.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, status_code=problem.status, media_type=PROBLEM)
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: the statuses at which an endpoint answers with a problem."""
+    return {
+        status: {"description": _MEANING[status], "content": {PROBLEM: {"schema": _SCHEMA}}}
+        for status in statuses
+    }
+
+
+_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+_MEANING = {
+    400: "Not a message of the format.",
+    401: "Not signed by a terminal that is known.",
+    403: "Known, but not allowed to do this.",
+    404: "Nothing of that name.",
+    409: "It contradicts what is kept.",
+    413: "The body is too long.",
+    415: "Another media type is expected.",
+    422: "Well-formed, but not acceptable.",
+    503: "Try again later; nothing was taken.",
+}
+
+
+def _title(name: str) -> str:
+    """`VouchersMissing` as `Vouchers missing`."""
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
+    return words.strip().capitalize()

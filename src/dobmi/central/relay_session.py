@@ -1,0 +1,126 @@
+"""One relayed card session on the server's side: the card at the far end of a WebSocket.
+
+The session runs in a thread of its own; `exchange` carries one message there and one back and is
+given by the web application. Nothing here knows of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from dobmi.cardlib.errors import CardError, CardRemoved, GarbledResponse, ReaderUnavailable
+from dobmi.central.cards import days_since_1970
+from dobmi.central.credit_session import deliver_credits
+from dobmi.central.errors import CentralError
+from dobmi.central.issue_session import issue_card
+from dobmi.central.server import Central
+from dobmi.errors import DoBMIError
+from dobmi.sync.cbor import Fields
+from dobmi.sync.errors import MalformedMessage, RelayInterrupted
+from dobmi.sync.relay import (
+    APDU_LENGTH_MAX,
+    Action,
+    CardGone,
+    Commands,
+    CreditResult,
+    Done,
+    Failed,
+    IssueResult,
+    RelayMessage,
+    Responses,
+    Start,
+    decode_relay,
+    encode_relay,
+)
+
+ANSWER_TIMEOUT_SECONDS: Final = 15.0
+"""How long a station may take for one exchange with the card."""
+SESSION_EXCHANGES_MAX: Final = 500
+
+Exchange = Callable[[bytes], bytes]
+"""Send one encoded message, wait for the next. Raises RelayInterrupted."""
+
+
+class RelayedCard:
+    """A CardConnection over the relay."""
+
+    def __init__(self, uid: bytes, exchange: Exchange) -> None:
+        self._uid = uid
+        self._exchange = exchange
+        self._left = SESSION_EXCHANGES_MAX
+
+    @property
+    def uid(self) -> bytes:
+        return self._uid
+
+    def transmit(self, command: bytes) -> bytes:
+        """Raises CardRemoved when the station says so, ReaderUnavailable when it is gone itself."""
+        self._left -= 1
+        if self._left < 0:
+            raise ReaderUnavailable(detail="a card session without end")
+        assert len(command) <= APDU_LENGTH_MAX
+        try:
+            answer = decode_relay(self._exchange(encode_relay(Commands((command,)))))
+        except (RelayInterrupted, MalformedMessage) as error:
+            raise ReaderUnavailable(detail=error.explain()) from error
+        match answer:
+            case Responses((response,)):
+                return response
+            case CardGone():
+                raise CardRemoved
+            case Responses(responses):
+                raise GarbledResponse(length=sum(map(len, responses)))
+            case _:
+                raise ReaderUnavailable(detail="the station answered with another message")
+
+    def disconnect(self) -> None:
+        """The station holds the card; the session's end releases it."""
+
+
+def run_session(central: Central, start: Start, exchange: Exchange) -> Done | Failed:
+    """Do what the station asked for; its last message. Never raises for what a card can do."""
+    card = RelayedCard(start.card_uid, exchange)
+    try:
+        if start.action is Action.CREDIT:
+            return _credit(central, card, start)
+        return _issue(central, card, start)
+    except (CardError, CentralError, MalformedMessage) as error:
+        return failed(error)
+
+
+def failed(error: DoBMIError) -> Failed:
+    """The station's last message for `error`, cut to what the format holds."""
+    return Failed(
+        error.code[:40], error.explain()[:500], error.advise()[:500], error.money_moved.value
+    )
+
+
+def parse_start(data: bytes) -> Start:
+    """The first message. Raises MalformedMessage."""
+    message: RelayMessage = decode_relay(data)
+    if not isinstance(message, Start):
+        raise MalformedMessage(detail="a card session begins with what is asked for")
+    return message
+
+
+def _credit(central: Central, card: RelayedCard, start: Start) -> Done:
+    Fields(start.parameters, "credit parameters").finish()
+    delivered = deliver_credits(central, card)
+    each = tuple((credit.sequence, credit.amount) for credit in delivered.credits)
+    return Done(CreditResult(delivered=each, balance=delivered.balance).to_cbor())
+
+
+def _issue(central: Central, card: RelayedCard, start: Start) -> Done:
+    fields = Fields(start.parameters, "issue parameters")
+    member_number = fields.uint(1, 32)
+    name = fields.text(2, 36)
+    fields.finish()
+    issued = issue_card(central, card, member_number, name)
+    result = IssueResult(
+        card_serial=issued.holder.card_serial,
+        expires_days=days_since_1970(issued.holder.expires),
+        generation=issued.generation,
+        resumed=issued.resumed,
+    )
+    return Done(result.to_cbor())

@@ -1,0 +1,381 @@
+"""The central server's tables. What the code promises is a constraint here.
+
+Amounts are whole rupiah, times Unix seconds (UTC), card UIDs, hashes and evidence raw bytes. The
+same definitions make the tables on SQLite and on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+    event,
+)
+from sqlalchemy.schema import ExecutableDDLElement
+
+metadata = MetaData()
+
+_Number = BigInteger().with_variant(Integer, "sqlite")
+"""64 bits; SQLite makes only a column called INTEGER an alias of its row number."""
+
+
+class Role(StrEnum):
+    TILL = "till"
+    STATION = "station"
+
+
+class TerminalStatus(StrEnum):
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+
+
+class CardState(StrEnum):
+    ISSUING = "issuing"
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+
+
+class VoucherStatus(StrEnum):
+    POSTED = "posted"
+    """A sale that was believed."""
+    NOTED = "noted"
+    """An in-doubt, resolution or void voucher; what came of it is in `in_doubt`."""
+    QUARANTINED = "quarantined"
+
+
+class DoubtState(StrEnum):
+    OPEN = "open"
+    PAID = "paid"
+    NOT_PAID = "not_paid"
+    DISPUTED = "disputed"
+    """The card was debited there, but not as the till says; the difference is in suspense."""
+
+
+class SettledBy(StrEnum):
+    RESOLUTION = "resolution"
+    """The till's word, with the card's MAC if PAID; NOT_PAID is only the till's word."""
+    CARD = "card"
+    """Later transactions of the card, whose MACs were verified."""
+
+
+class CreditDelivery(StrEnum):
+    PENDING = "pending"
+    IN_DOUBT = "in_doubt"
+    DELIVERED = "delivered"
+
+
+class CreditSource(StrEnum):
+    CASH = "cash"
+    SALARY = "salary"
+
+
+def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    listed = ", ".join(f"'{value.value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("value", _Number, nullable=False),
+)
+"""Numbers handed out in the order of commits: the row stays locked until its transaction ends."""
+
+terminals = Table(
+    "terminals",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("name", String(80), nullable=False),
+    Column("role", String(10), nullable=False),
+    Column("seller", String(80), nullable=False),
+    Column("public_key", LargeBinary, nullable=False, unique=True),
+    Column("status", String(10), nullable=False),
+    Column("head_sequence", _Number, nullable=False),
+    Column("head_hash", LargeBinary, nullable=False),
+    Column("enrolled_at", _Number, nullable=False),
+    CheckConstraint("id > 0", name="terminal_0_is_the_central_server"),
+    _one_of("role", Role),
+    _one_of("status", TerminalStatus),
+)
+
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("code_hash", LargeBinary, primary_key=True),
+    Column("role", String(10), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("seller", String(80), nullable=False),
+    Column("expires_at", _Number, nullable=False),
+    Column("used_by", _Number, ForeignKey("terminals.id")),
+    _one_of("role", Role),
+)
+
+request_nonces = Table(
+    "request_nonces",
+    metadata,
+    Column("terminal_id", _Number, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("at", _Number, nullable=False, index=True),
+    PrimaryKeyConstraint("terminal_id", "nonce"),
+)
+"""Signed requests already served, kept for as long as their signature would be accepted."""
+
+members = Table(
+    "members",
+    metadata,
+    Column("member_number", _Number, primary_key=True, autoincrement=False),
+    Column("name", String(80), nullable=False),
+)
+
+cards = Table(
+    "cards",
+    metadata,
+    Column("uid", LargeBinary, primary_key=True),
+    Column("serial", _Number, nullable=False, unique=True),
+    Column("member_number", _Number, ForeignKey("members.member_number"), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("expires_on_day", Integer, nullable=False),
+    Column("mac_key_version", Integer, nullable=False),
+    Column("registered_at", _Number, nullable=False),
+    Column("block_reason", String(200), nullable=False),
+    _one_of("state", CardState),
+)
+Index("cards_of_member", cards.c.member_number)
+Index(
+    "one_active_card_a_member",
+    cards.c.member_number,
+    unique=True,
+    sqlite_where=cards.c.state == CardState.ACTIVE.value,
+    postgresql_where=cards.c.state == CardState.ACTIVE.value,
+)
+
+vouchers = Table(
+    "vouchers",
+    metadata,
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("previous_hash", LargeBinary, nullable=False, unique=True),
+    Column("kind", Integer, nullable=False),
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("encoded", LargeBinary, nullable=False),
+    Column("received_at", _Number, nullable=False),
+    Column("status", String(12), nullable=False),
+    Column("reason", String(40), nullable=False),
+    Column("detail", String(200), nullable=False),
+    PrimaryKeyConstraint("terminal_id", "sequence"),
+    _one_of("status", VoucherStatus),
+    CheckConstraint("(status = 'quarantined') = (reason <> '')", name="quarantined_has_a_reason"),
+)
+Index(
+    "quarantine",
+    vouchers.c.received_at,
+    sqlite_where=vouchers.c.status == VoucherStatus.QUARANTINED.value,
+    postgresql_where=vouchers.c.status == VoucherStatus.QUARANTINED.value,
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch_hash", LargeBinary, primary_key=True),
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("acknowledgement", LargeBinary, nullable=False),
+    Column("received_at", _Number, nullable=False),
+)
+
+rejected_batches = Table(
+    "rejected_batches",
+    metadata,
+    Column("batch_hash", LargeBinary, primary_key=True),
+    Column("code", String(40), nullable=False),
+    Column("detail", String(400), nullable=False),
+    Column("size_bytes", _Number, nullable=False),
+    Column("content", LargeBinary),
+    Column("received_at", _Number, nullable=False),
+)
+"""What was refused whole, with the reason; without its content once the keep is full."""
+
+card_transactions = Table(
+    "card_transactions",
+    metadata,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("counter", _Number, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("previous_terminal_id", _Number),
+    Column("previous_sequence", _Number),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("balance_before_rupiah", _Number, nullable=False),
+    Column("balance_after_rupiah", _Number, nullable=False),
+    Column("card_mac_verified", Boolean, nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("card_uid", "counter"),
+    UniqueConstraint("card_uid", "terminal_id", "sequence"),
+    CheckConstraint("counter > 0", name="counter_starts_at_1"),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+)
+Index(
+    "transactions_named_later",
+    card_transactions.c.previous_terminal_id,
+    card_transactions.c.previous_sequence,
+)
+"""The card's life, transaction by transaction; terminal 0 is the central server (credit n)."""
+
+in_doubt = Table(
+    "in_doubt",
+    metadata,
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("settled_by", String(12), nullable=False),
+    Column("explanation", String(200), nullable=False),
+    Column("counter", _Number),
+    Column("searched_to", _Number, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "sequence"),
+    _one_of("state", DoubtState),
+)
+"""`counter`: the transaction the intent was made for, found by decrypting its previous reader id;
+up to `searched_to` it was looked for."""
+Index("doubts_of_card", in_doubt.c.card_uid)
+
+pending_credits = Table(
+    "pending_credits",
+    metadata,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("source", String(10), nullable=False),
+    Column("ordered_by", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("idempotency_key", String(80), nullable=False, unique=True),
+    Column("ordered_at", _Number, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("counter", _Number),
+    Column("mac", LargeBinary),
+    PrimaryKeyConstraint("card_uid", "sequence"),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+    _one_of("source", CreditSource),
+    _one_of("state", CreditDelivery),
+)
+Index(
+    "credits_waiting",
+    pending_credits.c.card_uid,
+    sqlite_where=pending_credits.c.state != CreditDelivery.DELIVERED.value,
+    postgresql_where=pending_credits.c.state != CreditDelivery.DELIVERED.value,
+)
+
+credit_attempts = Table(
+    "credit_attempts",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("counter", _Number),
+    Column("searched_to", _Number, nullable=False),
+)
+"""Every credit for which a commit may have reached the card, written before it was sent."""
+Index("attempts_of_credit", credit_attempts.c.card_uid, credit_attempts.c.sequence)
+
+postings = Table(
+    "postings",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("debit_account", String(100), nullable=False),
+    Column("credit_account", String(100), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("explanation", String(200), nullable=False),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+    CheckConstraint("debit_account <> credit_account", name="two_accounts"),
+    UniqueConstraint("card_uid", "kind", "terminal_id", "sequence", name="nothing_posts_twice"),
+)
+"""The journal. Reference: voucher (terminal, sequence); credit (0, credit sequence); the card's
+unexplained differences (0, 1 and up)."""
+
+anomalies = Table(
+    "anomalies",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("subject", String(120), nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("card_uid", LargeBinary),
+    Column("terminal_id", _Number),
+    Column("detail", String(400), nullable=False),
+    Column("at", _Number, nullable=False),
+    UniqueConstraint("kind", "subject", name="found_once"),
+)
+
+hotlist_changes = Table(
+    "hotlist_changes",
+    metadata,
+    Column("version", _Number, primary_key=True, autoincrement=False),
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("blocked", Boolean, nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("by_terminal", _Number),
+    Column("at", _Number, nullable=False),
+)
+
+APPEND_ONLY = (vouchers, batches, postings, anomalies, hotlist_changes)
+"""Tables whose rows neither change nor go: the database itself refuses it."""
+
+
+def _on_dialect(dialect: str, statement: str) -> ExecutableDDLElement:
+    ddl: ExecutableDDLElement = DDL(statement)  # type: ignore[no-untyped-call] # SQLAlchemy's
+    return ddl.execute_if(dialect=dialect)
+
+
+event.listen(
+    metadata,
+    "before_create",
+    _on_dialect(
+        "postgresql",
+        "CREATE OR REPLACE FUNCTION dobmi_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'append only: %%', TG_TABLE_NAME; END $$",
+    ),
+)
+for _table in APPEND_ONLY:
+    for _action in ("UPDATE", "DELETE"):
+        event.listen(
+            _table,
+            "after_create",
+            _on_dialect(
+                "sqlite",
+                f"CREATE TRIGGER {_table.name}_no_{_action.lower()} BEFORE {_action} "
+                f"ON {_table.name} BEGIN SELECT RAISE(ABORT, 'append only: {_table.name}'); END",
+            ),
+        )
+    event.listen(
+        _table,
+        "after_create",
+        _on_dialect(
+            "postgresql",
+            f"CREATE TRIGGER {_table.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE "
+            f"ON {_table.name} FOR EACH STATEMENT EXECUTE FUNCTION dobmi_append_only()",
+        ),
+    )

@@ -1,0 +1,437 @@
+"""Carries out what `deduction` concludes for a card: postings, states, anomalies.
+
+Runs inside the transaction that brought the new facts. Doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, func, select, update
+
+from dobmi.cardlib.evidence import parse_credit_evidence, parse_sale_evidence
+from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, ReaderId, RecordKind
+from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.deduction import (
+    Attempt,
+    Known,
+    NotPaid,
+    OtherPrevious,
+    Paid,
+    Report,
+    Unexplained,
+    deduce,
+)
+from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.schema import (
+    CreditDelivery,
+    DoubtState,
+    SettledBy,
+    anomalies,
+    card_transactions,
+    cards,
+    credit_attempts,
+    in_doubt,
+    pending_credits,
+    postings,
+    terminals,
+)
+from dobmi.central.verification import FOREIGN_READER, MacKeyOf, find_counter
+from dobmi.money import Rupiah
+
+_SEARCH_AHEAD = 64
+"""How many transactions a card may be ahead of what is on record, for an intent to be placed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A row of `in_doubt`, or of `credit_attempts` for a credit in doubt, as an attempt."""
+
+    attempt: Attempt
+    amount: Rupiah
+    table: Table
+    key: Mapping[str, Any]
+    denied: bool
+    """The till said NOT PAID."""
+
+
+def transaction_row(
+    uid: bytes,
+    counter: int,
+    kind: RecordKind,
+    *,
+    reader_id: ReaderId,
+    previous: ReaderId | None,
+    balance_before: Rupiah,
+    balance_after: Rupiah,
+    at: int,
+    card_mac_verified: bool,
+) -> dict[str, object]:
+    """A row of `card_transactions`."""
+    return {
+        "card_uid": uid,
+        "counter": counter,
+        "kind": kind.value,
+        "terminal_id": reader_id.terminal_id,
+        "sequence": reader_id.sequence,
+        "previous_terminal_id": None if previous is None else previous.terminal_id,
+        "previous_sequence": None if previous is None else previous.sequence,
+        "amount_rupiah": abs((balance_after - balance_before).amount),
+        "balance_before_rupiah": balance_before.amount,
+        "balance_after_rupiah": balance_after.amount,
+        "card_mac_verified": card_mac_verified,
+        "at": at,
+    }
+
+
+def anomaly_row(
+    kind: str,
+    subject: str,
+    *,
+    at: int,
+    detail: str,
+    card_uid: bytes | None = None,
+    terminal_id: int | None = None,
+) -> dict[str, object]:
+    """A row of `anomalies`; `(kind, subject)` is found once."""
+    return {
+        "kind": kind,
+        "subject": subject,
+        "card_uid": card_uid,
+        "terminal_id": terminal_id,
+        "detail": detail[:400],
+        "at": at,
+    }
+
+
+def settle_cards(
+    connection: Connection, uids: Iterable[bytes], mac_key_of: MacKeyOf, now: int
+) -> None:
+    """Conclude all that the facts on record allow, for each of the cards."""
+    for uid in sorted(set(uids)):
+        _Settlement(connection, uid, mac_key_of, now).run()
+
+
+class _Settlement:
+    """One card, one transaction."""
+
+    def __init__(self, connection: Connection, uid: bytes, mac_key_of: MacKeyOf, now: int) -> None:
+        self._connection = connection
+        self._uid = uid
+        self._now = now
+        version = connection.execute(
+            select(cards.c.mac_key_version).where(cards.c.uid == uid)
+        ).scalar_one()
+        self._mac_key = mac_key_of(uid, version)
+
+    def run(self) -> None:
+        known = self._known()
+        doubts = self._doubts(max(known, default=0))
+        by_attempt = {id(doubt.attempt): doubt for doubt in doubts}
+        in_doubt_readers = {doubt.attempt.reader_id for doubt in doubts}
+        deductions = deduce(
+            known,
+            [doubt.attempt for doubt in doubts],
+            lambda reader: self._report(reader, in_doubt_readers),
+        )
+        found: list[Unexplained] = []
+        for deduction in deductions:
+            match deduction:
+                case Paid(attempt, counter):
+                    self._paid(by_attempt[id(attempt)], counter, on_record=counter in known)
+                case NotPaid(attempt):
+                    self._not_paid(by_attempt[id(attempt)])
+                case Unexplained():
+                    self._unexplained(deduction)
+                    found.append(deduction)
+                case OtherPrevious():
+                    self._other_previous(deduction)
+        self._suspend(found)
+
+    def _known(self) -> dict[int, Known]:
+        rows = self._connection.execute(
+            select(card_transactions).where(card_transactions.c.card_uid == self._uid)
+        )
+        return {
+            row.counter: Known(
+                reader_id=ReaderId(terminal_id=row.terminal_id, sequence=row.sequence),
+                previous=(
+                    None
+                    if row.previous_terminal_id is None
+                    else ReaderId(
+                        terminal_id=row.previous_terminal_id, sequence=row.previous_sequence
+                    )
+                ),
+                balance_before=Rupiah(row.balance_before_rupiah),
+                balance_after=Rupiah(row.balance_after_rupiah),
+            )
+            for row in rows
+        }
+
+    def _doubts(self, newest: int) -> list[_Doubt]:
+        sales = self._connection.execute(
+            select(in_doubt).where(
+                in_doubt.c.card_uid == self._uid,
+                (in_doubt.c.state == DoubtState.OPEN)
+                | (
+                    (in_doubt.c.state == DoubtState.NOT_PAID)
+                    & (in_doubt.c.settled_by == SettledBy.RESOLUTION)
+                ),
+            )
+        ).all()
+        doubts = []
+        for row in sales:
+            key = {"terminal_id": row.terminal_id, "sequence": row.sequence}
+            doubts.append(self._doubt(row, in_doubt, key, newest))
+        credits_in_doubt = self._connection.execute(
+            select(credit_attempts)
+            .join(
+                pending_credits,
+                (pending_credits.c.card_uid == credit_attempts.c.card_uid)
+                & (pending_credits.c.sequence == credit_attempts.c.sequence),
+            )
+            .where(
+                credit_attempts.c.card_uid == self._uid,
+                pending_credits.c.state == CreditDelivery.IN_DOUBT,
+            )
+        ).all()
+        doubts += [
+            self._doubt(row, credit_attempts, {"id": row.id}, newest) for row in credits_in_doubt
+        ]
+        return doubts
+
+    def _doubt(self, row: Any, table: Table, key: Mapping[str, Any], newest: int) -> _Doubt:
+        parse = parse_sale_evidence if table is in_doubt else parse_credit_evidence
+        evidence = parse(row.evidence)
+        counter, previous = row.counter, None
+        encrypted = evidence.encrypted_previous_reader_id
+        first, last = row.searched_to + 1, newest + _SEARCH_AHEAD
+        if counter is not None:
+            first = last = counter
+        found = find_counter(self._mac_key, self._uid, encrypted, first, last)
+        if found is not None:
+            counter, previous = found
+        if row.counter is None and last > row.searched_to:
+            same_row = [table.c[name] == value for name, value in key.items()]
+            self._connection.execute(
+                update(table).where(*same_row).values(counter=counter, searched_to=last)
+            )
+        return _Doubt(
+            attempt=Attempt(
+                reader_id=evidence.reader_id,
+                counter=counter,
+                previous=previous,
+                balance_before=evidence.balance_before,
+                balance_after=evidence.balance_after,
+            ),
+            amount=evidence.amount,
+            table=table,
+            key=key,
+            denied=table is in_doubt and row.state == DoubtState.NOT_PAID,
+        )
+
+    def _report(self, reader: ReaderId, in_doubt_readers: set[ReaderId]) -> Report:
+        if reader in in_doubt_readers:
+            return Report.ATTEMPT
+        if reader.terminal_id == CENTRAL_TERMINAL_ID or reader == FOREIGN_READER:
+            return Report.WILL_NOT_COME
+        head = self._connection.execute(
+            select(terminals.c.head_sequence).where(terminals.c.id == reader.terminal_id)
+        ).scalar_one_or_none()
+        if head is not None and head < reader.sequence:
+            return Report.MAY_COME
+        return Report.WILL_NOT_COME
+
+    def _paid(self, doubt: _Doubt, counter: int, *, on_record: bool) -> None:
+        attempt = doubt.attempt
+        reader = attempt.reader_id
+        is_sale = doubt.table is in_doubt
+        if not on_record:
+            kind = RecordKind.SALE if is_sale else RecordKind.CREDIT
+            row = transaction_row(
+                self._uid,
+                counter,
+                kind,
+                reader_id=reader,
+                previous=attempt.previous,
+                balance_before=attempt.balance_before,
+                balance_after=attempt.balance_after,
+                at=self._now,
+                card_mac_verified=False,
+            )
+            insert_rows(self._connection, card_transactions, [row])
+        if is_sale:
+            explanation = f"the card's transaction {counter} was this sale"
+            self._set_doubt(doubt, DoubtState.PAID, explanation)
+            if doubt.denied:
+                self._anomaly(
+                    "denied-sale-was-paid",
+                    f"{reader.terminal_id}/{reader.sequence}",
+                    f"the till said NOT PAID; {explanation}, {doubt.amount}",
+                    terminal_id=reader.terminal_id,
+                )
+            post_sale(
+                self._connection,
+                self._uid,
+                reader,
+                doubt.amount,
+                at=self._now,
+                explanation=explanation,
+            )
+        else:
+            deliver_credit(self._connection, self._uid, reader.sequence, self._now, counter=counter)
+
+    def _not_paid(self, doubt: _Doubt) -> None:
+        if doubt.table is in_doubt:
+            explanation = f"the card's transaction {doubt.attempt.counter} was another"
+            self._set_doubt(doubt, DoubtState.NOT_PAID, explanation)
+
+    def _unexplained(self, found: Unexplained) -> None:
+        counter = found.last + 1
+        readers = ", ".join(f"{reader.terminal_id}/{reader.sequence}" for reader in found.readers)
+        detail = f"transactions {found.first} to {found.last} by {readers}: {found.lost} missing"
+        kind = "transaction-without-voucher"
+        if found.first > found.last:
+            kind = "balance-does-not-follow"
+            detail = f"before transaction {counter} by {readers}: {found.lost} missing"
+        self._anomaly(kind, f"{self._uid.hex()}/{counter}", detail)
+        for reader in found.readers:
+            self._connection.execute(
+                update(in_doubt)
+                .where(
+                    in_doubt.c.terminal_id == reader.terminal_id,
+                    in_doubt.c.sequence == reader.sequence,
+                    in_doubt.c.card_uid == self._uid,
+                    in_doubt.c.state != DoubtState.PAID,
+                )
+                .values(state=DoubtState.DISPUTED, settled_by=SettledBy.CARD, explanation=detail)
+            )
+
+    def _suspend(self, found: Sequence[Unexplained]) -> None:
+        """Bring what is in suspense for this card to the sum of its unexplained differences.
+
+        The difference is posted, so that one explained later goes out of suspense again.
+        """
+        rows = self._connection.execute(
+            select(postings.c.kind, func.count(), func.sum(postings.c.amount_rupiah))
+            .where(
+                postings.c.card_uid == self._uid,
+                postings.c.kind.in_((Kind.UNEXPLAINED_LOSS, Kind.UNEXPLAINED_GAIN)),
+            )
+            .group_by(postings.c.kind)
+        ).all()
+        sums = {row[0]: row[2] for row in rows}
+        suspended = sums.get(Kind.UNEXPLAINED_LOSS, 0) - sums.get(Kind.UNEXPLAINED_GAIN, 0)
+        missing = sum(difference.lost.amount for difference in found) - suspended
+        if missing == 0:
+            return
+        counters = ", ".join(str(difference.last + 1) for difference in found)
+        row = posting(
+            Kind.UNEXPLAINED_LOSS if missing > 0 else Kind.UNEXPLAINED_GAIN,
+            Rupiah(abs(missing)),
+            card_uid=self._uid,
+            terminal_id=CENTRAL_TERMINAL_ID,
+            sequence=sum(row[1] for row in rows) + 1,
+            at=self._now,
+            explanation=f"unexplained before the card's transactions: {counters or 'none any more'}",
+        )
+        insert_rows(self._connection, postings, [row])
+
+    def _other_previous(self, found: OtherPrevious) -> None:
+        self._anomaly(
+            "other-transaction-before",
+            f"{self._uid.hex()}/{found.counter}",
+            f"transaction {found.counter} names {found.named} before it; on record {found.on_record}",
+        )
+
+    def _set_doubt(self, doubt: _Doubt, state: DoubtState, explanation: str) -> None:
+        same_row = [in_doubt.c[name] == value for name, value in doubt.key.items()]
+        self._connection.execute(
+            update(in_doubt)
+            .where(*same_row)
+            .values(state=state, settled_by=SettledBy.CARD, explanation=explanation)
+        )
+
+    def _anomaly(
+        self, kind: str, subject: str, detail: str, terminal_id: int | None = None
+    ) -> None:
+        row = anomaly_row(
+            kind,
+            subject,
+            at=self._now,
+            detail=detail,
+            card_uid=self._uid,
+            terminal_id=terminal_id,
+        )
+        insert_unless_there(self._connection, anomalies, [row])
+
+
+def post_sale(
+    connection: Connection,
+    uid: bytes,
+    reader: ReaderId,
+    amount: Rupiah,
+    *,
+    at: int,
+    explanation: str,
+) -> None:
+    """Card to outlet; the outlet is the till's seller as registered."""
+    seller = connection.execute(
+        select(terminals.c.seller).where(terminals.c.id == reader.terminal_id)
+    ).scalar_one()
+    row = posting(
+        Kind.SALE,
+        amount,
+        card_uid=uid,
+        terminal_id=reader.terminal_id,
+        sequence=reader.sequence,
+        at=at,
+        seller=seller,
+        explanation=explanation,
+    )
+    insert_rows(connection, postings, [row])
+
+
+def deliver_credit(
+    connection: Connection,
+    uid: bytes,
+    sequence: int,
+    at: int,
+    *,
+    counter: int | None = None,
+    mac: bytes | None = None,
+    explanation: str = "",
+) -> None:
+    """The credit is on the card: in flight to card. Once; doing it again changes nothing."""
+    same_credit = (pending_credits.c.card_uid == uid) & (pending_credits.c.sequence == sequence)
+    amount = connection.execute(
+        select(pending_credits.c.amount_rupiah).where(same_credit)
+    ).scalar_one()
+    taken = connection.execute(
+        update(pending_credits)
+        .where(same_credit, pending_credits.c.state != CreditDelivery.DELIVERED)
+        .values(state=CreditDelivery.DELIVERED, counter=counter, mac=mac)
+    )
+    if taken.rowcount:
+        row = posting(
+            Kind.DELIVERED,
+            Rupiah(amount),
+            card_uid=uid,
+            terminal_id=CENTRAL_TERMINAL_ID,
+            sequence=sequence,
+            at=at,
+            explanation=explanation,
+        )
+        insert_rows(connection, postings, [row])
+
+
+def last_counters(connection: Connection, uids: Sequence[bytes]) -> dict[bytes, int]:
+    """The newest transaction number on record of each card that has any."""
+    rows = connection.execute(
+        select(card_transactions.c.card_uid, func.max(card_transactions.c.counter))
+        .where(card_transactions.c.card_uid.in_(uids))
+        .group_by(card_transactions.c.card_uid)
+    )
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,195 @@
+"""Believing a voucher or not: bytes in, verdicts out. No database, no clock.
+
+What is posted is taken from inside the card's evidence, which the card's transaction MAC covers;
+what the till claims beside it must be the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dobmi.cardlib.errors import DamagedCardData, ImplausibleEvidence, WrongTransactionMac
+from dobmi.cardlib.evidence import (
+    SaleEvidence,
+    parse_sale_evidence,
+    previous_reader_id,
+    verify_evidence,
+)
+from dobmi.cardlib.purse_layout import ReaderId
+from dobmi.money import ZERO
+from dobmi.sync.voucher import (
+    InDoubtVoucher,
+    Intent,
+    Link,
+    SaleVoucher,
+    VoidVoucher,
+    Voucher,
+    VoucherKind,
+)
+
+FOREIGN_READER = ReaderId(terminal_id=0xFFFFFFFF, sequence=0)
+"""Stands for a previous reader id that is none of ours."""
+
+MacKeyOf = Callable[[bytes, int], bytes]
+"""The transaction MAC key of the card `uid`, of a key version: 16 bytes. Raises KeyNotHeld."""
+
+
+class Reason(StrEnum):
+    """Why a voucher is kept but not posted."""
+
+    UNKNOWN_CARD = "unknown-card"
+    IMPLAUSIBLE_EVIDENCE = "implausible-evidence"
+    CLAIM_DIFFERS = "claim-differs"
+    WRONG_CARD_MAC = "wrong-card-mac"
+    DUPLICATE_COUNTER = "duplicate-counter"
+    RESOLVES_NOTHING = "resolves-nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """What the issuer knows of a card."""
+
+    uid: bytes
+    serial: int
+    member_number: int
+    mac_key_version: int
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedSale:
+    """The card vouches for all of it. `previous` is None for the card's first transaction."""
+
+    voucher: SaleVoucher
+    evidence: SaleEvidence
+    previous: ReaderId | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlausibleDoubt:
+    """The intent's evidence is what the till says; no MAC vouches for it yet."""
+
+    voucher: InDoubtVoucher
+    evidence: SaleEvidence
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A resolution or a void: the till's word, weighed when it is posted."""
+
+    voucher: Voucher
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    voucher: Voucher
+    reason: Reason
+    detail: str = ""
+
+
+Verdict = VerifiedSale | PlausibleDoubt | Noted | Refused
+
+
+def judge(voucher: Voucher, cards: Mapping[bytes, CardFacts], mac_key_of: MacKeyOf) -> Verdict:
+    """The verdict on one voucher whose chain and signature hold.
+
+    `cards` has at least the card the voucher names, if it was ever registered.
+    """
+    card = cards.get(uid_of(voucher))
+    if card is None:
+        return Refused(voucher, Reason.UNKNOWN_CARD)
+    if isinstance(voucher, SaleVoucher | InDoubtVoucher):
+        return _judge_intent(voucher, card, mac_key_of)
+    return Noted(voucher)
+
+
+def _judge_intent(
+    voucher: SaleVoucher | InDoubtVoucher, card: CardFacts, mac_key_of: MacKeyOf
+) -> Verdict:
+    try:
+        evidence = parse_sale_evidence(voucher.intent.evidence)
+    except ImplausibleEvidence as error:
+        return Refused(voucher, Reason.IMPLAUSIBLE_EVIDENCE, error.explain())
+    difference = _difference(voucher.link, voucher.intent, evidence, card)
+    if difference:
+        return Refused(voucher, Reason.CLAIM_DIFFERS, difference)
+    if isinstance(voucher, InDoubtVoucher):
+        return PlausibleDoubt(voucher, evidence)
+    mac_key = mac_key_of(card.uid, card.mac_key_version)
+    counter, mac = voucher.card_counter, voucher.card_mac
+    if not card_vouches(mac_key, card.uid, counter, mac, voucher.intent.evidence):
+        return Refused(voucher, Reason.WRONG_CARD_MAC)
+    encrypted = evidence.encrypted_previous_reader_id
+    return VerifiedSale(voucher, evidence, previous_of(mac_key, card.uid, counter, encrypted))
+
+
+def card_vouches(mac_key: bytes, uid: bytes, counter: int, mac: bytes, evidence: bytes) -> bool:
+    """Whether the card made this MAC over this evidence as transaction number `counter`."""
+    try:
+        verify_evidence(mac_key, uid, counter, mac, evidence)
+    except (WrongTransactionMac, ValueError):  # ValueError: counter 0, a UID of another length
+        return False
+    return True
+
+
+def previous_of(mac_key: bytes, uid: bytes, counter: int, encrypted: bytes) -> ReaderId | None:
+    """The reader id before transaction `counter`, FOREIGN_READER when it is none of ours."""
+    try:
+        return previous_reader_id(mac_key, uid, counter, encrypted)
+    except DamagedCardData:
+        return FOREIGN_READER
+
+
+def find_counter(
+    mac_key: bytes, uid: bytes, encrypted: bytes, first: int, last: int
+) -> tuple[int, ReaderId | None] | None:
+    """The transaction number, from `first` to `last`, that `encrypted` was made for, by trial.
+
+    The previous reader id is encrypted under a key of the transaction's own number, so at any
+    other number it decrypts to no reader id of ours (by chance once in 2^32 trials).
+    """
+    for counter in range(last, max(first, 1) - 1, -1):
+        try:
+            previous = previous_reader_id(mac_key, uid, counter, encrypted)
+        except DamagedCardData:
+            continue
+        if (previous is None) == (counter == 1):
+            return counter, previous
+    return None
+
+
+def uid_of(voucher: Voucher) -> bytes:
+    if isinstance(voucher, SaleVoucher | InDoubtVoucher):
+        return voucher.intent.card_uid
+    return voucher.card_uid
+
+
+def kind_of(voucher: Voucher) -> VoucherKind:
+    match voucher:
+        case SaleVoucher():
+            return VoucherKind.SALE
+        case InDoubtVoucher():
+            return VoucherKind.IN_DOUBT
+        case VoidVoucher():
+            return VoucherKind.VOID
+        case _:
+            return VoucherKind.RESOLUTION
+
+
+def _difference(link: Link, intent: Intent, evidence: SaleEvidence, card: CardFacts) -> str:
+    """What the till claims otherwise than the evidence; empty when all is the same."""
+    reader_id = ReaderId(terminal_id=link.terminal_id, sequence=link.sequence)
+    pairs = (
+        ("reader id", reader_id, evidence.reader_id),
+        ("amount", intent.amount, evidence.amount),
+        ("member", card.member_number, evidence.holder.member_number),
+        ("card serial", card.serial, evidence.holder.card_serial),
+    )
+    for what, claimed, vouched in pairs:
+        if claimed != vouched:
+            return f"{what}: {claimed} claimed, {vouched} in the evidence"
+    if evidence.amount <= ZERO:
+        return "an amount that is not above nought"
+    return ""
