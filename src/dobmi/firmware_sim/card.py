@@ -102,7 +102,8 @@ class SimulatedCard:
 
     `serial` is the chip's UID (random, beginning with 04, when None). `random_bytes(n)` gives the
     challenges and transaction identifiers. `signature` is r || s of a real card where a test
-    wants one; by default it is made with the simulation's own key (originality.py).
+    wants one; by default it is made with the simulation's own key (originality.py). Raises
+    ValueError for a UID that is not 7 bytes or a signature that is not 56.
 
     Non-volatile state is one immutable value, replaced in one step; when `on_change` is set it is
     called with the new value first, and what it raises leaves the card as it was.
@@ -119,9 +120,6 @@ class SimulatedCard:
     ) -> None:
         if state is None:
             serial = uid if uid is not None else b"\x04" + secrets.token_bytes(SERIAL_BYTES - 1)
-            if len(serial) != SERIAL_BYTES:
-                msg = f"a DESFire UID has {SERIAL_BYTES} bytes, not {len(serial)}"
-                raise ValueError(msg)
             state = CardState(serial, personality, signature or sign_serial(serial))
         self._core = Core(state, random_bytes)
         self._framing: Framing | None = None

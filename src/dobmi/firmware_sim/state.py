@@ -55,6 +55,11 @@ class Key:
     value: Hex = field(repr=False)
     aes_version: int = 0
 
+    def __post_init__(self) -> None:
+        if len(self.value) != self.type.length:
+            msg = f"a {self.type.name} key has {self.type.length} bytes, not {len(self.value)}"
+            raise ValueError(msg)
+
     @property
     def version(self) -> int:
         """AES: the explicit byte. DES: the lowest bits of bytes 0..7, first byte's bit first."""
@@ -265,6 +270,10 @@ class CardState:
     pd_capabilities: Hex = bytes(6)
     memory_used_bytes: int = 0
     applications: tuple[Application, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.serial) != 7 or len(self.signature) != 56 or len(self.default_key) != 24:
+            raise ValueError("a card has a 7-byte UID, a 56-byte signature, a 24-byte default key")
 
     @property
     def memory_free_bytes(self) -> int:
