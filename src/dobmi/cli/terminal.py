@@ -110,11 +110,11 @@ def sell(
         with _till(context) as till:
             _say_not_shown(context, till, as_json)
             _warn_of_clock(context, till, as_json)
-            result = _sell_with_patience(context, till, total, goods, as_json)
+            result, retapped = _sell_with_patience(context, till, total, goods, as_json)
             if as_json:
                 _print_json(_sale_json(result))
             else:
-                _receipt(context, result)
+                _receipt(context, result, earlier=result.already_paid and not retapped)
                 _say_settled(context, till, besides=result.sequence)
 
 
@@ -279,14 +279,17 @@ def _goods(items: tuple[str, ...], quantities: tuple[int, ...]) -> tuple[GoodsLi
 
 def _sell_with_patience(
     context: Context, till: Till, amount: Rupiah, goods: tuple[GoodsLine, ...], as_json: bool
-) -> SaleResult:
-    """Sell; after a tear ask for the same card until it answers, or nobody taps it any more."""
+) -> tuple[SaleResult, bool]:
+    """Sell; after a tear ask for the same card until it answers, or nobody taps it any more.
+
+    The result, and whether the card had to be tapped again for it.
+    """
     if not as_json:
         context.say("Tap the card: {amount}", amount=amount)
     doubt: SaleInDoubt | None = None
     for _ in range(TAPS_MAX):
         try:
-            return till.sell(amount, goods, only_card=None if doubt is None else doubt.uid)
+            result = till.sell(amount, goods, only_card=None if doubt is None else doubt.uid)
         except StillInDoubt:
             raise
         except SaleInDoubt as error:
@@ -298,6 +301,8 @@ def _sell_with_patience(
             if doubt is None:
                 raise
             break
+        else:
+            return result, doubt is not None
     till.give_up()
     assert doubt is not None
     raise doubt
@@ -359,8 +364,8 @@ def _print_json(value: dict[str, Any]) -> None:
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
-def _receipt(context: Context, result: SaleResult) -> None:
-    if result.already_paid:
+def _receipt(context: Context, result: SaleResult, *, earlier: bool) -> None:
+    if earlier:
         context.say(
             "ALREADY PAID at {time}. Nothing was charged now.", time=local_time(result.unix_seconds)
         )

@@ -85,6 +85,8 @@ def parse_request_signature(header: str) -> RequestClaim:
         data = base64.b64decode(token, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise MalformedMessage(detail="the authorization is not base64url") from error
+    if base64.urlsafe_b64encode(data).decode("ascii") != token:
+        raise MalformedMessage(detail="the authorization is not canonical base64url")
     message = parse_sign1(data, size_max=_SIZE_MAX)
     fields = Fields(decode(message.payload, size_max=_SIZE_MAX), "request signature")
     fields.exactly(1, 1)

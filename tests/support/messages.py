@@ -1,0 +1,176 @@
+"""One message of each format, fixed: the golden files were made from these, and must stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dobmi.money import Rupiah
+from dobmi.sync.acknowledgement import Acknowledgement, encode_acknowledgement
+from dobmi.sync.batch import encode_batch
+from dobmi.sync.enrolment import Enrolment, Invitation, encode_enrol_request, encode_enrolment
+from dobmi.sync.feed import Feed, Limits, encode_feed
+from dobmi.sync.relay import (
+    Action,
+    CardGone,
+    Commands,
+    Done,
+    Failed,
+    Responses,
+    Start,
+    encode_relay,
+)
+from dobmi.sync.request_signature import sign_request
+from dobmi.sync.voucher import (
+    GoodsLine,
+    InDoubtVoucher,
+    Intent,
+    Link,
+    Outcome,
+    ResolutionVoucher,
+    SaleVoucher,
+    VoidReason,
+    VoidVoucher,
+    Voucher,
+    encode_voucher,
+    genesis_hash,
+    voucher_hash,
+)
+
+GOLDEN = Path(__file__).parents[1] / "sync" / "golden"
+TERMINAL_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+SERVER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32, 64)))
+TERMINAL_PUBLIC = TERMINAL_KEY.public_key().public_bytes_raw()
+SERVER_PUBLIC = SERVER_KEY.public_key().public_bytes_raw()
+ISSUER_PUBLIC = bytes(range(64, 96))
+TERMINAL_ID = 7
+UID = bytes.fromhex("04112233445566")
+NOW = 1_790_000_000
+INVITATION = Invitation.make(bytes.fromhex("0102030405aa"), SERVER_PUBLIC)
+ENROLMENT = Enrolment(
+    terminal_id=TERMINAL_ID,
+    terminal_public_key=TERMINAL_PUBLIC,
+    server_public_key=SERVER_PUBLIC,
+    card_issuer_public_key=ISSUER_PUBLIC,
+    issuer="Koperasi BMI",
+    seller="Toko Ciledug",
+)
+INTENT = Intent(
+    card_uid=UID,
+    amount=Rupiah(162_500),
+    evidence=bytes(range(256)),
+    issuer="Koperasi BMI",
+    seller="Toko Ciledug",
+    goods=(
+        GoodsLine("Beras 5 kg", 2, Rupiah(75_000)),
+        GoodsLine("Minyak goreng Saté 1 l", 1, Rupiah(15_000), Rupiah(2_500)),
+    ),
+)
+FEED = Feed(
+    version=12,
+    since=9,
+    unix_seconds=NOW,
+    limits=Limits(),
+    blocked=(UID, bytes.fromhex("04AABBCCDDEEFF")),
+    unblocked=(bytes.fromhex("04000000000001"),),
+    credits_waiting=(UID,),
+)
+
+
+def link(sequence: int, previous_hash: bytes) -> Link:
+    return Link(
+        terminal_id=TERMINAL_ID,
+        sequence=sequence,
+        previous_hash=previous_hash,
+        unix_seconds=NOW + sequence,
+        shift=3,
+        cashier="Siti",
+    )
+
+
+def sample_chain() -> list[tuple[Voucher, bytes]]:
+    """Vouchers 1 to 5: a sale, a void, a doubt, its resolution with MAC, one without."""
+    makers: list[Callable[[Link], Voucher]] = [
+        lambda at: SaleVoucher(link=at, intent=INTENT, card_counter=41, card_mac=b"MACMACMA"),
+        lambda at: VoidVoucher(
+            link=at, card_uid=UID, amount=Rupiah(500), reason=VoidReason.CARD_REMOVED
+        ),
+        lambda at: InDoubtVoucher(link=at, intent=INTENT),
+        lambda at: ResolutionVoucher(
+            link=at,
+            resolves=3,
+            card_uid=UID,
+            outcome=Outcome.PAID,
+            card_counter=42,
+            card_mac=b"macmacma",
+        ),
+        lambda at: ResolutionVoucher(link=at, resolves=1, card_uid=UID, outcome=Outcome.NOT_PAID),
+    ]
+    previous = genesis_hash(TERMINAL_ID, TERMINAL_PUBLIC)
+    chain = []
+    for sequence, make in enumerate(makers, start=1):
+        voucher = make(link(sequence, previous))
+        encoded = encode_voucher(voucher, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+        previous = voucher_hash(encoded)
+        chain.append((voucher, encoded))
+    return chain
+
+
+def sample_batch() -> bytes:
+    return encode_batch(
+        TERMINAL_ID,
+        1,
+        genesis_hash(TERMINAL_ID, TERMINAL_PUBLIC),
+        [encoded for _, encoded in sample_chain()],
+        public_key=TERMINAL_PUBLIC,
+        sign=TERMINAL_KEY.sign,
+    )
+
+
+def sample_acknowledgement() -> Acknowledgement:
+    return Acknowledgement(
+        terminal_id=TERMINAL_ID,
+        batch_hash=voucher_hash(sample_batch()),
+        head_sequence=5,
+        head_hash=voucher_hash(sample_chain()[-1][1]),
+        unix_seconds=NOW + 60,
+        quarantined=((1, "CARD-TMAC"),),
+    )
+
+
+def samples() -> dict[str, bytes]:
+    """Name of the golden file to its bytes."""
+    kinds = ("sale", "void", "in_doubt", "resolution_paid", "resolution_not_paid")
+    found = {
+        f"voucher_{kind}": encoded for kind, (_, encoded) in zip(kinds, sample_chain(), strict=True)
+    }
+    found["batch"] = sample_batch()
+    found["acknowledgement"] = encode_acknowledgement(
+        sample_acknowledgement(), SERVER_PUBLIC, SERVER_KEY.sign
+    )
+    found["feed"] = encode_feed(FEED, SERVER_PUBLIC, SERVER_KEY.sign)
+    found["enrol_request"] = encode_enrol_request(
+        INVITATION.code, TERMINAL_PUBLIC, TERMINAL_KEY.sign
+    )
+    found["enrolment"] = encode_enrolment(ENROLMENT, SERVER_KEY.sign)
+    found["request_signature"] = sign_request(
+        TERMINAL_ID,
+        "GET",
+        "/v1/feed?since=9",
+        b"",
+        unix_seconds=NOW,
+        nonce=bytes(16),
+        public_key=TERMINAL_PUBLIC,
+        sign=TERMINAL_KEY.sign,
+    ).encode("ascii")
+    found["relay_start"] = encode_relay(
+        Start(Action.ISSUE, UID, {1: 4711, 2: "Siti Aminah", 3: 22_644})
+    )
+    found["relay_commands"] = encode_relay(Commands((bytes.fromhex("905A00000310B3D000"),)))
+    found["relay_responses"] = encode_relay(Responses((bytes.fromhex("9100"),)))
+    found["relay_card_gone"] = encode_relay(CardGone("CARD-REMOVED"))
+    found["relay_done"] = encode_relay(Done({1: 4711}))
+    found["relay_failed"] = encode_relay(Failed("CENTRAL-CARD", "Blocked.", "Come in.", "no"))
+    return found
