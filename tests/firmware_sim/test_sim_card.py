@@ -12,13 +12,23 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dobmi.cardlib.crypto import aes_cbc_encrypt, aes_cmac, crc32, pad_zero, truncate_mac, xor
+from dobmi.cardlib.crypto import (
+    aes_cbc_encrypt,
+    aes_cmac,
+    crc16,
+    crc32,
+    des_cbc_decrypt,
+    pad_zero,
+    truncate_mac,
+    xor,
+)
 from dobmi.firmware_sim.card import COMMANDS, WRITES, Framing, SimulatedCard
 from dobmi.firmware_sim.card_file import CardFileError
 from dobmi.firmware_sim.contactless import FieldLost
 from dobmi.firmware_sim.faults import Fault, FaultyCard, Moment, at_command, at_frame
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.personality import Personality
+from dobmi.firmware_sim.session import D40Session
 from dobmi.firmware_sim.state import (
     AccessRights,
     Application,
@@ -475,6 +485,45 @@ def test_who_may_change_which_key(settings: int, by: int, number: int, allowed: 
     app = card.state.application(AID)
     assert app is not None
     assert (app.keys[number].value == new) == allowed
+
+
+def d40_send(key: bytes, plain: bytes) -> bytes:
+    """As a D40 reader enciphers: each block XORed with the one sent before, then deciphered."""
+    sent = [bytes(8)]
+    for i in range(0, len(plain), 8):
+        sent.append(des_cbc_decrypt(key, bytes(8), xor(plain[i : i + 8], sent[-1])))
+    return b"".join(sent[1:])
+
+
+@pytest.mark.parametrize("with_version_bits", [True, False])
+def test_other_des_key_is_unmasked_with_or_without_version_bits(with_version_bits: bool) -> None:
+    old = bytes.fromhex("01020304050607080910111213141516")
+    new = bytes.fromhex("10203040506070809000A0B0C0D0E0F1")
+    app = Application(AID, 0x0F, (Key(KeyType.DES, bytes(16)), Key(KeyType.DES, old)))
+    card = card_with(app)
+    card._core.select(AID)
+    session_key = bytes(range(8))
+    card._core.session = D40Session(0, session_key)
+    mask = old if with_version_bits else bytes(byte & 0xFE for byte in old)
+    masked = xor(new, mask)
+    plain = (masked + crc16(masked) + crc16(new)).ljust(24, b"\0")
+    assert card.process(b"\xc4\x01" + d40_send(session_key, plain)) == b"\0"
+    changed = card.state.application(AID)
+    assert changed is not None
+    assert changed.keys[1] == Key(KeyType.DES, new)
+
+
+def test_df_names_come_an_application_a_frame() -> None:
+    card = SimulatedCard()
+    terminal = Terminal(card)
+    terminal.ok(0xCA, bytes.fromhex("0100000F2105E1") + b"first")
+    terminal.ok(0xCA, bytes.fromhex("0200000F01"))
+    terminal.ok(0xCA, bytes.fromhex("0300000F2106E1") + b"the third")
+    assert card.process(b"\x6d") == b"\xaf" + bytes.fromhex("01000005E1") + b"first"
+    assert card.process(b"\xaf") == b"\x00" + bytes.fromhex("03000006E1") + b"the third"
+    for taken in ("0400000F2105E1", "0400000F2107E1" + b"first".hex(), "0400000F01" + "05E1"):
+        status = terminal.call(0xCA, bytes.fromhex(taken))[0]
+        assert status == Status.DUPLICATE
 
 
 def test_new_applications_start_with_the_configured_key_and_ats_is_configured() -> None:
