@@ -131,14 +131,14 @@ class Card(BaseModel):
 
 
 class CirculationReport(BaseModel):
-    """Stocks in rupiah. `difference_rupiah` is nought, or money was made or lost."""
+    """Stocks in rupiah. `sum_rupiah`, issued less all the rest, is nought, or money was made or lost."""
 
     issued_rupiah: int
     in_flight_rupiah: int
     on_cards_rupiah: int
     paid_to_outlets_rupiah: int
     suspense_rupiah: int
-    difference_rupiah: int
+    sum_rupiah: int
     on_cards_by_their_own_word_rupiah: int
     not_yet_reported_rupiah: int
     doubts_open: int
@@ -335,7 +335,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
             on_cards_rupiah=now.on_cards.amount,
             paid_to_outlets_rupiah=now.paid_to_outlets.amount,
             suspense_rupiah=now.suspense.amount,
-            difference_rupiah=now.difference.amount,
+            sum_rupiah=now.difference.amount,
             on_cards_by_their_own_word_rupiah=now.on_cards_by_their_own_word.amount,
             not_yet_reported_rupiah=now.not_yet_reported.amount,
             doubts_open=now.doubts_open,

@@ -4,6 +4,8 @@ CentralError
   NotInitialised               the database has no tables yet
   ServerBusy                   the database did not let us write in time
   KeysMissing                  no key file where the settings say
+  KeyFileExists                keys are never overwritten
+  LedgerDoesNotAddUp           the journal's sum is not nought
   WhoAsks                      the sender is not believed
     UnknownTerminal
     TerminalBlocked
@@ -65,6 +67,18 @@ class KeysMissing(CentralError):
     code = "CENTRAL-KEYS-MISSING"
     message = N_("There is no key file {path}.")
     next_step = N_("Run: dobmi central keys init, or correct `keys` in the settings.")
+
+
+class KeyFileExists(CentralError):
+    code = "CENTRAL-KEYS-EXIST"
+    message = N_("There is already a key file {path}; keys are never overwritten.")
+    next_step = N_("Use it, or move it to a safe place first.")
+
+
+class LedgerDoesNotAddUp(CentralError):
+    code = "CENTRAL-SUM"
+    message = N_("The ledger's sum is {difference}, not nought.")
+    next_step = N_("Stop paying out, keep the database as it is and call for help.")
 
 
 class WhoAsks(CentralError):

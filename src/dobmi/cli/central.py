@@ -1,0 +1,354 @@
+"""`dobmi central`: keys, invitations, serving, and what the ledger says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import click
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Row
+
+from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
+from dobmi.cardlib.purse_layout import CardKey
+from dobmi.central.app import create_app
+from dobmi.central.cards import CardStatement, parse_card, set_blocked, statement_of
+from dobmi.central.circulation import anomaly_list, circulation, doubts, quarantine
+from dobmi.central.database import Database, open_database
+from dobmi.central.errors import KeyFileExists, KeysMissing, LedgerDoesNotAddUp
+from dobmi.central.schema import Role, TerminalStatus
+from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
+from dobmi.central.terminals import invite, list_terminals, set_terminal_status
+from dobmi.cli.context import Context, DomainGroup, local_time
+from dobmi.i18n import N_
+from dobmi.money import Rupiah
+from dobmi.sync.voucher import VoucherKind
+
+_TILL_KEYS = (CardKey.DEBIT, CardKey.PIN)
+_MINUTES_MAX = 7 * 24 * 60
+
+
+@click.group(cls=DomainGroup)
+def command() -> None:
+    """The central server: make its keys and tables, invite terminals, serve, look into the ledger.
+
+    First time: `keys init`, `init`, `keys till FILE` for the tills, `invite`, `serve`.
+    """
+
+
+@command.group(cls=DomainGroup)
+def keys() -> None:
+    """The card keys and signing keys, in encrypted files."""
+
+
+@keys.command("init")
+@click.pass_obj
+def keys_init(context: Context) -> None:
+    """Make the server's key file, with new random keys. Never overwrites one.
+
+    Whoever has this file and its passphrase can make money: keep a copy in a safe.
+    """
+    path = context.settings.at(context.settings.central.keys)
+    ring = KeyRing.generate(masters=CardKey, signing=[SERVER_KEY, CARD_ISSUER_KEY])
+    _save(path, ring, context.passphrase(context.translate(N_("New passphrase of the keys"))))
+    context.say(
+        N_("Keys made: {path}. Keep a copy of it, and its passphrase, in a safe."), path=path
+    )
+
+
+@keys.command("till")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--till-passphrase",
+    envvar="DOBMI_TILL_PASSPHRASE",
+    help="Passphrase of the new file; asked for when left out. Better in the variable.",
+)
+@click.pass_obj
+def keys_till(context: Context, file: Path, till_passphrase: str | None) -> None:
+    """Write to FILE the card keys a till needs: debit and PIN, with which no money can be made."""
+    ring = _open_keys(context)
+    if till_passphrase is None:
+        # In a script that sets one passphrase for all, it is that one.
+        till_passphrase = context.passphrase(context.translate(N_("New passphrase for the tills")))
+    _save(file, ring.only(masters=_TILL_KEYS), till_passphrase)
+    context.say(N_("Keys for tills: {path}. A till needs this file and its passphrase."), path=file)
+
+
+@command.command("init")
+@click.pass_obj
+def init(context: Context) -> None:
+    """Make the database's tables. Harmless when they are there."""
+    database = _database(context)
+    try:
+        database.create_tables()
+    finally:
+        database.close()
+    context.say(
+        N_("The database is ready: {database}"),
+        database=database.engine.url.render_as_string(hide_password=True),
+    )
+
+
+@command.command("invite")
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True)
+@click.option("--name", required=True, help="What people call this till or station.")
+@click.option("--seller", required=True, help="To whom its sales are credited.")
+@click.option(
+    "--minutes",
+    type=click.IntRange(1, _MINUTES_MAX),
+    default=24 * 60,
+    show_default=True,
+    help="How long the invitation can be used.",
+)
+@click.pass_obj
+def invite_terminal(context: Context, role: str, name: str, seller: str, minutes: int) -> None:
+    """Print an invitation, to be typed at the till or station, once."""
+    with _central(context) as central:
+        invitation = invite(central, Role(role), name, seller, valid_seconds=minutes * 60)
+        until = local_time(central.unix_seconds() + minutes * 60)
+    context.say(N_("Invitation for {name}, good once, until {until}:"), name=name, until=until)
+    click.echo(str(invitation))
+
+
+@command.command("terminals")
+@click.option("--block", type=int, metavar="NUMBER", help="Take nothing more from this terminal.")
+@click.option("--unblock", type=int, metavar="NUMBER", help="Let it in again.")
+@click.pass_obj
+def show_terminals(context: Context, block: int | None, unblock: int | None) -> None:
+    """List tills and stations, with when each was last heard of."""
+    with _central(context) as central:
+        if block is not None:
+            set_terminal_status(central, block, TerminalStatus.BLOCKED)
+        if unblock is not None:
+            set_terminal_status(central, unblock, TerminalStatus.ACTIVE)
+        rows = [
+            (
+                str(terminal.id),
+                terminal.name,
+                terminal.role.value,
+                terminal.seller,
+                terminal.status.value,
+                str(terminal.head_sequence),
+                "-" if terminal.last_received_at is None else local_time(terminal.last_received_at),
+            )
+            for terminal in list_terminals(central)
+        ]
+    headings = ("no.", "name", "role", "seller", "status", "vouchers", "last heard of")
+    _print_table(context, headings, rows)
+
+
+@command.command("serve")
+@click.option("--host", help="Address to listen on; the settings' when left out.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Likewise.")
+@click.pass_obj
+def serve(context: Context, host: str | None, port: int | None) -> None:
+    """Serve tills and stations until stopped (Ctrl-C or SIGTERM)."""
+    settings = context.settings.central
+    with _central(context) as central:
+        uvicorn.run(
+            create_app(central),
+            host=host or settings.host,
+            port=settings.port if port is None else port,
+            ws="websockets-sansio",
+            ws_max_size=64 * 1024,
+            server_header=False,
+            log_level="info",
+        )
+
+
+@command.command("report")
+@click.pass_obj
+def report(context: Context) -> None:
+    """Where every rupiah is. The sum must be nought."""
+    with _central(context) as central:
+        now = circulation(central)
+    rows = [
+        (context.translate(N_("issued")), str(now.issued)),
+        (context.translate(N_("in flight to cards")), str(now.in_flight)),
+        (context.translate(N_("on cards, by the ledger")), str(now.on_cards)),
+        (context.translate(N_("paid to outlets")), str(now.paid_to_outlets)),
+        (context.translate(N_("in suspense, unexplained")), str(now.suspense)),
+        (context.translate(N_("sum, which must be nought")), str(now.difference)),
+        (context.translate(N_("on cards, by their own word")), str(now.on_cards_by_their_own_word)),
+        (context.translate(N_("sales not yet reported")), str(now.not_yet_reported)),
+        (
+            context.translate(N_("sales in doubt")),
+            f"{now.doubts_open} ({now.doubts_open_sum})",
+        ),
+        (context.translate(N_("vouchers in quarantine")), str(now.quarantined)),
+        (context.translate(N_("anomalies")), str(now.anomalies)),
+        (context.translate(N_("batches refused")), str(now.rejected_batches)),
+    ]
+    _print_table(context, ("stock", "amount"), rows)
+    if now.difference:
+        raise LedgerDoesNotAddUp(difference=now.difference)
+
+
+@command.command("card")
+@click.argument("card")
+@click.option("--block", "block_reason", metavar="REASON", help="Block the card.")
+@click.option("--unblock", "unblock_reason", metavar="REASON", help="Take the block back.")
+@click.pass_obj
+def show_card(
+    context: Context, card: str, block_reason: str | None, unblock_reason: str | None
+) -> None:
+    """What the ledger says of CARD: its UID (14 hex digits) or serial number."""
+    with _central(context) as central:
+        for reason, blocked in ((block_reason, True), (unblock_reason, False)):
+            if reason is not None:
+                set_blocked(central, parse_card(card), reason, blocked=blocked, by_terminal=None)
+        statement = statement_of(central, parse_card(card))
+    _print_card(context, statement)
+
+
+@command.command("quarantine")
+@click.pass_obj
+def show_quarantine(context: Context) -> None:
+    """Vouchers that were kept but not posted, with the reason."""
+    with _central(context) as central:
+        kept = quarantine(central)
+    rows = [
+        (
+            f"{row.terminal_id}/{row.sequence}",
+            VoucherKind(row.kind).name.lower(),
+            row.card_uid.hex().upper(),
+            local_time(row.received_at),
+            row.reason,
+            row.detail,
+        )
+        for row in kept
+    ]
+    _print_table(context, ("voucher", "kind", "card", "received", "reason", "detail"), rows)
+
+
+@command.command("in-doubt")
+@click.option("--all", "show_all", is_flag=True, help="Settled ones too.")
+@click.pass_obj
+def show_doubts(context: Context, show_all: bool) -> None:
+    """Sales of which it is not known yet whether the card paid."""
+    with _central(context) as central:
+        found = doubts(central)
+    rows = [
+        (
+            f"{row.terminal_id}/{row.sequence}",
+            row.card_uid.hex().upper(),
+            str(Rupiah(row.amount_rupiah)),
+            local_time(row.at),
+            row.state,
+            row.explanation,
+        )
+        for row in found
+        if show_all or row.state == "open"
+    ]
+    _print_table(context, ("sale", "card", "amount", "at", "state", "explanation"), rows)
+
+
+@command.command("anomalies")
+@click.pass_obj
+def show_anomalies(context: Context) -> None:
+    """What no honest card and till would show, newest first."""
+    with _central(context) as central:
+        found = anomaly_list(central)
+    rows = [
+        (
+            local_time(row.at),
+            row.kind,
+            _card_of(row),
+            "-" if row.terminal_id is None else str(row.terminal_id),
+            row.detail,
+        )
+        for row in found
+    ]
+    _print_table(context, ("found", "kind", "card", "terminal", "detail"), rows)
+
+
+def _card_of(row: Row[tuple[object, ...]]) -> str:
+    return "-" if row.card_uid is None else str(row.card_uid.hex().upper())
+
+
+def _print_card(context: Context, card: CardStatement) -> None:
+    facts = [
+        ("UID", card.uid.hex().upper()),
+        (context.translate(N_("serial number")), str(card.serial)),
+        (context.translate(N_("member")), f"{card.member_number} {card.member_name}"),
+        (context.translate(N_("status")), f"{card.state.value} {card.block_reason}".strip()),
+        (context.translate(N_("valid until")), _local_date(card.expires)),
+        (context.translate(N_("balance by the ledger")), str(card.balance)),
+    ]
+    for credit in card.credits_waiting:
+        waiting = context.translate(N_("credit waiting"))
+        facts.append((f"{waiting} {credit.sequence}", f"{credit.amount} ({credit.state.value})"))
+    _print_table(context, ("", ""), facts)
+    rows = [
+        (
+            str(line.counter),
+            local_time(line.at),
+            f"{line.terminal_id}/{line.sequence}",
+            str(line.amount if line.is_credit else -line.amount),
+            str(line.balance_after),
+        )
+        for line in card.transactions
+    ]
+    _print_table(context, ("no.", "at", "by", "amount", "balance"), rows)
+
+
+_HEADINGS = (
+    N_("no."), N_("name"), N_("role"), N_("seller"), N_("vouchers"), N_("last heard of"),
+    N_("stock"), N_("amount"), N_("voucher"), N_("kind"), N_("card"), N_("received"),
+    N_("reason"), N_("detail"), N_("sale"), N_("at"), N_("state"), N_("explanation"),
+    N_("found"), N_("terminal"), N_("by"), N_("balance"),
+)  # fmt: skip
+
+
+def _print_table(
+    context: Context, headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]
+) -> None:
+    table = Table(show_header=any(headings))
+    for heading in headings:
+        right = heading in {"amount", "balance", "vouchers"}
+        table.add_column(
+            context.translate(heading) if heading else "", justify="right" if right else "left"
+        )
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _local_date(of: date) -> str:
+    return of.strftime("%d-%m-%Y")
+
+
+@contextmanager
+def _central(context: Context) -> Iterator[Central]:
+    """The server's parts, its tables there. Raises KeysMissing, WrongPassphrase, NotInitialised."""
+    ring = _open_keys(context)
+    database = _database(context)
+    try:
+        database.require_tables()
+        yield Central(database, ring, context.settings.central)
+    finally:
+        database.close()
+
+
+def _open_keys(context: Context) -> KeyRing:
+    path = context.settings.at(context.settings.central.keys)
+    if not path.is_file():
+        raise KeysMissing(path=path)
+    return load_key_file(
+        path, context.passphrase(context.translate(N_("Passphrase of the central keys")))
+    )
+
+
+def _database(context: Context) -> Database:
+    return open_database(context.settings.central.database, context.settings.folder)
+
+
+def _save(path: Path, ring: KeyRing, passphrase: str) -> None:
+    try:
+        save_key_file(path, ring, passphrase)
+    except FileExistsError as error:
+        raise KeyFileExists(path=path) from error
