@@ -198,6 +198,15 @@ def test_d40_full_answer_comes_back_and_a_changed_one_does_not(key: bytes, data:
         )
 
 
+@pytest.mark.parametrize("length", range(1, 25))
+def test_d40_full_answer_of_unknown_length_ends_where_its_crc_begins(length: int) -> None:
+    """The CRC of data with its CRC behind is zero, as the padding is: the shortest fit counts."""
+    key, data = bytes(range(8)), bytes(range(1, length + 1))
+    plain = data + crc16(data)
+    payload = cbc_encrypt(BlockCipher.DES, key, bytes(8), plain + bytes(-len(plain) % 8))
+    assert D40Session(0, key).unwrap_response(0, payload, CommMode.FULL) == data
+
+
 @pytest.mark.parametrize("mode", CommMode)
 def test_ev1_answer_with_a_changed_bit_is_refused(mode: CommMode) -> None:
     key = bytes(range(16))
