@@ -224,6 +224,15 @@ def test_a_truncated_answer_is_too_short_and_ends_the_session(
     assert card.authenticated_key_no is None
 
 
+def test_more_data_than_was_asked_for_is_not_understood() -> None:
+    with pytest.raises(MalformedResponse):
+        scripted("bd01000000040000", "006461746121").read_data(1, 0, 4)
+    card, _ = in_session([(0x6C, 1, "mac", bytes(5), "mac")])
+    with pytest.raises(MalformedResponse):
+        card.get_value(2, CommMode.MAC)
+    assert card.authenticated_key_no is None
+
+
 def test_a_card_that_leaves_is_reported_as_itself_and_ends_the_session() -> None:
     removed = CardRemoved()
 
