@@ -28,6 +28,7 @@ _MONEY = {
 @dataclass(frozen=True, slots=True)
 class Context:
     settings: Settings
+    language: str
     translate: Callable[[str], str]
 
     def say(self, message: str, **facts: object) -> None:
@@ -47,7 +48,8 @@ class Context:
 def make_context(config: Path | None, language: str | None) -> Context:
     """Raises BadSettings."""
     settings = load_settings(config)
-    return Context(settings, translation(language or settings.language).gettext)
+    language = language or settings.language
+    return Context(settings, language, translation(language).gettext)
 
 
 def local_time(unix_seconds: int) -> str:

@@ -190,13 +190,16 @@ def command(
                 name=stage.reader.name,
                 seed=seed,
             )
+            if stage.reader.wait_for_card(0):
+                detail = "another program keeps a card in the virtual reader"
+                raise DemoFailed(detail=detail, folder=folder)
             try:
                 lines, circulation = _play(stage, random.Random(seed), sales)  # noqa: S311 - not for secrets
             finally:
                 stage.reader.close()
     except (PcscdUnavailable, OSError) as error:
         raise DemoFailed(detail=str(error), folder=keep or "") from error
-    difference = sum(line.difference for line in lines) + abs(circulation["sum_rupiah"])
+    difference = sum(line.difference for line in lines) + abs(circulation["difference_rupiah"])
     if as_json:
         outcome = {
             "seed": seed,
@@ -356,7 +359,7 @@ def _show(stage: Stage, lines: list[Line], circulation: dict[str, int], differen
     table.add_row(translate(N_("together")), *(str(Rupiah(amount)) for amount in totals))
     stage.console.print(table)
     stage.say(
-        N_("The ledger's own sum over all accounts: {sum}"), sum=Rupiah(circulation["sum_rupiah"])
+        N_("The ledger's own sum over all accounts: {sum}"), sum=Rupiah(circulation["difference_rupiah"])
     )
     if not difference:
         stage.say(N_("Not a rupiah is missing."))
@@ -461,7 +464,7 @@ def _sync(stage: Stage, signing: Path) -> None:
 def _write_settings(stage: Stage) -> None:
     (stage.folder / "dobmi.toml").write_text(
         f"""\
-language = "{stage.context.settings.language}"
+language = "{stage.context.language}"
 
 [terminal]
 server = "{stage.server}"
