@@ -50,7 +50,7 @@ CARD_GONE = frozenset(
 """A card that left shows as any of these, by how far pcscd had noticed it."""
 
 SERVICE_GONE = frozenset({INVALID_HANDLE, NO_SERVICE, SERVICE_STOPPED})
-"""INVALID_HANDLE: pcscd was restarted, and does not know what the old one handed out."""
+"""A context that any of these was said of is of no use, also once a new pcscd runs."""
 
 SLICE_SECONDS = 0.5
 """Waits are cut into slices of this length, so that an interrupt from the keyboard is heard."""
@@ -286,7 +286,7 @@ class PcscReader:
 
     def _state(self, known: int, timeout_seconds: float) -> int:
         code, state = self._service.state(self._name, known, timeout_seconds)
-        if code == INVALID_HANDLE:
+        if code in SERVICE_GONE:
             self._find_again()
             code, state = self._service.state(self._name, STATE_UNAWARE, 0)
         if code == TIMEOUT:
@@ -364,7 +364,7 @@ def _stay_of(state: int) -> int:
 
 def _list(service: Service) -> list[str]:
     code, names = service.readers()
-    if code == INVALID_HANDLE:
+    if code in SERVICE_GONE:
         code, names = service.readers()
     if code not in {SUCCESS, NO_READERS}:
         raise ReaderUnavailable(detail=service.explain(code))
