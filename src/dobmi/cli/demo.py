@@ -199,7 +199,7 @@ def command(
                 stage.reader.close()
     except (PcscdUnavailable, OSError) as error:
         raise DemoFailed(detail=str(error), folder=keep or "") from error
-    difference = sum(line.difference for line in lines) + abs(circulation["difference_rupiah"])
+    difference = sum(line.difference for line in lines) + abs(circulation["sum_rupiah"])
     if as_json:
         outcome = {
             "seed": seed,
@@ -359,7 +359,7 @@ def _show(stage: Stage, lines: list[Line], circulation: dict[str, int], differen
     table.add_row(translate(N_("together")), *(str(Rupiah(amount)) for amount in totals))
     stage.console.print(table)
     stage.say(
-        N_("The ledger's own sum over all accounts: {sum}"), sum=Rupiah(circulation["difference_rupiah"])
+        N_("The ledger's own sum over all accounts: {sum}"), sum=Rupiah(circulation["sum_rupiah"])
     )
     if not difference:
         stage.say(N_("Not a rupiah is missing."))
