@@ -25,7 +25,7 @@ from dobmi.cardlib.errors import (
 from dobmi.cardlib.evidence import parse_sale_evidence, verify_evidence
 from dobmi.cardlib.purse_layout import CardKey, ReaderId
 from dobmi.cardlib.readers.base import Signal
-from dobmi.errors import MoneyMoved
+from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault, Moment, at_command, at_frame
 from dobmi.firmware_sim.personality import Personality
@@ -347,9 +347,7 @@ def _with_another_issuer() -> KeyRing:
 TEARS = [(frame, moment) for frame in range(SALE_FRAMES) for moment in Moment]
 
 
-def tear(
-    bench: Bench, till: Till, card: SimulatedCard, frame: int, moment: Moment
-) -> CardError | SaleInDoubt:
+def tear(bench: Bench, till: Till, card: SimulatedCard, frame: int, moment: Moment) -> DoBMIError:
     bench.tap(card, at_frame(frame, moment))
     with pytest.raises((CardRemoved, SaleInDoubt)) as torn:
         till.sell(AMOUNT)

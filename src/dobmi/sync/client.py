@@ -17,8 +17,13 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 from urllib3.exceptions import HTTPError
 
 from dobmi.errors import MoneyMoved
@@ -162,11 +167,10 @@ class HttpClient:
         retrying = Retrying(
             retry=retry_if_exception_type(_Transient),
             stop=stop_after_attempt(patience.attempts),
-            wait=wait_exponential_jitter(
-                initial=patience.first_wait_seconds,
-                max=patience.wait_seconds_max,
-                jitter=patience.first_wait_seconds,
-            ),
+            wait=wait_exponential(
+                multiplier=patience.first_wait_seconds, max=patience.wait_seconds_max
+            )
+            + wait_random(0, patience.first_wait_seconds),
             sleep=patience.sleep,
             reraise=True,
         )
