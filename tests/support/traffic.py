@@ -25,15 +25,17 @@ from dobmi.cardlib.purse_layout import (
     RecordKind,
 )
 from dobmi.cardlib.transaction_mac import (
+    TransactionMac,
     tmi_commit_reader_id,
     tmi_data,
     tmi_value,
     transaction_keys,
     transaction_mac,
 )
-from dobmi.central.cards import days_since_1970
+from dobmi.central.cards import days_since_1970, order_credit, statement_of
+from dobmi.central.credit_session import note_attempt, post_delivery
 from dobmi.central.database import insert_rows, insert_unless_there, next_number, open_database
-from dobmi.central.schema import CardState, Role, cards, members
+from dobmi.central.schema import CardState, CreditSource, Role, cards, members
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.central.terminals import enrol, invite
 from dobmi.money import ZERO, Rupiah
@@ -199,9 +201,21 @@ class ModelTill:
         """A sale that goes well."""
         staged = card.stage_sale(self.next_reader_id, amount)
         counter, mac = card.commit(staged)
+        return self.append_sale(card, staged, counter, mac)
+
+    def append_sale(
+        self,
+        card: ModelCard,
+        staged: Staged,
+        counter: int,
+        mac: bytes,
+        *,
+        claimed: Rupiah | None = None,
+    ) -> SaleVoucher:
+        """A sale voucher of these parts, true or not."""
         voucher = SaleVoucher(
             link=self.link(),
-            intent=self.intent(card, staged),
+            intent=self.intent(card, staged, claimed),
             card_counter=counter,
             card_mac=mac,
         )
@@ -293,13 +307,22 @@ class World:
     """A central server on a database file, with cards and tills made for it."""
 
     central: Central
+    orders: int = 0
 
     @classmethod
-    def create(cls, folder: Path, *, keys: KeyRing | None = None, url: str = "") -> World:
-        database = open_database(url or "sqlite:///central.db", folder)
+    def create(
+        cls,
+        folder: Path,
+        *,
+        keys: KeyRing | None = None,
+        url: str = "sqlite:///central.db",
+        settings: CentralSettings | None = None,
+    ) -> World:
+        database = open_database(url, folder)
         database.create_tables()
-        settings = CentralSettings()
-        return cls(Central(database, keys or make_keys(), settings, lambda: START))
+        return cls(
+            Central(database, keys or make_keys(), settings or CentralSettings(), lambda: START)
+        )
 
     def till(
         self, seller: str = "Toko BMI", role: Role = Role.TILL, name: str = "Kasir 1"
@@ -318,6 +341,32 @@ class World:
     def card(self, member_number: int) -> ModelCard:
         """A card that was issued to a member."""
         return self.make_cards(member_number, 1)[0]
+
+    def top_up(self, station: ModelTill, card: ModelCard, amount: Rupiah) -> None:
+        """A credit ordered and brought onto the card, as a session with the card would."""
+        with_lost_answer = self.top_up_in_doubt(station, card, amount)
+        counter, mac = card.commit(with_lost_answer)
+        self.deliver(card, with_lost_answer, counter, mac)
+
+    def top_up_in_doubt(self, station: ModelTill, card: ModelCard, amount: Rupiah) -> Staged:
+        """A credit ordered, its attempt durable, its commit about to be sent to the card."""
+        self.orders += 1
+        credit, _ = order_credit(
+            self.central,
+            card.uid,
+            amount,
+            CreditSource.CASH,
+            idempotency_key=f"order-{self.orders:08}",
+            station=station.terminal_id,
+        )
+        staged = card.stage_credit(credit.sequence, amount)
+        note_attempt(self.central, credit, staged.evidence)
+        return staged
+
+    def deliver(self, card: ModelCard, staged: Staged, counter: int, mac: bytes) -> None:
+        """The card's answer to the credit's commit has come."""
+        (credit,) = statement_of(self.central, card.uid).credits_waiting
+        post_delivery(self.central, credit, staged.evidence, TransactionMac(counter, mac))
 
     def make_cards(self, first_member_number: int, count: int) -> list[ModelCard]:
         made = []

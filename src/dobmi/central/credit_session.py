@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 
 from dobmi.cardlib.errors import CardError, WrongTransactionMac
 from dobmi.cardlib.evidence import parse_credit_evidence
-from dobmi.cardlib.purse import CardTrail, Prepared, Purse
+from dobmi.cardlib.purse import CardTrail, Purse
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, CardKey, ReaderId, RecordKind
 from dobmi.cardlib.readers.base import CardConnection
 from dobmi.cardlib.transaction_mac import TransactionMac
@@ -98,22 +98,22 @@ def _deliver(
         balance_max=Rupiah(central.settings.balance_max_rupiah),
     )
     purse.stage(prepared)
-    _note_attempt(central, credit, prepared)
+    note_attempt(central, credit, prepared.evidence)
     try:
         transaction = purse.commit()
     except CardError as error:
         error.money_moved = MoneyMoved.UNKNOWN
         raise
-    _post_delivery(central, credit, prepared.evidence, transaction)
+    post_delivery(central, credit, prepared.evidence, transaction)
     return prepared.balance_after
 
 
-def _note_attempt(central: Central, credit: PendingCredit, prepared: Prepared) -> None:
+def note_attempt(central: Central, credit: PendingCredit, evidence: bytes) -> None:
     """Durable before the commit is sent: from now on the credit may be on the card."""
     row = {
         "card_uid": credit.card_uid,
         "sequence": credit.sequence,
-        "evidence": prepared.evidence,
+        "evidence": evidence,
         "at": central.unix_seconds(),
         "counter": None,
         "searched_to": 0,
@@ -132,7 +132,7 @@ def _note_attempt(central: Central, credit: PendingCredit, prepared: Prepared) -
         )
 
 
-def _post_delivery(
+def post_delivery(
     central: Central, credit: PendingCredit, evidence: bytes, transaction: TransactionMac
 ) -> None:
     """Post what the card's MAC vouches for. Raises WrongTransactionMac; then it stays in doubt."""

@@ -1,0 +1,396 @@
+"""What comes in a batch: taken once, whole and in order, or refused with its reason and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
+from starlette.testclient import TestClient
+
+from dobmi.central import ingest
+from dobmi.central.app import create_app
+from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.schema import APPEND_ONLY, TerminalStatus
+from dobmi.central.terminals import set_terminal_status
+from dobmi.money import Rupiah
+from dobmi.sync.batch import BATCH_SIZE_MAX, encode_batch
+from dobmi.sync.cbor import encode
+from dobmi.sync.voucher import genesis_hash, voucher_hash
+from support.central_client import RING, Office
+from support.traffic import ModelCard, ModelTill, World
+
+
+@pytest.fixture
+def till(office: Office) -> ModelTill:
+    return office.world.till()
+
+
+@pytest.fixture
+def card(office: Office) -> ModelCard:
+    """A card with Rp 100.000 on it."""
+    card = office.world.card(4711)
+    office.world.top_up(office.world.station(), card, Rupiah(100_000))
+    return card
+
+
+def test_sales_are_posted_from_card_to_outlet(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    till.sell(card, Rupiah(12_500))
+    till.sell(card, Rupiah(7_500))
+    ack = office.acknowledged(till.batch())
+    assert (ack.terminal_id, ack.head_sequence, ack.quarantined) == (till.terminal_id, 2, ())
+    assert ack.head_hash == voucher_hash(till.vouchers[-1])
+    assert office.paid_to_outlets() == Rupiah(20_000)
+    statement = statement_of(office.world.central, card.uid)
+    assert statement.balance == card.balance == Rupiah(80_000)
+    assert all(line.card_mac_verified for line in statement.transactions)
+
+
+def test_a_replayed_batch_gets_the_original_answer_and_posts_nothing(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    till.sell(card, Rupiah(1_000))
+    batch = till.batch()
+    first = office.upload(batch)
+    till.sell(card, Rupiah(2_000))
+    office.acknowledged(till.batch())
+    before = office.counts()
+    again = office.upload(batch)
+    assert again.content == first.content
+    assert office.counts() == before
+
+
+def test_vouchers_sent_again_in_another_batch_are_harmless(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    for _ in range(4):
+        till.sell(card, Rupiah(1_000))
+    office.acknowledged(till.batch(1, 3))
+    ack = office.acknowledged(till.batch(2, 4))
+    assert ack.head_sequence == 4
+    assert office.paid_to_outlets() == Rupiah(4_000)
+    assert office.acknowledged(till.batch(1, 2)).head_sequence == 2
+
+
+def test_a_gap_is_refused_and_says_where_to_start(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    for _ in range(4):
+        till.sell(card, Rupiah(1_000))
+    office.acknowledged(till.batch(1, 1))
+    problem = office.refused(till.batch(3, 4), "CENTRAL-GAP", 409)
+    assert problem["send_from"] == 2
+
+
+def test_vouchers_out_of_order_are_refused(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    for _ in range(3):
+        till.sell(card, Rupiah(1_000))
+    first, second, third = till.vouchers
+    batch = encode_batch(
+        till.terminal_id,
+        1,
+        genesis_hash(till.terminal_id, till.public_key),
+        [first, third, second],
+        public_key=till.public_key,
+        sign=till.key.sign,
+    )
+    office.refused(batch, "SYNC-CHAIN", 422)
+
+
+def test_a_fork_is_refused_and_reported(office: Office, till: ModelTill, card: ModelCard) -> None:
+    twin = dataclasses.replace(till, vouchers=[])
+    till.sell(card, Rupiah(1_000))
+    office.acknowledged(till.batch())
+    twin.sell(card, Rupiah(9_000))
+    twin.sell(card, Rupiah(9_000))
+    problem = office.refused(twin.batch(1, 2), "CENTRAL-FORK", 409)
+    assert "number 1" in problem["detail"]
+    office.refused(twin.batch(2, 2), "CENTRAL-FORK", 409)
+    assert office.anomalies() == {"forked-chain"}
+
+
+def test_an_unknown_terminal_is_refused_and_its_batch_kept(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    stranger = dataclasses.replace(till, terminal_id=77, vouchers=[])
+    stranger.sell(card, Rupiah(1_000))
+    batch = stranger.batch()
+    office.refused(batch, "CENTRAL-UNKNOWN-TERMINAL", 401)
+    office.refused(batch, "CENTRAL-UNKNOWN-TERMINAL", 401)
+    assert office.rejected() == [("CENTRAL-UNKNOWN-TERMINAL", batch)]
+
+
+def test_another_terminals_signature_is_refused(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    other = office.world.till()
+    forged = dataclasses.replace(till, key=other.key, vouchers=[])
+    forged.sell(card, Rupiah(1_000))
+    office.refused(forged.batch(), "SYNC-SIGNATURE", 401)
+
+
+def test_a_blocked_terminal_is_refused_but_what_it_sent_before_stands(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    till.sell(card, Rupiah(1_000))
+    batch = till.batch()
+    first = office.upload(batch).content
+    set_terminal_status(office.world.central, till.terminal_id, TerminalStatus.BLOCKED)
+    till.sell(card, Rupiah(1_000))
+    office.refused(till.batch(), "CENTRAL-TERMINAL-BLOCKED", 403)
+    assert office.upload(batch).content == first
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"\x00",
+        b"GET / HTTP/1.1",
+        b"\x9f" * 5000,
+        b"\xa1" * 3000,
+        b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff",
+        encode([b"", []]),
+        encode([b"head", [b"voucher"]]),
+        encode([b"head", ["voucher"]]),
+    ],
+    ids=lambda data: data[:6].hex() or "empty",
+)
+def test_garbage_is_refused_and_kept(office: Office, garbage: bytes) -> None:
+    office.refused(garbage, "SYNC-MALFORMED", 400)
+    assert office.rejected() == [("SYNC-MALFORMED", garbage)]
+
+
+def test_a_body_beyond_the_limit_is_refused_before_it_is_read(office: Office) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(BATCH_SIZE_MAX // 65_536 + 2):
+            yield bytes(65_536)
+
+    announced = office.client.post(
+        "/v1/batches",
+        content=b"x",
+        headers={"content-type": "application/cbor", "content-length": str(BATCH_SIZE_MAX + 1)},
+    )
+    streamed = office.client.post(
+        "/v1/batches", content=endless(), headers={"content-type": "application/cbor"}
+    )
+    for answer in (announced, streamed):
+        assert (answer.status_code, answer.json()["code"]) == (413, "CENTRAL-TOO-LARGE")
+    assert office.rejected() == []
+
+
+def test_another_media_type_is_refused(office: Office) -> None:
+    answer = office.client.post("/v1/batches", content=b"x", headers={"content-type": "text/plain"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "CENTRAL-MEDIA-TYPE")
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Office, bytes]]:
+    """A server that was never sent the good batch beside it."""
+    world = World.create(tmp_path_factory.mktemp("changed"), keys=RING)
+    card = world.card(4711)
+    world.top_up(world.station(), card, Rupiah(100_000))
+    till = world.till()
+    for _ in range(3):
+        till.sell(card, Rupiah(1_000))
+    till.doubt(card, Rupiah(500), committed=False)
+    with TestClient(create_app(world.central)) as client:
+        yield Office(world, client), till.batch()
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_batch_with_any_byte_changed_is_refused(
+    sent: tuple[Office, bytes], data: st.DataObject
+) -> None:
+    office, batch = sent
+    place = data.draw(st.integers(0, len(batch) - 1))
+    changed = bytearray(batch)
+    changed[place] ^= data.draw(st.integers(1, 255))
+    before = office.counts()
+    answer = office.upload(bytes(changed))
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["code"]
+    assert office.counts() == before
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_batch_cut_or_lengthened_anywhere_is_refused(
+    sent: tuple[Office, bytes], data: st.DataObject
+) -> None:
+    office, batch = sent
+    cut = batch[: data.draw(st.integers(0, len(batch) - 1))]
+    longer = batch + data.draw(st.binary(min_size=1, max_size=8))
+    for changed in (cut, longer):
+        assert office.upload(changed).status_code == 400
+
+
+def test_an_amount_other_than_the_card_vouched_for_is_quarantined(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    staged = card.stage_sale(till.next_reader_id, Rupiah(1_000))
+    counter, mac = card.commit(staged)
+    till.append_sale(card, staged, counter, mac, claimed=Rupiah(9_000))
+    till.sell(card, Rupiah(500))
+    ack = office.acknowledged(till.batch())
+    assert ack.quarantined == ((1, "claim-differs"),)
+    assert office.anomalies() >= {"claim-differs"}
+
+
+def test_evidence_changed_after_the_cards_mac_is_quarantined(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    richer = dataclasses.replace(card, balance=Rupiah(900_000))
+    staged = richer.stage_sale(till.next_reader_id, Rupiah(500_000))
+    honest = card.stage_sale(till.next_reader_id, Rupiah(1_000))
+    counter, mac = card.commit(honest)
+    till.append_sale(card, staged, counter, mac)
+    till.sell(card, Rupiah(2_000))
+    ack = office.acknowledged(till.batch())
+    assert ack.quarantined == ((1, "wrong-card-mac"),)
+    # The card's next sale shows that Rp 1.000 left it there; nobody is paid for that.
+    assert office.paid_to_outlets() == Rupiah(2_000)
+    assert statement_of(office.world.central, card.uid).balance == card.balance
+    assert "transaction-without-voucher" in office.anomalies()
+
+
+def test_a_sale_replayed_under_another_terminal_is_quarantined(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    thief = office.world.till("Toko Lain")
+    staged = card.stage_sale(till.next_reader_id, Rupiah(1_000))
+    counter, mac = card.commit(staged)
+    till.append_sale(card, staged, counter, mac)
+    thief.append_sale(card, staged, counter, mac)
+    office.acknowledged(till.batch())
+    ack = office.acknowledged(thief.batch())
+    assert ack.quarantined == ((1, "claim-differs"),)
+    assert office.paid_to_outlets() == Rupiah(1_000)
+
+
+def test_a_sale_replayed_later_in_the_same_chain_is_quarantined(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    staged = card.stage_sale(till.next_reader_id, Rupiah(1_000))
+    counter, mac = card.commit(staged)
+    till.append_sale(card, staged, counter, mac)
+    till.append_sale(card, staged, counter, mac)
+    ack = office.acknowledged(till.batch())
+    assert ack.quarantined == ((2, "claim-differs"),)
+    assert office.paid_to_outlets() == Rupiah(1_000)
+
+
+@pytest.mark.parametrize("same_batch", [True, False])
+def test_a_cloned_card_shows_by_two_transactions_of_one_number(
+    office: Office, till: ModelTill, card: ModelCard, *, same_batch: bool
+) -> None:
+    clone = dataclasses.replace(card)
+    till.sell(card, Rupiah(1_000))
+    if not same_batch:
+        office.acknowledged(till.batch())
+    till.sell(clone, Rupiah(2_000))
+    ack = office.acknowledged(till.batch())
+    assert ack.quarantined == ((2, "duplicate-counter"),)
+    assert office.anomalies() == {"duplicate-counter"}
+    assert office.paid_to_outlets() == Rupiah(1_000)
+
+
+def test_a_rolled_back_balance_is_posted_and_shows_as_an_anomaly(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    till.sell(card, Rupiah(10_000))
+    card.balance += Rupiah(10_000)  # what no genuine card does
+    till.sell(card, Rupiah(4_000))
+    office.acknowledged(till.batch())
+    assert office.anomalies() == {"balance-does-not-follow"}
+    assert office.paid_to_outlets() == Rupiah(14_000)
+    assert statement_of(office.world.central, card.uid).balance == card.balance
+
+
+def test_a_card_never_issued_is_quarantined_and_does_not_stop_the_batch(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    unknown = dataclasses.replace(card, uid=bytes.fromhex("04A1B2C3D4E5F6"))
+    till.sell(unknown, Rupiah(1_000))
+    till.sell(card, Rupiah(2_000))
+    ack = office.acknowledged(till.batch())
+    assert ack.quarantined == ((1, "unknown-card"),)
+    assert office.paid_to_outlets() == Rupiah(2_000)
+    assert office.acknowledged(till.batch(1, 2)).quarantined == ack.quarantined
+
+
+def test_evidence_that_is_no_purse_transaction_is_quarantined(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    staged = card.stage_sale(till.next_reader_id, Rupiah(1_000))
+    counter, mac = card.commit(staged)
+    garbled = dataclasses.replace(staged, evidence=b"\x00" * 256)
+    till.append_sale(card, garbled, counter, mac)
+    assert office.acknowledged(till.batch()).quarantined == ((1, "implausible-evidence"),)
+    assert office.quarantined() == {1: "implausible-evidence"}
+
+
+def test_a_sale_with_a_blocked_card_is_posted_and_reported(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    set_blocked(office.world.central, card.uid, "hilang", blocked=True, by_terminal=None)
+    till.sell(card, Rupiah(1_000))
+    assert office.acknowledged(till.batch()).quarantined == ()
+    assert office.anomalies() == {"sale-with-blocked-card"}
+    assert office.paid_to_outlets() == Rupiah(1_000)
+
+
+def test_sales_go_to_the_registered_seller_whatever_the_voucher_says(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    till.seller = "Toko Gelap"
+    till.sell(card, Rupiah(1_000))
+    office.acknowledged(till.batch())
+    assert office.anomalies() == {"other-seller"}
+    with office.world.central.database.read() as connection:
+        accounts = connection.execute(text("SELECT credit_account FROM postings")).scalars()
+        assert "outlet:Toko BMI" in set(accounts)
+
+
+def test_a_crash_before_the_commit_leaves_nothing_and_the_till_sends_again(
+    office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    till.sell(card, Rupiah(1_000))
+    batch = till.batch()
+    before = office.counts()
+
+    def crash(*_: object, **__: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest, "encode_acknowledgement", crash)
+        with pytest.raises(KeyboardInterrupt):
+            ingest.take_batch(office.world.central, batch)
+    assert office.counts() == before
+    office.acknowledged(batch)
+    assert office.paid_to_outlets() == Rupiah(1_000)
+
+
+@pytest.mark.parametrize("table", [table.name for table in APPEND_ONLY])
+@pytest.mark.parametrize("change", ["DELETE FROM {}", "UPDATE {} SET {} = {}"])
+def test_the_database_itself_refuses_to_change_what_was_posted(
+    office: Office, till: ModelTill, card: ModelCard, table: str, change: str
+) -> None:
+    set_blocked(office.world.central, card.uid, "hilang", blocked=True, by_terminal=None)
+    till.sell(card, Rupiah(1_000))
+    office.acknowledged(till.batch())
+    column = next(found for found in APPEND_ONLY if found.name == table).c[0].name
+    with (
+        pytest.raises(DatabaseError, match="append only"),
+        office.world.central.database.write() as connection,
+    ):
+        connection.execute(text(change.format(table, column, column)))
