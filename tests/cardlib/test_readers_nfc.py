@@ -122,14 +122,17 @@ def test_a_card_that_works_longer_than_its_waiting_time_is_not_taken_for_gone(
 def test_a_pulled_card_is_known_after_little_more_than_one_waiting_time(
     pn532: PN532, reader: NfcReader
 ) -> None:
-    pn532.insert(RadioCard())
-    connection = reader.connect()
-    pn532.remove()
-    started = time.monotonic()
-    with pytest.raises(CardRemoved):
-        connection.transmit(COMMAND)
-    # FWI 8 is 77 ms, which the chip rounds up to 102; nfcpy by itself takes six of them.
-    assert 0.1 < time.monotonic() - started < 0.4
+    seconds = []
+    for _ in range(3):
+        pn532.insert(RadioCard())
+        connection = reader.connect()
+        pn532.remove()
+        started = time.monotonic()
+        with pytest.raises(CardRemoved):
+            connection.transmit(COMMAND)
+        seconds.append(time.monotonic() - started)
+    # FWI 8 is 77 ms, which the driver rounds up to 102; three of them would be 306.
+    assert 0.1 < min(seconds) < 0.25
 
 
 def test_the_card_found_while_waiting_is_the_one_connected_without_another_reset(

@@ -264,15 +264,13 @@ class Chip:
         if self._waits:
             time.sleep(seconds)
 
-    def _radio_of(self, target: Target) -> Callable[[bytes], bytes | None]:
-        def send(data: bytes) -> bytes | None:
-            stays = self.field.generation == target.generation
-            answer = self._radio(data) if stays else None
-            if answer is None and target.parameters is not None:
-                self._wait(target.parameters.frame_waiting_seconds)
-            return answer
-
-        return send
+    def _radio_until_answered(self, data: bytes) -> bytes | None:
+        """One frame of a card that the chip has activated; None after its frame waiting time."""
+        answer = self._radio(data)
+        target = self._target
+        if answer is None and target is not None and target.parameters is not None:
+            self._wait(target.parameters.frame_waiting_seconds)
+        return answer
 
     def _activate(self, target: Target) -> bytes | None:
         """RATS with FSD 64, which is what the chip's firmware asks for; the ATS."""
@@ -281,7 +279,7 @@ class Chip:
             return None
         target.parameters = AnswerToSelect.parse(ats)
         target.pcd = Pcd(
-            self._radio_of(target),
+            self._radio_until_answered,
             target.parameters.frame_size_card,
             retries=self._exchange_retries,
         )
