@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -66,3 +67,12 @@ def virtual_slot(pcsc_service: PcscService) -> Iterator[VirtualSlot]:
     reader.close()
     with VirtualSlot(port=pcsc_service.slot_port) as slot:
         yield slot
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A TCP port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
