@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -103,6 +104,26 @@ def test_a_reader_unplugged_is_unavailable_and_not_a_card_removed(pn532: PN532) 
     with pytest.raises(ReaderUnavailable):
         reader.connect()
     reader.close()
+
+
+def test_a_reader_plugged_in_again_is_found_again(tmp_path: Path) -> None:
+    port = tmp_path / "reader"
+    first = PN532(RadioCard()).start()
+    port.symlink_to(first.path)
+    reader = open_reader(f"pn532:{port}")
+    connection = reader.connect()
+    first.close()
+    with pytest.raises(ReaderUnavailable):
+        reader.connect()
+    with pytest.raises(ReaderUnavailable):
+        reader.wait_for_card(1)
+    port.unlink()
+    with PN532(RadioCard()) as second:
+        port.symlink_to(second.path)
+        with pytest.raises(CardRemoved):
+            connection.transmit(COMMAND)
+        assert reader.connect().transmit(COMMAND) == COMMAND + b"\x90\x00"
+        reader.close()
 
 
 def test_a_card_that_works_longer_than_its_waiting_time_is_not_taken_for_gone(

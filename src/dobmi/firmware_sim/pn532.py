@@ -609,7 +609,7 @@ class PN532:
         self.path = os.ttyname(self._host_end)
         self._woken, self._wake = os.pipe()
         os.set_blocking(self._wake, False)
-        self._closing = False
+        self._closing = self._closed = False
         self._thread = Thread(target=self._run, name=f"pn532 {self.path}", daemon=True)
         self.field.watch(self._nudge)
 
@@ -625,6 +625,7 @@ class PN532:
         self._nudge()
         if self._thread.ident is not None:
             self._thread.join()
+        self._closed = True
         self.field.power_cycle()
         for descriptor in (self._chip_end, self._host_end, self._woken, self._wake):
             os.close(descriptor)
@@ -649,10 +650,12 @@ class PN532:
         return self.field.remove()
 
     def _nudge(self) -> None:
+        if self._closed:
+            return
         try:
             os.write(self._wake, b"\0")
-        except (BlockingIOError, OSError):
-            return  # it has been woken already, or the reader is closed
+        except BlockingIOError:
+            return  # it has been woken already
 
     def _run(self) -> None:
         while not self._closing:

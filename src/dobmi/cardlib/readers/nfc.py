@@ -20,7 +20,6 @@ from dobmi.cardlib.errors import (
     GarbledResponse,
     NoCard,
     NotOurCard,
-    ReaderError,
     ReaderUnavailable,
 )
 from dobmi.cardlib.readers.base import Signal
@@ -186,12 +185,15 @@ class NfcConnection:
 
 
 class NfcReader:
-    """A reader behind one of nfcpy's drivers."""
+    """A reader behind one of nfcpy's drivers. One that was unplugged is opened again when it is next
+    needed.
+    """
 
-    def __init__(self, library: Library, frontend: Any) -> None:
+    def __init__(self, library: Library, open_frontend: Callable[[], Any]) -> None:
         self._library = library
-        self._frontend = frontend
-        self._name = str(frontend.device)
+        self._open_frontend = open_frontend
+        self._frontend: Any = open_frontend()
+        self._name = str(self._frontend.device)
         self._connection: NfcConnection | None = None
         self._found: Any = None
 
@@ -215,8 +217,20 @@ class NfcReader:
 
     def _search(self) -> Any:
         """Switches the field off and on; nfcpy's target, or None."""
+        if self._frontend is None:
+            self._frontend = self._open_frontend()
         target = self._library.remote_target("106A")
-        return _of_driver(lambda: self._frontend.sense(target, iterations=1))
+        try:
+            return _of_driver(lambda: self._frontend.sense(target, iterations=1))
+        except ReaderUnavailable:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Close what no longer answers, which may fail as well."""
+        frontend, self._frontend = self._frontend, None
+        if frontend is not None:
+            _quietly(frontend.close)
 
     def connect(self) -> NfcConnection:
         """See Reader. Raises NotOurCard for a card without ISO-DEP, such as a MIFARE Classic."""
@@ -240,13 +254,19 @@ class NfcReader:
         """
         if not target.sel_res or not target.sel_res[0] & ISO_14443_4:
             raise NotOurCard
+        try:
+            return self._activate_iso_dep(target)
+        except self._library.communication_error:
+            return None
+        except ReaderUnavailable:
+            self._give_up()
+            raise
+
+    def _activate_iso_dep(self, target: Any) -> NfcConnection:
         air = Air(self._library, self._frontend)
         size_max = _of_driver(lambda: self._frontend.max_recv_data_size)
         size_index = 8 if size_max >= FRAME_SIZES[8] else 7
-        try:
-            ats = bytes(air.exchange(bytearray([0xE0, size_index << 4]), RATS_SECONDS))
-        except self._library.communication_error:
-            return None
+        ats = bytes(air.exchange(bytearray([0xE0, size_index << 4]), RATS_SECONDS))
         frame_size, waiting_seconds = parse_ats(ats)
         frame_size = min(frame_size, _of_driver(lambda: self._frontend.max_send_data_size))
         iso_dep = self._library.iso_dep(air, frame_size, waiting_seconds)
@@ -260,23 +280,27 @@ class NfcReader:
 
     def signal(self, signal: Signal) -> None:
         """One light and tone, on the readers that nfcpy knows to have any (ACR122U)."""
+        if self._frontend is None:
+            return
         device = self._frontend.device
-        try:
-            if signal is Signal.READY:
-                _of_driver(device.turn_off_led_and_buzzer)
-            elif signal is not Signal.BUSY:
-                for _ in range(2 if signal is Signal.FAILURE else 1):
-                    _of_driver(device.turn_on_led_and_buzzer)
-                    _of_driver(device.turn_off_led_and_buzzer)
-        except ReaderUnavailable:
-            return  # nothing depends on a signal
+        if signal is Signal.READY:
+            _quietly(device.turn_off_led_and_buzzer)
+        elif signal is not Signal.BUSY:
+            for _ in range(2 if signal is Signal.FAILURE else 1):
+                _quietly(device.turn_on_led_and_buzzer)
+                _quietly(device.turn_off_led_and_buzzer)
 
     def close(self) -> None:
         self._release_card()
-        try:
-            _of_driver(self._frontend.close)
-        except ReaderUnavailable:
-            return  # unplugged already
+        self._give_up()
+
+
+def _quietly(call: Callable[[], object]) -> None:
+    """Where nothing depends on whether the reader still hears."""
+    try:
+        _of_driver(call)
+    except ReaderUnavailable:
+        return
 
 
 def _poll(seen: Callable[[], bool], timeout_seconds: float | None) -> bool:
@@ -321,18 +345,17 @@ def _device_path(rest: str) -> tuple[str, str] | None:
 def open_reader(rest: str) -> NfcReader:
     """The reader `nfc:REST`. Raises ReaderUnavailable."""
     library = _import_nfcpy()
+    return NfcReader(library, lambda: _open_frontend(library, rest))
+
+
+def _open_frontend(library: Library, rest: str) -> Any:
     named = _device_path(rest)
     frontend = library.frontend()
-    try:
-        if named is not None:
-            device, driver_name = named
-            frontend.device = _open_device(library, device, driver_name)
-        elif not _of_driver(lambda: frontend.open(rest or "usb")):
-            raise ReaderUnavailable(detail=f"nfcpy finds no reader at {rest or 'usb'!r}")
-    except ReaderError:
-        frontend.close()
-        raise
-    return NfcReader(library, frontend)
+    if named is not None:
+        frontend.device = _open_device(library, *named)
+    elif not _of_driver(lambda: frontend.open(rest or "usb")):
+        raise ReaderUnavailable(detail=f"nfcpy finds no reader at {rest or 'usb'!r}")
+    return frontend
 
 
 def _open_device(library: Library, device: str, driver_name: str) -> Any:
