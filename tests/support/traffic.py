@@ -226,8 +226,12 @@ class ModelTill:
         """A sale whose answer is lost; counter and MAC if the card committed it, else (0, b"")."""
         staged = card.stage_sale(self.next_reader_id, amount)
         told = card.commit(staged) if committed else (0, b"")
-        self.append(InDoubtVoucher(link=self.link(), intent=self.intent(card, staged)))
+        self.append_doubt(card, staged)
         return told
+
+    def append_doubt(self, card: ModelCard, staged: Staged) -> None:
+        """An in-doubt voucher of this evidence, true or not."""
+        self.append(InDoubtVoucher(link=self.link(), intent=self.intent(card, staged)))
 
     def void(self, card: ModelCard, amount: Rupiah) -> None:
         self.append(
