@@ -12,6 +12,7 @@ from typing import Self
 
 import uvicorn
 
+from dobmi.cardlib.custody import KeyRing
 from dobmi.central.app import create_app
 from dobmi.central.cards import order_credit
 from dobmi.central.credit_session import deliver_credits
@@ -19,12 +20,12 @@ from dobmi.central.database import open_database
 from dobmi.central.issue_session import issue_card
 from dobmi.central.schema import CreditSource, Role
 from dobmi.central.server import Central
-from dobmi.central.terminals import invite
+from dobmi.central.terminals import enrol, invite, list_terminals
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.money import Rupiah
 from dobmi.settings import CentralSettings
-from dobmi.sync.enrolment import Invitation
+from dobmi.sync.enrolment import Invitation, encode_enrol_request, verify_enrolment
 from support.purses import InProcess
 from support.tills import RING
 
@@ -68,8 +69,22 @@ def order(central: Central, card: SimulatedCard, amount: int, key: str = "") -> 
         Rupiah(amount),
         CreditSource.CASH,
         idempotency_key=key or f"order-{card.uid.hex()}-{amount}",
-        station=0,
+        station=office(central),
     )
+
+
+def office(central: Central) -> int:
+    """The terminal id of the central office's issuing station."""
+    for terminal in list_terminals(central):
+        if terminal.role is Role.STATION:
+            return terminal.id
+    signing = KeyRing.generate(signing=["terminal"])
+    public_key = signing.public_key("terminal")
+    invitation = station_invitation(central)
+    request = encode_enrol_request(
+        invitation.code, public_key, lambda message: signing.sign("terminal", message)
+    )
+    return verify_enrolment(enrol(central, request), invitation, public_key).terminal_id
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -16,7 +16,7 @@ from dobmi.firmware_sim.state import CardState
 from dobmi.money import Rupiah
 from dobmi.sync.client import Patience
 from dobmi.sync.enrolment import Enrolment
-from dobmi.sync.feed import Feed, Limits
+from dobmi.sync.feed import Feed
 from dobmi.sync.voucher import Voucher, follow_chain, genesis_hash, verify_voucher
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.till import Till
@@ -69,7 +69,6 @@ class Bench:
     signing: KeyRing = field(default_factory=lambda: KeyRing.generate(signing=["terminal"]))
     reader: SimulatedReader = field(default_factory=SimulatedReader)
     time: float = NOW
-    monotone: bool = True
 
     @property
     def database(self) -> Path:
@@ -141,11 +140,12 @@ class Bench:
         """Every voucher, each signature and the whole chain checked."""
         ledger = Ledger(self.database)
         encoded = ledger.vouchers_from(1, 100_000)
+        terminal_id = ledger.identity().terminal_id
         ledger.close()
         for voucher in encoded:
             verify_voucher(voucher, self.public_key)
-        start = genesis_hash(self.terminal_id, self.public_key)
-        return [voucher for voucher, _ in follow_chain(encoded, self.terminal_id, 1, start)]
+        start = genesis_hash(terminal_id, self.public_key)
+        return [voucher for voucher, _ in follow_chain(encoded, terminal_id, 1, start)]
 
 
 class Crash(BaseException):
@@ -168,7 +168,3 @@ def crash_around(
         raise Crash
 
     monkeypatch_setattr(owner, step, dying)
-
-
-NO_LIMITS = Limits()
-FaultList = Iterable[Fault]

@@ -1,0 +1,274 @@
+"""The till's ledger: its promises are constraints, and one process owns it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from dobmi.cardlib.custody import KeyRing
+from dobmi.money import Rupiah
+from dobmi.sync.acknowledgement import Acknowledgement
+from dobmi.terminal.clock import TillClock
+from dobmi.terminal.errors import (
+    LedgerFull,
+    LedgerOfAnotherVersion,
+    LedgerUnusable,
+    NoShift,
+    NotEnrolled,
+    NotThisTill,
+    ShiftOpen,
+    TillInUse,
+)
+from dobmi.terminal.ledger import IntentRow, Ledger
+from dobmi.terminal.lock import TillLock
+from dobmi.terminal.status import till_status
+from support.tills import NOW, Bench, card_with
+
+AMOUNT = Rupiah(1_000)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path).enrol()
+
+
+@pytest.fixture
+def sold(bench: Bench) -> Bench:
+    """A till that has sold three times."""
+    bench.tap(card_with())
+    with bench.open() as till:
+        for _ in range(3):
+            till.sell(AMOUNT)
+    return bench
+
+
+@pytest.fixture
+def ledger(sold: Bench) -> Iterator[Ledger]:
+    opened = Ledger(sold.database)
+    yield opened
+    opened.close()
+
+
+def an_intent(sequence: int) -> IntentRow:
+    return IntentRow(
+        sequence=sequence,
+        card_uid=bytes(7),
+        member_number=1,
+        holder="Siti",
+        amount=AMOUNT,
+        balance_before=Rupiah(5_000),
+        evidence=b"evidence",
+        goods=(),
+        unix_seconds=NOW,
+        shift=1,
+        cashier="Siti",
+    )
+
+
+class TestPromises:
+    @pytest.mark.parametrize("table", ["vouchers", "intents", "identity"])
+    @pytest.mark.parametrize(
+        "statement", ["DELETE FROM {}", "UPDATE {} SET unix_seconds = unix_seconds + 1"]
+    )
+    def test_what_was_written_is_never_changed(
+        self, sold: Bench, table: str, statement: str
+    ) -> None:
+        with (
+            sqlite3.connect(sold.database) as connection,
+            pytest.raises(sqlite3.IntegrityError, match="never changed"),
+        ):
+            connection.execute(statement.format(table))
+        connection.close()
+
+    @pytest.mark.parametrize(
+        ("sequence", "previous", "message"),
+        [
+            (5, "(SELECT hash FROM vouchers WHERE sequence = 3)", "a gap|broken"),
+            (3, "x'00'", "UNIQUE|gap|broken"),
+            (4, "x'00'", "broken chain"),
+            (4, "(SELECT previous_hash FROM vouchers WHERE sequence = 3)", "broken|UNIQUE"),
+        ],
+    )
+    def test_the_chain_has_no_gap_and_no_fork(
+        self, sold: Bench, sequence: int, previous: str, message: str
+    ) -> None:
+        insert = (
+            "INSERT INTO vouchers (sequence, previous_hash, hash, kind, card_uid, amount_rupiah, "  # noqa: S608 - the cases above
+            f"unix_seconds, shift, cashier, encoded) VALUES ({sequence}, {previous}, x'FF', 1, "
+            "x'00', 1, 1, 1, 'x', x'00')"
+        )
+        with (
+            sqlite3.connect(sold.database) as connection,
+            pytest.raises(sqlite3.IntegrityError, match=message),
+        ):
+            connection.execute(insert)
+        connection.close()
+
+    def test_a_number_is_taken_by_one_intent(self, ledger: Ledger) -> None:
+        ledger.record_intent(an_intent(4))
+        for sequence in (3, 4, 5):
+            with pytest.raises(LedgerUnusable):
+                ledger.record_intent(an_intent(sequence))
+        assert ledger.open_intent() == an_intent(4)
+
+    def test_what_the_server_acknowledged_never_goes_back(self, ledger: Ledger) -> None:
+        hash_ = ledger.hash_at(3)
+        assert hash_ is not None
+        ack = Acknowledgement(
+            terminal_id=7,
+            batch_hash=bytes(32),
+            head_sequence=3,
+            head_hash=hash_,
+            unix_seconds=NOW,
+            quarantined=((2, "CARD-TMAC"),),
+        )
+        ledger.record_acknowledgement(ack)
+        ledger.record_acknowledgement(replace(ack, head_sequence=1, quarantined=()))
+        assert ledger.sync_state().acknowledged_sequence == 3
+        assert ledger.quarantined() == ((2, "CARD-TMAC"),)
+        assert ledger.unsent().count == 0
+
+    def test_it_is_durable_as_it_says(self, ledger: Ledger) -> None:
+        with ledger._engine.connect() as connection:
+            read = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys")
+            }
+        assert read == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+    def test_others_on_the_machine_cannot_read_it(self, sold: Bench) -> None:
+        assert stat.S_IMODE(sold.database.stat().st_mode) == 0o600
+
+
+class TestTrouble:
+    def test_a_disk_that_is_full_is_told_as_such(self, sold: Bench) -> None:
+        """A real SQLITE_FULL: the file may not grow by another page."""
+        ledger = Ledger(sold.database)
+
+        @event.listens_for(ledger._engine, "connect")
+        def _no_more_pages(connection: sqlite3.Connection, _record: object) -> None:
+            connection.execute("PRAGMA max_page_count = 1")  # SQLite takes what there is now
+
+        ledger.close()
+        large = replace(an_intent(4), evidence=bytes(200_000))
+        with pytest.raises(LedgerFull):
+            ledger.record_intent(large)
+        assert ledger.open_intent() is None
+        ledger.close()
+
+    def test_what_is_no_database_is_told(self, tmp_path: Path) -> None:
+        path = tmp_path / "till.db"
+        path.write_bytes(b"no database at all" * 100)
+        with pytest.raises(LedgerUnusable):
+            Ledger(path)
+
+    def test_a_place_that_cannot_be_written_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(LedgerUnusable):
+            Ledger(tmp_path / "file" / "till.db")
+
+    def test_a_database_of_a_newer_program_is_left_alone(self, sold: Bench) -> None:
+        with sqlite3.connect(sold.database) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        with pytest.raises(LedgerOfAnotherVersion, match="99"):
+            Ledger(sold.database)
+
+    def test_a_till_without_identity_does_not_start(self, tmp_path: Path) -> None:
+        with pytest.raises(NotEnrolled), Bench(tmp_path).open():
+            pass
+
+    def test_another_tills_identity_does_not_start_it(self, sold: Bench) -> None:
+        with (
+            pytest.raises(NotThisTill, match="7"),
+            sold.open(signing=KeyRing.generate(signing=["terminal"])),
+        ):
+            pass
+        with sold.open() as till:
+            assert till.identity.terminal_id == 7
+
+
+def _try_lock(database: Path, answers: multiprocessing.Queue[str]) -> None:
+    try:
+        with TillLock(database):
+            answers.put("got it")
+    except TillInUse as error:
+        answers.put(str(error.facts["pid"]))
+
+
+class TestLock:
+    def test_a_second_process_is_told_who_owns_the_till(self, sold: Bench) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        answers: multiprocessing.Queue[str] = spawn.Queue()
+        found = []
+        for owned in (True, False):
+            process = spawn.Process(target=_try_lock, args=(sold.database, answers))
+            if owned:
+                with sold.open():
+                    process.start()
+                    process.join()
+            else:
+                process.start()
+                process.join()
+            found.append(answers.get(timeout=5))
+        assert found == [str(os.getpid()), "got it"]
+
+    def test_a_second_till_in_this_process_is_refused_too(self, sold: Bench) -> None:
+        with sold.open(), pytest.raises(TillInUse), sold.open():
+            pass
+
+    def test_status_is_read_while_the_till_sells(self, sold: Bench) -> None:
+        with sold.open() as till:
+            till.sell(AMOUNT)
+            ledger = Ledger(sold.database)
+            now = till_status(ledger, lambda: NOW)
+            ledger.close()
+        assert (now.unsent.count, now.unsent.total) == (4, Rupiah(4_000))
+        assert now.doubts == ()
+
+
+class TestClock:
+    def test_it_never_goes_back(self, ledger: Ledger) -> None:
+        times = iter([NOW + 10, NOW - 5_000, NOW + 11])
+        clock = TillClock(ledger, lambda: next(times))
+        readings = [clock.read() for _ in range(3)]
+        assert [one.unix_seconds for one in readings] == [NOW + 10, NOW + 10, NOW + 11]
+        assert [one.is_wrong for one in readings] == [False, True, False]
+
+    def test_after_a_restart_it_goes_on_from_the_newest_voucher(self, sold: Bench) -> None:
+        sold.time = 0  # a machine without a battery clock
+        with sold.open() as till:
+            till.sell(AMOUNT)
+            assert till.clock.read().behind_seconds == NOW
+        times = [voucher.link.unix_seconds for voucher in sold.chain()]
+        assert times == sorted(times)
+
+
+class TestShift:
+    def test_the_first_sale_opens_one_and_closing_gives_its_totals(self, sold: Bench) -> None:
+        with sold.open(cashier="Budi") as till:
+            till.sell(AMOUNT)
+            report = till.close_shift()
+        assert report.shift.cashier == "Siti"
+        assert [(one.cashier, one.sales_count, one.sales_total) for one in report.totals] == [
+            ("Budi", 1, Rupiah(1_000)),
+            ("Siti", 3, Rupiah(3_000)),
+        ]
+
+    def test_it_is_opened_once_and_closed_once(self, bench: Bench) -> None:
+        with bench.open() as till:
+            assert till.open_shift().number == 1
+            with pytest.raises(ShiftOpen):
+                till.open_shift()
+            till.close_shift()
+            with pytest.raises(NoShift):
+                till.close_shift()
+            assert till.open_shift().number == 2

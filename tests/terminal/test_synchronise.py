@@ -1,0 +1,386 @@
+"""A till and the central server over HTTP: enrolled, sold offline, sent, settled; and sent again."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dobmi.cardlib.custody import KeyRing
+from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.circulation import Circulation, circulation
+from dobmi.central.schema import TerminalStatus
+from dobmi.central.server import Central
+from dobmi.central.terminals import set_terminal_status
+from dobmi.firmware_sim.card import SimulatedCard
+from dobmi.firmware_sim.faults import Moment, at_command
+from dobmi.money import Rupiah
+from dobmi.sync.client import SyncClient
+from dobmi.sync.errors import (
+    ForgedAcknowledgement,
+    ServerRefused,
+    ServerUnreachable,
+    WrongSignature,
+)
+from dobmi.sync.voucher import GoodsLine
+from dobmi.terminal.errors import AlreadyEnrolled, CardBlocked, NotEnrolled, SaleInDoubt
+from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.till import enrol_till
+from support.servers import issued, new_central, office, order, serving, till_invitation
+from support.tills import QUICK, Bench, balance_of
+
+COMMIT = 0xC7
+
+
+@pytest.fixture
+def central(tmp_path: Path, bench_time: list[int]) -> Central:
+    return new_central(tmp_path, lambda: bench_time[0])
+
+
+@pytest.fixture
+def bench_time() -> list[int]:
+    return [1_790_000_000]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, central: Central, bench_time: list[int]) -> Iterator[Bench]:
+    """A till enrolled with the server that is running."""
+    with serving(central) as url:
+        made = Bench(tmp_path, server=url, time=bench_time[0])
+        identity = enrol_till(
+            database=made.database,
+            signing=made.signing,
+            server=url,
+            invitation=till_invitation(central),
+            patience=QUICK,
+            system_time=lambda: made.time,
+        )
+        assert identity.seller == "Toko Ciledug"
+        yield made
+
+
+def ledger_balance(central: Central, card: SimulatedCard) -> int:
+    return statement_of(central, card.uid).balance.amount
+
+
+def settled(central: Central) -> Circulation:
+    now = circulation(central)
+    assert now.difference.amount == 0
+    assert now.quarantined == 0
+    return now
+
+
+class TestSync:
+    def test_what_was_sold_offline_is_settled_once_the_network_is_back(
+        self, bench: Bench, central: Central
+    ) -> None:
+        card = issued(central, 100_000)
+        goods = (GoodsLine("Beras 5 kg", 1, Rupiah(7_000)),)
+        with bench.open(server="http://127.0.0.1:1") as till:
+            bench.tap(card)
+            for _ in range(3):
+                till.sell(Rupiah(7_000), goods)
+            with pytest.raises(ServerUnreachable):
+                till.sync()
+        with bench.open() as till:
+            steps: list[tuple[int, int]] = []
+            result = till.sync(lambda done, total: steps.append((done, total)))
+            assert till.ledger.unsent().count == 0
+        assert result.sent_count == 3
+        assert steps == [(3, 3)]
+        assert ledger_balance(central, card) == balance_of(card) == 79_000
+        assert settled(central).paid_to_outlets == Rupiah(21_000)
+
+    def test_syncing_again_sends_nothing_and_changes_nothing(
+        self, bench: Bench, central: Central
+    ) -> None:
+        card = issued(central, 100_000)
+        bench.tap(card)
+        with bench.open() as till:
+            till.sell(Rupiah(5_000))
+            till.sync()
+            assert till.sync().sent_count == 0
+        assert ledger_balance(central, card) == 95_000
+
+    def test_a_lost_acknowledgement_is_got_again(
+        self, bench: Bench, central: Central, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        card = issued(central, 100_000)
+        bench.tap(card)
+        with bench.open() as till:
+            till.sell(Rupiah(5_000))
+            with monkeypatch.context() as patch:
+                patch.setattr(Ledger, "record_acknowledgement", _lose)
+                with pytest.raises(ConnectionError):
+                    till.sync()
+            assert till.ledger.unsent().count == 1
+            till.sell(Rupiah(1_000))
+            assert till.sync().sent_count == 2
+        assert ledger_balance(central, card) == balance_of(card) == 94_000
+        assert settled(central).paid_to_outlets == Rupiah(6_000)
+
+    def test_more_than_a_batch_goes_in_several(
+        self, bench: Bench, central: Central, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("dobmi.terminal.synchronise.VOUCHERS_MAX", 3)
+        bench.tap(issued(central, 100_000))
+        steps: list[tuple[int, int]] = []
+        with bench.open() as till:
+            for _ in range(7):
+                till.sell(Rupiah(100))
+            till.sync(lambda done, total: steps.append((done, total)))
+        assert steps == [(3, 7), (6, 7), (7, 7)]
+
+    def test_large_vouchers_go_in_smaller_batches(
+        self, bench: Bench, central: Central, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("dobmi.terminal.synchronise.BATCH_BYTES_MAX", 1_200)
+        bench.tap(issued(central, 100_000))
+        steps: list[tuple[int, int]] = []
+        with bench.open() as till:
+            for _ in range(5):
+                till.sell(Rupiah(100))
+            till.sync(lambda done, total: steps.append((done, total)))
+        assert steps[-1] == (5, 5)
+        assert len(steps) > 1
+
+    def test_a_server_restored_from_a_backup_gets_everything_again(
+        self, bench: Bench, central: Central, tmp_path: Path
+    ) -> None:
+        card = issued(central, 100_000)
+        bench.tap(card)
+        with bench.open() as till:
+            till.sell(Rupiah(1_000))
+            till.sync()
+            central.database.close()
+            for name in ("central.db", "central.db-wal", "central.db-shm"):
+                if (tmp_path / name).exists():
+                    shutil.copy(tmp_path / name, tmp_path / f"backup-{name}")
+            till.sell(Rupiah(2_000))
+            till.sync()
+            till.sell(Rupiah(3_000))
+            central.database.close()
+            for name in ("central.db-wal", "central.db-shm"):
+                (tmp_path / name).unlink(missing_ok=True)
+            for kept in tmp_path.glob("backup-central.db*"):
+                shutil.copy(kept, tmp_path / kept.name.removeprefix("backup-"))
+            till.sync()
+        assert ledger_balance(central, card) == balance_of(card) == 94_000
+        assert settled(central).paid_to_outlets == Rupiah(6_000)
+
+    def test_the_feed_blocks_and_unblocks_a_card(self, bench: Bench, central: Central) -> None:
+        card = issued(central, 100_000)
+        bench.tap(card)
+        with bench.open() as till:
+            set_blocked(central, card.uid, "hilang", blocked=True, by_terminal=office(central))
+            assert till.sell(Rupiah(1_000)).sequence == 1
+            assert till.sync().blocked_count == 1
+            with pytest.raises(CardBlocked):
+                till.sell(Rupiah(1_000))
+            set_blocked(central, card.uid, "ditemukan", blocked=False, by_terminal=office(central))
+            assert till.sync().blocked_count == 0
+            assert till.sell(Rupiah(1_000)).sequence == 2
+
+    def test_the_feed_hints_at_waiting_credits(self, bench: Bench, central: Central) -> None:
+        card = issued(central, 100_000)
+        order(central, card, 5_000)
+        bench.tap(card)
+        with bench.open() as till:
+            assert not till.balance().has_credit_waiting
+            till.sync()
+            assert till.balance().has_credit_waiting
+
+    def test_a_blocked_till_is_told_so_and_keeps_its_vouchers(
+        self, bench: Bench, central: Central
+    ) -> None:
+        bench.tap(issued(central, 100_000))
+        with bench.open() as till:
+            till.sell(Rupiah(1_000))
+            set_terminal_status(central, till.identity.terminal_id, TerminalStatus.BLOCKED)
+            with pytest.raises(ServerRefused) as refusal:
+                till.sync()
+            assert refusal.value.facts["problem"] == "CENTRAL-TERMINAL-BLOCKED"
+            assert till.ledger.unsent().count == 1
+
+    def test_a_till_restored_from_an_old_backup_does_not_fork_the_chain(
+        self, bench: Bench, central: Central, tmp_path: Path
+    ) -> None:
+        card = issued(central, 100_000)
+        bench.tap(card)
+        with bench.open() as till:
+            till.sell(Rupiah(1_000))
+        backup = tmp_path / "backup.db"
+        shutil.copy(bench.database, backup)
+        with bench.open() as till:
+            till.sell(Rupiah(2_000))
+            till.sync()
+        shutil.copy(backup, bench.database)
+        with bench.open() as till:
+            till.sell(Rupiah(3_000))
+            with pytest.raises((ServerRefused, ForgedAcknowledgement)) as refusal:
+                till.sync()
+            assert till.ledger.unsent().count == 2
+        if isinstance(refusal.value, ServerRefused):
+            assert refusal.value.facts["problem"] == "CENTRAL-FORK"
+        assert ledger_balance(central, card) == 97_000
+
+    def test_an_acknowledgement_by_another_server_marks_nothing(
+        self, bench: Bench, central: Central
+    ) -> None:
+        bench.tap(issued(central, 100_000))
+        with bench.open() as till:
+            till.sell(Rupiah(1_000))
+        signing = KeyRing.generate(signing=["server", "card-issuer"]).signing
+        stranger = replace(central, keys=KeyRing(masters=central.keys.masters, signing=signing))
+        with serving(stranger) as url, bench.open(server=url) as till:
+            with pytest.raises(WrongSignature):
+                till.sync()
+            assert till.ledger.unsent().count == 1
+
+    def test_a_clock_that_stood_still_is_put_right_by_the_acknowledgement(
+        self, bench: Bench, central: Central, bench_time: list[int]
+    ) -> None:
+        bench.tap(issued(central, 100_000))
+        bench_time[0] += 7 * 24 * 3600
+        with bench.open() as till:
+            till.sell(Rupiah(1_000))
+            till.sync()
+            assert till.clock.read().behind_seconds == 7 * 24 * 3600
+            assert till.clock.read().is_wrong
+            till.sell(Rupiah(1_000))
+        first, second = bench.chain()
+        assert second.link.unix_seconds - first.link.unix_seconds == 7 * 24 * 3600
+
+
+class TestDoubtsSettledByTheServer:
+    """The card was pulled away and never came back here; its next sale elsewhere tells."""
+
+    @pytest.mark.parametrize("moment", Moment)
+    def test_from_the_cards_next_sale_at_another_till(
+        self, bench: Bench, central: Central, tmp_path: Path, moment: Moment
+    ) -> None:
+        card = issued(central, 100_000)
+        other = Bench(tmp_path, terminal_id=99, server=bench.server, time=bench.time)
+        enrol_till(
+            database=other.database,
+            signing=other.signing,
+            server=bench.server,
+            invitation=till_invitation(central, "Kasir 2"),
+            patience=QUICK,
+            system_time=lambda: other.time,
+        )
+        with bench.open() as till:
+            bench.tap(card, at_command(COMMIT, moment))
+            with pytest.raises(SaleInDoubt):
+                till.sell(Rupiah(12_500))
+            till.sync()
+        assert circulation(central).doubts_open == 1
+        with other.open() as till:
+            other.tap(card)
+            till.sell(Rupiah(1_000))
+            till.sync()
+        now = settled(central)
+        assert now.doubts_open == 0
+        assert ledger_balance(central, card) == balance_of(card)
+        assert now.paid_to_outlets == Rupiah(100_000 - balance_of(card))
+
+    @pytest.mark.parametrize("moment", Moment)
+    def test_from_the_tills_own_resolution(
+        self, bench: Bench, central: Central, moment: Moment
+    ) -> None:
+        card = issued(central, 100_000)
+        with bench.open() as till:
+            bench.tap(card, at_command(COMMIT, moment))
+            with pytest.raises(SaleInDoubt):
+                till.sell(Rupiah(12_500))
+            till.sync()
+            bench.tap(card)
+            till.sell(Rupiah(12_500))
+            till.sync()
+        now = settled(central)
+        assert now.doubts_open == 0
+        assert ledger_balance(central, card) == balance_of(card) == 87_500
+        assert now.paid_to_outlets == Rupiah(12_500)
+
+
+class TestEnrol:
+    def test_a_till_is_enrolled_once(self, bench: Bench, central: Central) -> None:
+        with pytest.raises(AlreadyEnrolled):
+            enrol_till(
+                database=bench.database,
+                signing=bench.signing,
+                server=bench.server,
+                invitation=till_invitation(central),
+                patience=QUICK,
+            )
+
+    def test_an_interrupted_enrolment_is_repeated_with_the_same_invitation(
+        self, bench: Bench, central: Central, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        new = Bench(tmp_path, terminal_id=50, server=bench.server)
+        invitation = till_invitation(central)
+
+        def enrol() -> int:
+            return enrol_till(
+                database=new.database,
+                signing=new.signing,
+                server=new.server,
+                invitation=invitation,
+                patience=QUICK,
+            ).terminal_id
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "store_identity", _lose)
+            with pytest.raises(ConnectionError):
+                enrol()
+        with pytest.raises(NotEnrolled), new.open():
+            pass
+        assert enrol() > 0
+
+    def test_an_invitation_works_for_one_key_only(
+        self, bench: Bench, central: Central, tmp_path: Path
+    ) -> None:
+        invitation = till_invitation(central)
+
+        def enrol(number: int) -> None:
+            new = Bench(tmp_path, terminal_id=number, server=bench.server)
+            enrol_till(
+                database=new.database,
+                signing=new.signing,
+                server=new.server,
+                invitation=invitation,
+                patience=QUICK,
+            )
+
+        enrol(51)
+        with pytest.raises(ServerRefused, match="CENTRAL-INVITATION-USED"):
+            enrol(52)
+
+
+def test_the_resume_point_of_a_lying_server_is_not_followed_for_ever(
+    bench: Bench, central: Central, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that asks to go back again and again is refused at the second time."""
+    bench.tap(issued(central, 100_000))
+    calls = []
+
+    def always_back(*_: object) -> None:
+        calls.append(1)
+        raise ServerRefused(problem="X", detail="x", advice="x", members={"send_from": 1})
+
+    with bench.open() as till:
+        for _ in range(3):
+            till.sell(Rupiah(100))
+        till.sync()
+        till.sell(Rupiah(100))
+        monkeypatch.setattr(SyncClient, "upload", always_back)
+        with pytest.raises(ServerRefused):
+            till.sync()
+    assert len(calls) == 2
+
+
+def _lose(*_: object) -> None:
+    raise ConnectionError
