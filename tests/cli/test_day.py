@@ -1,0 +1,163 @@
+"""A day with the program as people use it: the commands of office, station and till, one after another."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dobmi.cardlib.custody import load_key_file
+from dobmi.central.database import open_database
+from dobmi.central.server import Central
+from dobmi.cli.main import root
+from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
+from dobmi.settings import load_settings
+from support.servers import serving
+
+PASSPHRASE = "kopi tubruk"
+
+
+@dataclass
+class Machine:
+    """One machine with every role on it, in a folder of its own."""
+
+    folder: Path
+
+    def __call__(self, *arguments: str, expect: int = 0, language: str = "en") -> str:
+        result: Result = CliRunner().invoke(
+            root,
+            ["--config", str(self.folder / "dobmi.toml"), "--lang", language, *arguments],
+            env={"DOBMI_PASSPHRASE": PASSPHRASE, "COLUMNS": "200"},
+        )
+        assert result.exit_code == expect, (arguments, result.output, result.exception)
+        return result.output
+
+    def use_card(self, name: str) -> None:
+        """Lay another card on both readers."""
+        settings = (self.folder / "dobmi.toml").read_text()
+        reader = f'reader = "sim:{self.folder / name}"'
+        (self.folder / "dobmi.toml").write_text(re.sub(r"reader = .*", reader, settings))
+
+    def serving(self) -> AbstractContextManager[str]:
+        settings = load_settings(self.folder / "dobmi.toml").central
+        database = open_database(settings.database, self.folder)
+        ring = load_key_file(self.folder / "central.keys", PASSPHRASE)
+        return serving(Central(database, ring, settings), settings.port)
+
+
+def invitation(printed: str) -> str:
+    found = re.search(r"[A-Z2-7]{5}(-[A-Z2-7]{5}){3}", printed)
+    assert found
+    return found[0]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, unused_port: int) -> Machine:
+    (tmp_path / "dobmi.toml").write_text(f"""
+[terminal]
+reader = "sim:{tmp_path / "siti.json"}"
+server = "http://127.0.0.1:{unused_port}"
+cashier = "Rina"
+card_wait_seconds = 5
+
+[provisioning]
+reader = "sim:{tmp_path / "siti.json"}"
+server = "http://127.0.0.1:{unused_port}"
+card_wait_seconds = 5
+
+[central]
+port = {unused_port}
+
+[central.originality_keys]
+simulation = "{SIMULATION_PUBLIC_KEY.hex()}"
+""")
+    machine = Machine(tmp_path)
+    machine("central", "keys", "init")
+    machine("central", "init")
+    machine("central", "keys", "till", str(tmp_path / "till.keys"))
+    return machine
+
+
+def test_a_day_from_blank_card_to_blocked_card(machine: Machine) -> None:
+    siti = str(machine.folder / "siti.json")
+    machine("sim", "new", siti)
+    with machine.serving():
+        station = invitation(
+            machine("central", "invite", "--role", "station", "--name", "Kantor", "--seller", "BMI")
+        )
+        till = invitation(
+            machine("central", "invite", "--role", "till", "--name", "Toko", "--seller", "Toko")
+        )
+        machine("card", "enrol", station)
+        machine("terminal", "enrol", till)
+        assert "Siti Aminah" in machine("card", "issue", "4711", "Siti Aminah")
+        assert "Rp 100.000" in machine("card", "topup", "100.000")
+        assert "a Do BMI card" in machine("card", "inspect")
+        machine("terminal", "sync")
+
+    sold = machine("terminal", "sell", "12.500")
+    assert "Rp 12.500" in sold
+    assert "Rp 87.500" in sold
+    assert json.loads(machine("terminal", "balance", "--json"))["balance_rupiah"] == 87_500
+    assert json.loads(machine("terminal", "status", "--json"))["unsent_count"] == 1
+
+    with machine.serving():
+        machine("terminal", "sync")
+        assert json.loads(machine("terminal", "status", "--json"))["unsent_count"] == 0
+        uid = json.loads((machine.folder / "siti.json").read_text())["card"]["serial"]
+        assert "Rp 87.500" in machine("card", "show", uid)
+        machine("card", "block", uid, "--reason", "lost")
+        machine("terminal", "sync")
+    refused = machine("terminal", "sell", "1000", expect=1)
+    assert "No money moved." in refused
+    assert "Rp 12.500" in machine("terminal", "shift", "close")
+
+
+@pytest.mark.parametrize("amount", ["0", "-5", "12,5", "abc", "1e3", "99999999"])
+def test_a_till_refuses_what_is_no_amount_and_says_so(machine: Machine, amount: str) -> None:
+    with machine.serving():
+        till = invitation(
+            machine("central", "invite", "--role", "till", "--name", "Toko", "--seller", "Toko")
+        )
+        machine("terminal", "enrol", till)
+    printed = machine("terminal", "sell", "--", amount, expect=1)
+    assert "No money moved." in printed
+    assert "→" in printed
+
+
+def test_errors_are_in_indonesian_unless_english_is_asked_for(machine: Machine) -> None:
+    assert "Tidak ada uang yang berpindah." in machine(
+        "card", "issue", "4711", "Siti", expect=1, language="id"
+    )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "[terminal]\nreadr = 1",
+        "[central]\nport = 99999",
+        "not toml",
+        "[terminal]\ncard_wait_seconds = -1",
+    ],
+)
+def test_a_wrong_setting_is_named_and_nothing_is_started(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "dobmi.toml").write_text(setting)
+    machine = Machine(tmp_path)
+    result = CliRunner().invoke(
+        root, ["--config", str(tmp_path / "dobmi.toml"), "terminal", "status"]
+    )
+    assert result.exit_code == 1
+    assert "[SETTINGS]" in result.output
+    assert not list(machine.folder.glob("*.db"))
+
+
+@pytest.mark.parametrize("role", ["terminal", "card", "central", "sim", "demo"])
+def test_every_role_explains_itself(role: str) -> None:
+    result = CliRunner().invoke(root, [role, "--help"])
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
