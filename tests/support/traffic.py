@@ -183,11 +183,11 @@ class ModelTill:
             cashier="kasir",
         )
 
-    def intent(self, card: ModelCard, staged: Staged, amount: Rupiah | None = None) -> Intent:
+    def intent(self, uid: bytes, evidence: bytes, amount: Rupiah) -> Intent:
         return Intent(
-            card_uid=card.uid,
-            amount=staged.amount if amount is None else amount,
-            evidence=staged.evidence,
+            card_uid=uid,
+            amount=amount,
+            evidence=evidence,
             issuer="Koperasi BMI",
             seller=self.seller,
         )
@@ -213,9 +213,16 @@ class ModelTill:
         claimed: Rupiah | None = None,
     ) -> SaleVoucher:
         """A sale voucher of these parts, true or not."""
+        amount = staged.amount if claimed is None else claimed
+        return self.append_evidence(card.uid, staged.evidence, amount, counter, mac)
+
+    def append_evidence(
+        self, uid: bytes, evidence: bytes, amount: Rupiah, counter: int, mac: bytes
+    ) -> SaleVoucher:
+        """A sale voucher of whatever card made the evidence."""
         voucher = SaleVoucher(
             link=self.link(),
-            intent=self.intent(card, staged, claimed),
+            intent=self.intent(uid, evidence, amount),
             card_counter=counter,
             card_mac=mac,
         )
@@ -231,7 +238,8 @@ class ModelTill:
 
     def append_doubt(self, card: ModelCard, staged: Staged) -> None:
         """An in-doubt voucher of this evidence, true or not."""
-        self.append(InDoubtVoucher(link=self.link(), intent=self.intent(card, staged)))
+        intent = self.intent(card.uid, staged.evidence, staged.amount)
+        self.append(InDoubtVoucher(link=self.link(), intent=intent))
 
     def void(self, card: ModelCard, amount: Rupiah) -> None:
         self.append(

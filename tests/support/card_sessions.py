@@ -1,0 +1,78 @@
+"""A station's end of a relayed card session, over the test client's WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.testclient import TestClient
+
+from dobmi.cardlib.errors import CardError
+from dobmi.firmware_sim.contactless import ContactlessCard
+from dobmi.sync.cbor import CborValue
+from dobmi.sync.http import CARD_SESSIONS_PATH
+from dobmi.sync.relay import (
+    Action,
+    CardGone,
+    Commands,
+    Done,
+    Failed,
+    RelayMessage,
+    Responses,
+    Start,
+    decode_relay,
+    encode_relay,
+)
+from support.purses import InProcess
+from support.traffic import ModelTill
+
+Spoil = Callable[[bytes, bytes], bytes | RelayMessage | None]
+"""(command, response) to what the station sends instead: a response, a message, or no more."""
+
+
+def relay(
+    client: TestClient,
+    sender: ModelTill,
+    card: ContactlessCard,
+    action: Action,
+    parameters: dict[int, CborValue] | None = None,
+    *,
+    spoil: Spoil = lambda _command, response: response,
+) -> Done | Failed | None:
+    """The session's last message; None when the station itself broke off."""
+    card.power_off()
+    connection = InProcess(card)
+    header = sender.authorization("GET", CARD_SESSIONS_PATH)
+    with client.websocket_connect(CARD_SESSIONS_PATH, headers={"authorization": header}) as socket:
+        socket.send_bytes(encode_relay(Start(action, card.uid, parameters or {})))
+        while True:
+            message = decode_relay(socket.receive_bytes())
+            match message:
+                case Done() | Failed():
+                    return message
+                case Commands((command,)):
+                    try:
+                        response = spoil(command, connection.transmit(command))
+                    except CardError as error:
+                        socket.send_bytes(encode_relay(CardGone(error.code)))
+                        continue
+                    if response is None:
+                        return None
+                    if isinstance(response, bytes):
+                        response = Responses((response,))
+                    socket.send_bytes(encode_relay(response))
+                case _:
+                    raise AssertionError(message)
+
+
+def issue(
+    client: TestClient,
+    station: ModelTill,
+    card: ContactlessCard,
+    member_number: int = 4711,
+    name: str = "Siti Aminah",
+) -> Done | Failed | None:
+    return relay(client, station, card, Action.ISSUE, {1: member_number, 2: name})
+
+
+def deliver(client: TestClient, sender: ModelTill, card: ContactlessCard) -> Done | Failed | None:
+    return relay(client, sender, card, Action.CREDIT)
