@@ -2,7 +2,8 @@
 
     python benchmarks/tap.py [--json] [--taps 50] [--no-pcsc]
 
-`sim:` talks to the card in process, `pcsc:` through pyscard, pcscd and the virtual reader. Host time
+`sale` is the card's part alone; `till` is the whole sale, with intent and voucher made durable on the
+disk of the folder it is run in. `sim:` talks to the card in process, `pcsc:` through pyscard, pcscd and the virtual reader. Host time
 is wall time less the time that the simulated card computed: Python, cryptography, pcscd. Radio time
 is the model of `dobmi.firmware_sim.timing`: bits on the air and the card's own work. The limit is
 promise P7: from card on reader to "paid" in 300 ms.
@@ -11,14 +12,17 @@ promise P7: from card on reader to "paid" in 300 ms.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
+from pathlib import Path
 
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
@@ -33,6 +37,9 @@ from dobmi.firmware_sim.reader import SimulatedReader
 from dobmi.firmware_sim.timing import RadioTiming, TimedCard
 from dobmi.firmware_sim.vpcd import VirtualSlot
 from dobmi.money import Rupiah
+from dobmi.sync.enrolment import Enrolment
+from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.till import Till
 
 LIMIT_MILLISECONDS = 300
 BALANCE_MAX = Rupiah(2_000_000)
@@ -102,7 +109,7 @@ def in_process(card: Stopwatch) -> Iterator[Reader]:
 def through_pcscd(card: Stopwatch) -> Iterator[Reader]:
     with ensure_pcscd() as pcscd, VirtualSlot(port=pcscd.port) as slot:
         slot.insert(card)
-        reader = open_reader("pcsc:")
+        reader = open_reader("pcsc:Virtual PCD 00 00")
         try:
             if not reader.wait_for_card(5):
                 raise PcscdUnavailable("the card does not show up in the virtual reader")
@@ -114,12 +121,13 @@ def through_pcscd(card: Stopwatch) -> Iterator[Reader]:
 def measure(
     path: str,
     operation: str,
+    *,
     card: Stopwatch,
     connect: Callable[[], CardConnection],
     act: Callable[[CardConnection], None],
     times: int,
 ) -> Row:
-    host, radio = [], {rate: 0.0 for rate in RATES}
+    host, radio = [], dict.fromkeys(RATES, 0.0)
     for _ in range(times):
         connection = connect()
         card.reset()
@@ -143,7 +151,7 @@ def measure(
 
 
 def rows_of(
-    path: str, way: Callable[[Stopwatch], "contextmanager[Reader]"], taps: int
+    path: str, way: Callable[[Stopwatch], AbstractContextManager[Reader]], taps: int
 ) -> Iterator[Row]:
     ring = KeyRing.generate(list(CardKey), ["card-issuer"])
     issuer = ring.public_key("card-issuer")
@@ -176,9 +184,37 @@ def rows_of(
         purse.commit()
 
     with way(card) as reader:
-        yield measure(path, "issue", card, reader.connect, issue, 1)
-        yield measure(path, "top-up", card, reader.connect, top_up, taps)
-        yield measure(path, "sale", card, reader.connect, sale, taps)
+        tap = functools.partial(measure, path, card=card, connect=reader.connect)
+        yield tap("issue", act=issue, times=1)
+        yield tap("top-up", act=top_up, times=taps)
+        yield tap("sale", act=sale, times=taps)
+        with a_till(ring, reader) as till:
+            yield tap("till", act=lambda _: sell_at(till), times=taps)
+
+
+@contextmanager
+def a_till(ring: KeyRing, reader: Reader) -> Iterator[Till]:
+    """A till with its ledger on this machine's disk."""
+    signing = KeyRing.generate(signing=["terminal", "server"])
+    enrolment = Enrolment(
+        terminal_id=2,
+        terminal_public_key=signing.public_key("terminal"),
+        server_public_key=signing.public_key("server"),
+        card_issuer_public_key=ring.public_key("card-issuer"),
+        issuer="Koperasi BMI",
+        seller="Toko Cikupa",
+    )
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        database = Path(folder) / "terminal.db"
+        ledger = Ledger(database)
+        ledger.store_identity(enrolment, int(time.time()))
+        ledger.close()
+        with Till(database=database, signing=signing, custody=ring, reader=reader) as till:
+            yield till
+
+
+def sell_at(till: Till) -> None:
+    till.sell(Rupiah(2_500))
 
 
 def show(rows: list[Row]) -> None:
@@ -191,8 +227,7 @@ def show(rows: list[Row]) -> None:
             f"{row.radio_milliseconds_106:>14.1f}{row.radio_milliseconds_424:>7.1f}"
             f"{row.total_milliseconds_106:>12.1f}"
         )
-    print(f"\nLimit (P7): {LIMIT_MILLISECONDS} ms from card on reader to paid; "
-          "the till's ledger adds two durable writes.")  # fmt: skip
+    print(f"\nLimit (P7): {LIMIT_MILLISECONDS} ms from card on reader to paid.")
 
 
 def main() -> None:
@@ -208,7 +243,11 @@ def main() -> None:
         except (PcscdUnavailable, OSError) as error:
             sys.exit(f"pcscd: {error} (--no-pcsc leaves it out)")
     if arguments.json:
-        print(json.dumps({"limit_milliseconds": LIMIT_MILLISECONDS, "rows": [asdict(row) for row in rows]}))
+        print(
+            json.dumps(
+                {"limit_milliseconds": LIMIT_MILLISECONDS, "rows": [asdict(row) for row in rows]}
+            )
+        )
     else:
         show(rows)
 

@@ -182,7 +182,7 @@ def command(
                 passphrase=secrets.token_urlsafe(12),
                 port=_free_port(),
                 slot=slot,
-                reader=open_reader("pcsc:Virtual"),
+                reader=open_reader("pcsc:Virtual PCD 00 00"),
                 console=console,
             )
             stage.say(
