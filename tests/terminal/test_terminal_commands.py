@@ -1,0 +1,310 @@
+"""`dobmi terminal` as a cashier uses it: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dobmi.cardlib.custody import save_key_file
+from dobmi.cardlib.readers.base import Reader
+from dobmi.central.server import Central
+from dobmi.cli import terminal as commands
+from dobmi.cli.main import root
+from dobmi.errors import DoBMIError
+from dobmi.firmware_sim.card import SimulatedCard
+from dobmi.firmware_sim.faults import FaultyCard, Moment, at_command
+from dobmi.firmware_sim.reader import CardFileReader
+from dobmi.terminal import till as till_module
+from support.servers import issued, new_central, serving, till_invitation
+from support.tills import RING, TILL_KEYS, balance_of
+
+COMMIT = 0xC7
+PASSPHRASE = "a passphrase for tests"
+
+
+class TornOnce(CardFileReader):
+    """A patient cardholder who takes the card away once, at the commit."""
+
+    moment = Moment.AFTER
+    taps_left = 99
+    torn = False
+
+    def wait_for_card(self, timeout_seconds: float | None = None) -> bool:
+        if type(self).taps_left == 0:
+            return False
+        type(self).taps_left -= 1
+        if self.field.card is None or self.torn:
+            return super().wait_for_card(timeout_seconds)
+        type(self).torn = True
+        card = self.remove()
+        assert isinstance(card, SimulatedCard)
+        self.insert(FaultyCard(card, [at_command(COMMIT, self.moment)]))
+        return True
+
+
+@dataclass
+class Counter:
+    """A till's folder with its settings file, and a card lying on its reader."""
+
+    folder: Path
+    central: Central
+    url: str
+
+    @property
+    def card_path(self) -> Path:
+        return self.folder / "card.json"
+
+    @property
+    def balance(self) -> int:
+        return balance_of(SimulatedCard.load(self.card_path))
+
+    def lay(self, card: SimulatedCard) -> None:
+        card.save(self.card_path)
+
+    def settings(self, server: str | None = None) -> None:
+        (self.folder / "dobmi.toml").write_text(
+            f'language = "en"\npassphrase = "{PASSPHRASE}"\n[terminal]\n'
+            f'reader = "sim:{self.card_path}"\nserver = "{server or self.url}"\n'
+            'cashier = "Siti"\ncard_wait_seconds = 0.2\n',
+            encoding="utf-8",
+        )
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        result: Result = CliRunner().invoke(
+            root, ["--config", str(self.folder / "dobmi.toml"), "terminal", *arguments]
+        )
+        if isinstance(result.exception, DoBMIError):
+            raise result.exception
+        assert result.exit_code == code, (result.output, result.exception)
+        return result.output
+
+    def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run(*arguments, "--json", code=code))
+        return found
+
+
+@pytest.fixture
+def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
+    """Enrolled through the command itself; the card holds 100,000."""
+    # Each command opens two key files: stretch their test passphrase less.
+    monkeypatch.setattr("dobmi.cardlib.custody._SCRYPT_N", 16)
+    central = new_central(tmp_path)
+    with serving(central) as url:
+        made = Counter(tmp_path, central, url)
+        made.settings()
+        save_key_file(tmp_path / "till.keys", TILL_KEYS, PASSPHRASE)
+        made.lay(issued(central, 100_000))
+        output = made.run("enrol", str(till_invitation(central)))
+        assert "This is now till" in output
+        assert "Block list version" in output
+        yield made
+
+
+@pytest.fixture
+def torn(monkeypatch: pytest.MonkeyPatch, counter: Counter) -> type[TornOnce]:
+    """The till's reader tears the next sale at its commit."""
+
+    class Reading(TornOnce):
+        pass
+
+    def open_torn(_url: str) -> Reader:
+        return Reading(counter.card_path)
+
+    monkeypatch.setattr(till_module, "open_reader", open_torn)
+    return Reading
+
+
+class TestSell:
+    @pytest.mark.parametrize("amount", ["12500", "12.500", "Rp 12.500"])
+    def test_it_prints_what_was_paid(self, counter: Counter, amount: str) -> None:
+        output = counter.run("sell", amount)
+        for part in ("PAID", "Rp 12.500", "Anggota 4711", "Rp 100.000", "Rp 87.500", "Voucher"):
+            assert part in output
+        assert counter.balance == 87_500
+
+    def test_goods_lines_make_the_amount(self, counter: Counter) -> None:
+        output = counter.run(
+            "sell", "--item", "Beras 5 kg=20.000", "--qty", "2", "--item", "Telur=2500"
+        )
+        assert "2 x Beras 5 kg  Rp 40.000" in output
+        assert counter.balance == 57_500
+
+    def test_as_json_for_scripts(self, counter: Counter) -> None:
+        result = counter.json("sell", "12500")
+        assert (result["paid"], result["amount_rupiah"], result["balance_after_rupiah"]) == (
+            True,
+            12_500,
+            87_500,
+        )
+        assert len(result["voucher_hash"]) == 64
+
+    @pytest.mark.parametrize(
+        ("arguments", "code"),
+        [
+            (["0"], "SALE-AMOUNT"),
+            (["--", "-5"], "SALE-AMOUNT"),
+            (["abc"], "SALE-NOT-AN-AMOUNT"),
+            (["3.000.000"], "SALE-LIMIT"),
+            (["100.001"], "CARD-BALANCE"),
+            ([], "SALE-CART"),
+            (["500", "--item", "x=400"], "SALE-CART"),
+            (["500", "--qty", "2"], "SALE-CART"),
+        ],
+    )
+    def test_a_refusal_exits_with_1_and_says_that_no_money_moved(
+        self, counter: Counter, arguments: list[str], code: str
+    ) -> None:
+        output = counter.run("sell", *arguments, code=1)
+        assert f"[{code}]" in output
+        assert "No money moved." in output
+        assert "→" in output
+        assert counter.balance == 100_000
+
+    def test_a_refusal_as_json(self, counter: Counter) -> None:
+        error = counter.json("sell", "0", code=1)
+        assert (error["error"], error["money_moved"]) == ("SALE-AMOUNT", "no")
+        assert error["next_step"]
+
+    @pytest.mark.parametrize("moment", Moment)
+    def test_after_a_tear_it_asks_for_the_same_card_and_charges_once(
+        self, counter: Counter, torn: type[TornOnce], moment: Moment
+    ) -> None:
+        torn.moment = moment
+        output = counter.run("sell", "12500")
+        assert "SALE-IN-DOUBT" in output
+        assert "Tap the same card again" in output
+        assert "PAID\n" in output
+        assert "ALREADY" not in output
+        assert counter.balance == 87_500
+
+    def test_given_up_it_exits_with_3_and_a_later_tap_settles_it(
+        self, counter: Counter, torn: type[TornOnce]
+    ) -> None:
+        torn.taps_left = 1
+        assert "SALE-IN-DOUBT" in counter.run("sell", "12500", code=3)
+        assert "Rp 12.500, Anggota 4711" in counter.run("in-doubt")
+        torn.taps_left = 99
+        assert "ALREADY PAID" in counter.run("sell", "12500")
+        assert counter.balance == 87_500
+        assert "No sale is in doubt." in counter.run("in-doubt")
+
+    def test_a_balance_inquiry_settles_it_too(self, counter: Counter, torn: type[TornOnce]) -> None:
+        torn.taps_left = 1
+        counter.run("sell", "12500", code=3)
+        torn.taps_left = 99
+        output = counter.run("balance")
+        assert "over Rp 12.500 WAS PAID by this card" in output
+        assert "Rp 87.500" in output
+
+    def test_in_indonesian_where_that_is_asked_for(self, counter: Counter) -> None:
+        result = CliRunner().invoke(
+            root,
+            ["--config", str(counter.folder / "dobmi.toml"), "--lang", "id", "terminal", "sell"],
+        )
+        assert result.exit_code == 1
+        assert "SALE-CART" in result.output
+
+
+class TestAroundTheSale:
+    def test_status_tells_what_a_cashier_asks(self, counter: Counter) -> None:
+        counter.run("sell", "12500")
+        output = counter.run("status")
+        for part in (
+            "Toko Ciledug",
+            "the central server answers",
+            "Unsent    1 of at most 5000, Rp 12.500",
+            "In doubt  0",
+            "simulated card",
+            "a sale at most Rp 2.000.000",
+            "Shift 1",
+        ):
+            assert part in output
+
+    def test_status_without_network_or_reader_says_so_and_works(self, counter: Counter) -> None:
+        counter.settings(server="http://127.0.0.1:1")
+        counter.card_path.unlink()
+        status = counter.json("status")
+        assert status["online"] is False
+        assert status["reader"] is None
+        assert status["reader_problem"]
+
+    def test_selling_without_network_then_sync(self, counter: Counter) -> None:
+        counter.settings(server="http://127.0.0.1:1")
+        counter.run("sell", "12500")
+        assert "SYNC-UNREACHABLE" in counter.run("sync", code=1)
+        counter.settings()
+        assert "Sent 1 of 1 vouchers." in counter.run("sync")
+        assert "nothing to send" in counter.run("sync")
+        assert counter.json("status")["unsent_count"] == 0
+
+    def test_a_shift_from_open_to_close(self, counter: Counter) -> None:
+        assert "Shift 1 is open" in counter.run("shift", "open")
+        assert "SHIFT-OPEN" in counter.run("shift", "open", code=1)
+        counter.run("sell", "12500")
+        counter.run("sell", "500")
+        shown = counter.run("shift", "show")
+        closed = counter.run("shift", "close")
+        for output in (shown, closed):
+            assert "Cashier Siti" in output
+            assert "Total paid: Rp 13.000" in output
+        assert "SHIFT-NONE" in counter.run("shift", "close", code=1)
+
+    def test_balance_as_json(self, counter: Counter) -> None:
+        result = counter.json("balance")
+        assert (result["balance_rupiah"], result["member_number"]) == (100_000, 4711)
+
+    def test_a_folder_that_is_no_till_says_what_to_do(self, counter: Counter) -> None:
+        for name in ("terminal.db", "terminal-identity.keys"):
+            (counter.folder / name).unlink()
+        for arguments in (["sell", "500"], ["status"], ["sync"], ["in-doubt"], ["shift", "show"]):
+            output = counter.run(*arguments, code=1)
+            assert "TILL-NOT-ENROLLED" in output
+            assert "dobmi terminal enrol" in output
+
+    def test_without_the_card_keys_it_says_so(self, counter: Counter) -> None:
+        (counter.folder / "till.keys").unlink()
+        assert "TILL-NO-CARD-KEYS" in counter.run("sell", "500", code=1)
+
+    def test_a_mistyped_invitation_leaves_nothing_behind(self, tmp_path: Path) -> None:
+        folder = tmp_path / "new"
+        folder.mkdir()
+        counter = Counter(folder, new_central(folder), "http://127.0.0.1:1")
+        counter.settings()
+        assert "SYNC-MALFORMED" in counter.run("enrol", "AAAAA-BBBBB", code=1)
+        assert not (folder / "terminal-identity.keys").exists()
+
+
+def test_the_program_itself_sells_and_loads_no_server_parts(counter: Counter) -> None:
+    code = (
+        "import sys; from dobmi.cli.main import root\n"
+        "try: root(prog_name='dobmi')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "loaded = {'fastapi', 'uvicorn', 'dobmi.central'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code, "terminal", "sell", "12500", "--json"],
+        env={**os.environ, "DOBMI_CONFIG": str(counter.folder / "dobmi.toml")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["paid"] is True
+    assert counter.balance == 87_500
+
+
+def test_keys_are_in_no_message(counter: Counter) -> None:
+    output = counter.run("status") + counter.run("sell", "500") + repr(commands)
+    for master in RING.masters.values():
+        for key in master.values():
+            assert key.hex() not in output.lower()
