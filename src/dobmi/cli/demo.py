@@ -20,6 +20,7 @@ from pathlib import Path
 
 import click
 import requests
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -112,7 +113,8 @@ class Stage:
     console: Console
 
     def say(self, message: str, **facts: object) -> None:
-        self.console.print(self.context.translate(message).format(**facts), highlight=False)
+        text = self.context.translate(message).format(**facts)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     @property
     def server(self) -> str:
@@ -338,7 +340,7 @@ def _compare(stage: Stage, station: Station, signing: Path, wallet: Wallet, spen
 
 def _show(stage: Stage, lines: list[Line], circulation: dict[str, int], difference: int) -> None:
     translate = stage.context.translate
-    table = Table(title=translate(N_("Each card's balance")))
+    table = Table(title=translate(N_("Each card's balance")), padding=(0, 0), box=SIMPLE)
     for heading in (
         N_("member"),
         N_("topped up"),
@@ -347,7 +349,9 @@ def _show(stage: Stage, lines: list[Line], circulation: dict[str, int], differen
         N_("in the ledger"),
         N_("difference"),
     ):
-        table.add_column(translate(heading), justify="left" if heading == "member" else "right")
+        table.add_column(
+            translate(heading), no_wrap=True, justify="left" if heading == "member" else "right"
+        )
     for line in lines:
         money = (line.topped_up, line.spent, line.on_card, line.in_ledger, line.difference)
         table.add_row(line.name, *(str(Rupiah(amount)) for amount in money))
