@@ -384,7 +384,7 @@ def test_a_card_that_is_not_the_announced_one_is_not_credited(
         process = other.process
         power_off = other.power_off
 
-    last = deliver(office.client, station, Swapped())  # type: ignore[arg-type] # enough of one
+    last = deliver(office.client, station, Swapped())
     assert isinstance(last, Failed)
     assert last.money_moved == "no"
     assert balance(office, card) == balance(office, other) == ZERO

@@ -1,0 +1,106 @@
+"""`dobmi central` as the office uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from pydantic import SecretStr
+
+from dobmi.cardlib.custody import load_key_file
+from dobmi.cardlib.errors import KeyNotHeld
+from dobmi.cardlib.purse_layout import CardKey
+from dobmi.cli.central import command
+from dobmi.cli.context import Context
+from dobmi.settings import CentralSettings, Settings
+from dobmi.sync.enrolment import Invitation
+
+
+class Desk:
+    """A folder with settings, and the command run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        settings = Settings(
+            folder=folder,
+            central=CentralSettings(),
+            passphrase=SecretStr("kunci kantor"),
+            language="en",
+        )
+        self.context = Context(settings, "en", str)
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(command, arguments, obj=self.context)
+
+    def ok(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def refused(self, code: str, *arguments: str) -> None:
+        done = self.run(*arguments)
+        assert done.exit_code == 1
+        assert f"[{code}]" in done.output
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture
+def ready(desk: Desk) -> Desk:
+    desk.ok("keys", "init")
+    desk.ok("init")
+    return desk
+
+
+def test_nothing_is_served_without_keys_or_tables(desk: Desk) -> None:
+    desk.refused("CENTRAL-KEYS-MISSING", "serve")
+    desk.ok("keys", "init")
+    desk.refused("CENTRAL-NOT-INITIALISED", "serve")
+    desk.refused("CENTRAL-NOT-INITIALISED", "report")
+
+
+def test_keys_are_never_overwritten(ready: Desk) -> None:
+    before = (ready.folder / "central.keys").read_bytes()
+    ready.refused("CENTRAL-KEYS-EXIST", "keys", "init")
+    assert (ready.folder / "central.keys").read_bytes() == before
+
+
+def test_a_tills_keys_cannot_make_money(ready: Desk) -> None:
+    file = ready.folder / "till.keys"
+    ready.ok("keys", "till", str(file), "--till-passphrase", "kunci kasir")
+    ring = load_key_file(file, "kunci kasir")
+    uid = bytes.fromhex("04A1B2C3D4E5F6")
+    central = load_key_file(ready.folder / "central.keys", "kunci kantor")
+    for key in (CardKey.DEBIT, CardKey.PIN):
+        assert ring.card_key(key, uid) == central.card_key(key, uid)
+    for key in set(CardKey) - {CardKey.DEBIT, CardKey.PIN}:
+        with pytest.raises(KeyNotHeld):
+            ring.card_key(key, uid)
+    for name in ("server", "card-issuer"):
+        with pytest.raises(KeyNotHeld):
+            ring.sign(name, b"")
+
+
+def test_an_invitation_is_printed_and_bound_to_the_servers_key(ready: Desk) -> None:
+    printed = ready.ok("invite", "--role", "till", "--name", "Kasir 1", "--seller", "Toko BMI")
+    invitation = Invitation.parse(printed.splitlines()[-1])
+    ring = load_key_file(ready.folder / "central.keys", "kunci kantor")
+    assert invitation == Invitation.make(invitation.code, ring.public_key("server"))
+
+
+def test_the_report_of_an_empty_ledger_adds_up(ready: Desk) -> None:
+    assert "nought" in ready.ok("report")
+    for listing in ("terminals", "quarantine", "in-doubt", "anomalies"):
+        ready.ok(listing)
+    ready.refused("CENTRAL-CARD-UNKNOWN", "card", "1")
+    ready.refused("CENTRAL-PARAMETERS", "card", "whose")
+    ready.refused("CENTRAL-UNKNOWN-TERMINAL", "terminals", "--block", "5")
+
+
+def test_init_on_a_database_in_use_changes_nothing(ready: Desk) -> None:
+    ready.ok("init")
+    ready.ok("report")
