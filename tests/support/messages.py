@@ -16,6 +16,7 @@ from dobmi.sync.relay import (
     Action,
     CardGone,
     Commands,
+    CreditResult,
     Done,
     Failed,
     Responses,
@@ -165,12 +166,12 @@ def samples() -> dict[str, bytes]:
         public_key=TERMINAL_PUBLIC,
         sign=TERMINAL_KEY.sign,
     ).encode("ascii")
-    found["relay_start"] = encode_relay(
-        Start(Action.ISSUE, UID, {1: 4711, 2: "Siti Aminah", 3: 22_644})
-    )
+    found["relay_start"] = encode_relay(Start(Action.ISSUE, UID, {1: 4711, 2: "Siti Aminah"}))
     found["relay_commands"] = encode_relay(Commands((bytes.fromhex("905A00000310B3D000"),)))
     found["relay_responses"] = encode_relay(Responses((bytes.fromhex("9100"),)))
     found["relay_card_gone"] = encode_relay(CardGone("CARD-REMOVED"))
-    found["relay_done"] = encode_relay(Done({1: 4711}))
+    found["relay_done"] = encode_relay(
+        Done(CreditResult(delivered=((1, Rupiah(50_000)),), balance=Rupiah(62_500)).to_cbor())
+    )
     found["relay_failed"] = encode_relay(Failed("CENTRAL-CARD", "Blocked.", "Come in.", "no"))
     return found

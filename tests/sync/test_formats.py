@@ -33,8 +33,10 @@ from dobmi.sync.relay import (
     Action,
     CardGone,
     Commands,
+    CreditResult,
     Done,
     Failed,
+    IssueResult,
     RelayMessage,
     Responses,
     Start,
@@ -486,6 +488,31 @@ relay_messages: st.SearchStrategy[RelayMessage] = st.one_of(
 
 
 class TestRelay:
+    @given(
+        st.lists(st.tuples(st.integers(1, 2**32 - 1), rupiah), max_size=5).map(tuple),
+        rupiah,
+    )
+    def test_a_credits_result_reads_back_as_itself(
+        self, delivered: tuple[tuple[int, Rupiah], ...], balance: Rupiah
+    ) -> None:
+        result = CreditResult(delivered=delivered, balance=balance)
+        assert CreditResult.from_cbor(result.to_cbor()) == result
+
+    @given(st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1), short, st.booleans())
+    def test_an_issues_result_reads_back_as_itself(
+        self, serial: int, days: int, generation: str, resumed: bool
+    ) -> None:
+        result = IssueResult(
+            card_serial=serial, expires_days=days, generation=generation, resumed=resumed
+        )
+        assert IssueResult.from_cbor(result.to_cbor()) == result
+
+    @pytest.mark.parametrize("value", [None, {}, {1: [[1]], 2: 0}, {1: [[1, True]], 2: 0}])
+    def test_what_is_no_result_is_refused(self, value: object) -> None:
+        for kind in (CreditResult, IssueResult):
+            with pytest.raises(MalformedMessage):
+                kind.from_cbor(value)  # type: ignore[arg-type] # what came off the wire
+
     @given(relay_messages)
     def test_it_reads_back_as_itself(self, message: RelayMessage) -> None:
         assert decode_relay(encode_relay(message)) == message
