@@ -1,0 +1,64 @@
+"""The main job, run as a user runs it, through pcscd."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+import pytest
+from click.testing import CliRunner
+
+from dobmi.cli import demo
+from dobmi.cli.main import root
+
+
+@pytest.mark.pcscd
+@pytest.mark.xdist_group("pcscd")
+@pytest.mark.usefixtures("pcsc_service")
+def test_the_demo_issues_sells_tears_syncs_and_not_a_rupiah_is_missing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dobmi", "demo", "--sales", "38", "--seed", "7", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["difference_rupiah"] == 0
+    assert len(outcome["cards"]) == 3
+    assert sum(card["spent"] for card in outcome["cards"]) >= 38 * 2_500
+    assert outcome["circulation"]["quarantined"] == 0
+
+
+@pytest.mark.parametrize("wrong", ["on_card", "in_ledger"])
+def test_a_missing_rupiah_makes_the_demo_fail(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = {"topped_up": 100, "spent": 40, "on_card": 60, "in_ledger": 60}
+    line = demo.Line(name="Siti", uid="04", **{**right, wrong: 59})
+
+    class Nothing:
+        """Stands for the parts that the comparison does not use."""
+
+        port = 0
+        name = ""
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def wait_for_card(self, _: float) -> bool:
+            return False
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(demo, "ensure_pcscd", Nothing)
+    monkeypatch.setattr(demo, "VirtualSlot", lambda port: Nothing())  # noqa: ARG005 - as it is called
+    monkeypatch.setattr(demo, "open_reader", lambda _: Nothing())
+    monkeypatch.setattr(demo, "_play", lambda *_: ([line], {"sum_rupiah": 0}))
+    result = CliRunner().invoke(root, ["--lang", "en", "demo"])
+    assert result.exit_code == 1
+    assert "Rp 1 " in result.output

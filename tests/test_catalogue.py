@@ -1,0 +1,61 @@
+"""Every text for people is in the Indonesian catalogue, whole and with the same places to fill."""
+
+from __future__ import annotations
+
+import io
+import runpy
+from pathlib import Path
+from string import Formatter
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+from dobmi.i18n import LOCALE_FOLDER
+
+PO = LOCALE_FOLDER / "id" / "LC_MESSAGES" / "dobmi.po"
+SOURCE = Path(__file__).parent.parent / "src" / "dobmi"
+HELP_TEXTS = Path(__file__).parent.parent / "scripts" / "help_texts"
+KEYWORDS = {"N_": None, "say": None}
+
+with PO.open("rb") as file:
+    CATALOGUE = read_po(file)
+
+
+def texts_in_the_code() -> set[str]:
+    found = extract_from_dir(SOURCE, keywords=KEYWORDS)
+    return {message for _, _, message, _, _ in found if isinstance(message, str)}
+
+
+def places(text: str) -> set[str]:
+    return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+
+
+def test_no_text_is_missing_from_the_catalogue() -> None:
+    missing = texts_in_the_code() - {message.id for message in CATALOGUE if message.string}
+    assert not missing, "run scripts/catalogue and translate what is new"
+
+
+def test_no_help_text_is_missing_from_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(HELP_TEXTS))
+    printed = capsys.readouterr().out.splitlines()
+    helps = {eval(line.removeprefix("N_")) for line in printed}  # noqa: S307 - our own script's literals
+    assert helps
+    assert not helps - {message.id for message in CATALOGUE if message.string}
+
+
+@pytest.mark.parametrize(
+    "message", [message for message in CATALOGUE if message.id], ids=lambda message: message.id[:40]
+)
+def test_a_translation_is_there_and_fills_the_same_places(message: object) -> None:
+    translated = getattr(message, "string", "")
+    assert translated
+    assert not getattr(message, "fuzzy", False)
+    assert places(translated) == places(getattr(message, "id", ""))
+
+
+def test_the_compiled_catalogue_is_that_of_the_translations() -> None:
+    compiled = io.BytesIO()
+    write_mo(compiled, CATALOGUE)
+    assert PO.with_suffix(".mo").read_bytes() == compiled.getvalue(), "run scripts/catalogue"
