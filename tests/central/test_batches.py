@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +18,7 @@ from starlette.testclient import TestClient
 from dobmi.central import ingest
 from dobmi.central.app import create_app
 from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.errors import ServerBusy, VouchersMissing
 from dobmi.central.schema import APPEND_ONLY, TerminalStatus
 from dobmi.central.terminals import set_terminal_status
 from dobmi.money import Rupiah
@@ -394,3 +398,28 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
         office.world.central.database.write() as connection,
     ):
         connection.execute(text(change.format(table, column, column)))
+
+
+def test_tills_that_report_at_once_lose_nothing(office: Office, card: ModelCard) -> None:
+    station = office.world.station()
+    second = office.world.card(4712)
+    office.world.top_up(station, second, Rupiah(100_000))
+    tills = [office.world.till(f"Toko {number}") for number in range(4)]
+    for number in range(120):
+        tills[number % 4].sell((card, second)[number // 3 % 2], Rupiah(100))
+    batches = [till.batch(first, first + 9) for first in (1, 11, 21) for till in tills]
+
+    def report(batch: bytes) -> bytes:
+        for _ in range(50):  # busy, or the batch before it is still under way
+            with contextlib.suppress(ServerBusy, VouchersMissing):
+                return ingest.take_batch(office.world.central, batch)
+            time.sleep(0.01)
+        raise AssertionError
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(report, [*batches, *batches]))
+    assert answers[:12] == answers[12:]
+    assert office.paid_to_outlets() == Rupiah(12_000)
+    for holder in (card, second):
+        assert statement_of(office.world.central, holder.uid).balance == holder.balance
+    assert office.anomalies() == set()

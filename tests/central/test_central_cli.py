@@ -103,4 +103,5 @@ def test_the_report_of_an_empty_ledger_adds_up(ready: Desk) -> None:
 
 def test_init_on_a_database_in_use_changes_nothing(ready: Desk) -> None:
     ready.ok("init")
+    ready.ok("reconcile")
     ready.ok("report")

@@ -6,15 +6,16 @@ import dataclasses
 import itertools
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from dobmi.central.cards import statement_of
 from dobmi.central.circulation import circulation
-from dobmi.central.schema import in_doubt
+from dobmi.central.schema import in_doubt, terminals
+from dobmi.central.settlement import reconcile
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.voucher import Outcome
 from support.central_client import Office
-from support.traffic import ModelCard, ModelTill
+from support.traffic import START, ModelCard, ModelTill
 
 
 @pytest.fixture
@@ -254,6 +255,26 @@ def test_what_is_proved_later_goes_out_of_suspense_again(
     assert doubt_of(office, till) == ("paid", "resolution")
     assert (now.suspense, now.paid_to_outlets) == (Rupiah(3_000), Rupiah(6_000))
     assert_ledger_is_card(office, card)
+
+
+def test_reconciling_finds_what_ingest_had_no_occasion_to_look_at(
+    office: Office, till: ModelTill, other: ModelTill, card: ModelCard
+) -> None:
+    """As when two batches were taken at one moment: the head of `till` moved unseen."""
+    card.commit(card.stage_sale(till.next_reader_id, Rupiah(5_000)))
+    other.sell(card, Rupiah(1_000))
+    office.acknowledged(other.batch())
+    central = office.world.central
+    assert reconcile(central.database, central.mac_keys(), START) == 1
+    assert office.anomalies() == set(), "the till may still report"
+    with central.database.write() as connection:
+        connection.execute(
+            update(terminals).where(terminals.c.id == till.terminal_id).values(head_sequence=1)
+        )
+    for _ in range(2):
+        assert reconcile(central.database, central.mac_keys(), START) == 1
+        assert office.anomalies() == {"transaction-without-voucher"}
+        assert circulation(central).suspense == Rupiah(5_000)
 
 
 def test_a_resolution_of_nothing_is_quarantined(

@@ -7,11 +7,14 @@ real one keeps (balance, counter, last reader id); a `ModelTill` keeps a chain.
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import create_engine, text
 
 from dobmi.cardlib.crypto import aes_cbc_encrypt
 from dobmi.cardlib.custody import KeyRing
@@ -310,6 +313,19 @@ class ModelTill:
     requests: int = 0
 
 
+def new_database_url() -> str:
+    """SQLite; with DOBMI_TEST_POSTGRESQL (a server's SQLAlchemy URL) a new database there."""
+    server = os.environ.get("DOBMI_TEST_POSTGRESQL")
+    if server is None:
+        return "sqlite:///central.db"
+    name = f"dobmi_{secrets.token_hex(8)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return engine.url.set(database=name).render_as_string(hide_password=False)
+
+
 def make_keys() -> KeyRing:
     return KeyRing.generate(masters=CardKey, signing=[SERVER_KEY, CARD_ISSUER_KEY])
 
@@ -327,10 +343,10 @@ class World:
         folder: Path,
         *,
         keys: KeyRing | None = None,
-        url: str = "sqlite:///central.db",
+        url: str = "",
         settings: CentralSettings | None = None,
     ) -> World:
-        database = open_database(url, folder)
+        database = open_database(url or new_database_url(), folder)
         database.create_tables()
         return cls(
             Central(database, keys or make_keys(), settings or CentralSettings(), lambda: START)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
-from dobmi.central.database import insert_rows, next_number
+from dobmi.central.database import insert_rows, next_number, whole_sum
 from dobmi.central.errors import (
     AmountNotAllowed,
     BadParameters,
@@ -132,7 +132,7 @@ def days_since_1970(of: date) -> int:
 def balance_on_card(connection: Connection, uid: bytes) -> Rupiah:
     """From the journal: all credits of the card's account less its debits."""
     rows = connection.execute(
-        select(postings.c.kind, func.sum(postings.c.amount_rupiah))
+        select(postings.c.kind, whole_sum(postings.c.amount_rupiah))
         .where(postings.c.card_uid == uid)
         .group_by(postings.c.kind)
     )

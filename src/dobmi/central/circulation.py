@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
+from dobmi.central.database import whole_sum
 from dobmi.central.posting_rules import ISSUED, Group, Kind, group_balances
 from dobmi.central.schema import (
     DoubtState,
@@ -61,21 +62,21 @@ def circulation(central: Central) -> Circulation:
         totals = {
             Kind(kind): Rupiah(total)
             for kind, total in connection.execute(
-                select(postings.c.kind, func.sum(postings.c.amount_rupiah)).group_by(
+                select(postings.c.kind, whole_sum(postings.c.amount_rupiah)).group_by(
                     postings.c.kind
                 )
             )
         }
         balances = group_balances(totals)
         own_word = connection.execute(
-            select(func.coalesce(func.sum(card_transactions.c.balance_after_rupiah), 0)).join(
+            select(whole_sum(card_transactions.c.balance_after_rupiah)).join(
                 newest,
                 (newest.c.card_uid == card_transactions.c.card_uid)
                 & (newest.c.counter == card_transactions.c.counter),
             )
         ).scalar_one()
         doubts, doubts_sum = connection.execute(
-            select(func.count(), func.coalesce(func.sum(in_doubt.c.amount_rupiah), 0)).where(
+            select(func.count(), whole_sum(in_doubt.c.amount_rupiah)).where(
                 in_doubt.c.state == DoubtState.OPEN
             )
         ).one()
@@ -94,9 +95,9 @@ def circulation(central: Central) -> Circulation:
         on_cards=balances[Group.CARD],
         paid_to_outlets=balances[Group.OUTLET],
         suspense=balances[Group.SUSPENSE],
-        on_cards_by_their_own_word=Rupiah(int(own_word)),
+        on_cards_by_their_own_word=Rupiah(own_word),
         doubts_open=doubts,
-        doubts_open_sum=Rupiah(int(doubts_sum)),
+        doubts_open_sum=Rupiah(doubts_sum),
         quarantined=quarantined,
         anomalies=found,
         rejected_batches=rejected,

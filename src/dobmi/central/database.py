@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
     Connection,
     Engine,
     Table,
+    cast,
     create_engine,
     event,
+    func,
     insert,
     inspect,
     make_url,
@@ -26,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dobmi.central.errors import NotInitialised, ServerBusy
@@ -57,8 +61,8 @@ class Database:
                 connection.begin(),
             ):
                 yield connection
-        except OperationalError as error:
-            if "locked" in str(error.orig):
+        except DBAPIError as error:
+            if "database is locked" in str(error.orig) or _lost_a_race(error):
                 raise ServerBusy from error
             raise
 
@@ -107,6 +111,14 @@ def open_database(url: str, folder: Path = Path()) -> Database:
     return Database(engine)
 
 
+def _lost_a_race(error: DBAPIError) -> bool:
+    """PostgreSQL: another writer was there first (unique violation, serialisation, deadlock).
+
+    The same request again finds what that writer wrote. On SQLite writers wait for each other.
+    """
+    return getattr(error.orig, "sqlstate", None) in {"23505", "40001", "40P01"}
+
+
 def next_number(connection: Connection, name: str) -> int:
     """The next number of the counter `name`, from 1: numbers become visible in their order."""
     statement = (
@@ -120,6 +132,11 @@ def next_number(connection: Connection, name: str) -> int:
         insert_unless_there(connection, counters, [{"name": name, "value": 0}])
         value = connection.execute(statement).scalar_one()
     return int(value)
+
+
+def whole_sum(column: ColumnElement[int]) -> ColumnElement[int]:
+    """The sum as a whole number, 0 of nothing: PostgreSQL's own sums are decimals."""
+    return cast(func.coalesce(func.sum(column), 0), BigInteger)
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, and_, func, select, tuple_, update
 
 from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.cardlib.purse_layout import ReaderId, RecordKind
-from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.database import insert_rows, insert_unless_there, whole_sum
 from dobmi.central.errors import (
     ForkedChain,
     TerminalBlocked,
@@ -104,19 +104,19 @@ def take_batch(central: Central, data: bytes) -> bytes:
     batch_hash = hashlib.sha256(data).digest()
     now = central.unix_seconds()
     try:
-        stored = _stored_acknowledgement(central, batch_hash)
+        with central.database.read() as connection:
+            stored = _find_acknowledgement(connection, batch_hash)
         if stored is not None:
             return stored
         batch, public_key = _open_batch(central, data)
         mac_key_of = central.mac_keys()
         checked, facts = check_batch(central, batch, public_key, mac_key_of)
         with central.database.write() as connection:
-            stored = connection.execute(
-                select(batches.c.acknowledgement).where(batches.c.batch_hash == batch_hash)
-            ).scalar_one_or_none()
-            if stored is not None:
-                return bytes(stored)
-            posting_ = _Posting(connection, batch, facts, mac_key_of, now)
+            terminal = _lock_terminal(connection, batch.head.terminal_id)
+            stored = _find_acknowledgement(connection, batch_hash)
+            if stored is not None:  # the same batch came twice at once
+                return stored
+            posting_ = _Posting(connection, terminal, batch, facts, mac_key_of, now)
             quarantined = posting_.run(checked)
             acknowledgement = encode_acknowledgement(
                 Acknowledgement(
@@ -170,12 +170,18 @@ def _open_batch(central: Central, data: bytes) -> tuple[UncheckedBatch, bytes]:
     return batch, bytes(terminal.public_key)
 
 
-def _stored_acknowledgement(central: Central, batch_hash: bytes) -> bytes | None:
-    with central.database.read() as connection:
-        stored = connection.execute(
-            select(batches.c.acknowledgement).where(batches.c.batch_hash == batch_hash)
-        ).scalar_one_or_none()
+def _find_acknowledgement(connection: Connection, batch_hash: bytes) -> bytes | None:
+    stored = connection.execute(
+        select(batches.c.acknowledgement).where(batches.c.batch_hash == batch_hash)
+    ).scalar_one_or_none()
     return None if stored is None else bytes(stored)
+
+
+def _lock_terminal(connection: Connection, terminal_id: int) -> Row[Any]:
+    """One batch of a terminal at a time: its head stands still until this transaction ends."""
+    return connection.execute(
+        select(terminals).where(terminals.c.id == terminal_id).with_for_update()
+    ).one()
 
 
 def _card_facts(central: Central, uids: Iterable[bytes]) -> dict[bytes, CardFacts]:
@@ -201,7 +207,7 @@ def _keep_rejected(
         count, kept_bytes = connection.execute(
             select(
                 func.count(),
-                func.coalesce(func.sum(func.length(rejected_batches.c.content)), 0),
+                whole_sum(func.length(rejected_batches.c.content)),
             ).select_from(rejected_batches)
         ).one()
         if count >= REJECTED_ROWS_MAX:
@@ -236,6 +242,7 @@ class _Posting:
     """The writing half of one batch, inside its transaction."""
 
     connection: Connection
+    terminal: Row[Any]
     batch: UncheckedBatch
     facts: dict[bytes, CardFacts]
     mac_key_of: MacKeyOf
@@ -245,7 +252,7 @@ class _Posting:
 
     def run(self, checked: Sequence[Checked]) -> tuple[tuple[int, str], ...]:
         """Post what is new; the quarantined of the whole batch, old ones as they were kept."""
-        terminal = self._lock_terminal()
+        terminal = self.terminal
         known = self._known_already(terminal)
         new = [item for item in checked if item.voucher.link.sequence > terminal.head_sequence]
         self._lock_cards(uid_of(item.voucher) for item in new)
@@ -273,20 +280,16 @@ class _Posting:
             ),
         )
 
-    def _lock_terminal(self) -> Row[Any]:
+    def _known_already(self, terminal: Row[Any]) -> list[tuple[int, str]]:
+        """The batch's vouchers that are kept already.
+
+        Raises VouchersMissing for a gap before them, ForkedChain if one of them is another.
+        """
         head = self.batch.head
-        terminal = self.connection.execute(
-            select(terminals).where(terminals.c.id == head.terminal_id).with_for_update()
-        ).one()
         if head.first_sequence > terminal.head_sequence + 1:
             raise VouchersMissing(
                 first_sequence=head.first_sequence, send_from=terminal.head_sequence + 1
             )
-        return terminal
-
-    def _known_already(self, terminal: Row[Any]) -> list[tuple[int, str]]:
-        """The batch's vouchers that are kept already; raises ForkedChain if one is another."""
-        head = self.batch.head
         stored = {
             row.sequence: row
             for row in self.connection.execute(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
 
-from dobmi.central.database import insert_rows, insert_unless_there, next_number
+from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     InvitationExpired,
     InvitationUsed,
@@ -230,4 +230,4 @@ def _serve_once(central: Central, terminal_id: int, nonce: bytes, now: int) -> N
         if connection.execute(select(request_nonces.c.at).where(same)).first() is not None:
             raise RequestReplayed
         row = {"terminal_id": terminal_id, "nonce": nonce, "at": now}
-        insert_unless_there(connection, request_nonces, [row])
+        insert_rows(connection, request_nonces, [row])

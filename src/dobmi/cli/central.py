@@ -22,6 +22,7 @@ from dobmi.central.database import Database, open_database
 from dobmi.central.errors import KeyFileExists, KeysMissing, LedgerDoesNotAddUp
 from dobmi.central.schema import Role, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
+from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
 from dobmi.cli.context import Context, DomainGroup, local_time
 from dobmi.i18n import N_
@@ -245,6 +246,15 @@ def show_doubts(context: Context, show_all: bool) -> None:
         if show_all or row.state == "open"
     ]
     _print_table(context, ("sale", "card", "amount", "at", "state", "explanation"), rows)
+
+
+@command.command("reconcile")
+@click.pass_obj
+def reconcile_cards(context: Context) -> None:
+    """Look again at every card with a gap or something open. Changes nothing that is settled."""
+    with _central(context) as central:
+        looked_at = reconcile(central.database, central.mac_keys(), central.unix_seconds())
+    context.say(N_("Cards looked at: {count}. See `report` and `in-doubt`."), count=looked_at)
 
 
 @command.command("anomalies")
