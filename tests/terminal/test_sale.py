@@ -513,6 +513,34 @@ class TestInDoubt:
         assert balance_of(card) == 87_500
         assert paid_total(bench) == 12_500
 
+    def test_whatever_keeps_the_card_from_telling_is_still_a_doubt(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise LedgerFull
+
+        card = card_with()
+        with bench.open() as till:
+            doubt = self._in_doubt(bench, till, card, Moment.AFTER)
+            causes: list[type] = []
+            another = card_with(50_000, another_holder(2))
+            bench.reader.remove()
+            for trouble in ("no card", "disk full", "another card"):
+                if trouble != "no card":
+                    bench.tap(another if trouble == "another card" else card)
+                with monkeypatch.context() as patch:
+                    if trouble == "disk full":
+                        patch.setattr(Ledger, "append_voucher", full)
+                    with pytest.raises(SaleInDoubt) as again:
+                        till.sell(AMOUNT, only_card=doubt.uid)
+                assert again.value.money_moved is MoneyMoved.UNKNOWN
+                causes.append(type(again.value.__cause__))
+            assert causes[:2] == [NoCardCame, LedgerFull]
+            bench.tap(card)
+            assert till.sell(AMOUNT, only_card=doubt.uid).already_paid
+        assert balance_of(card) == 87_500
+        assert paid_total(bench) == 12_500
+
     def test_a_blocked_card_still_tells_of_its_doubt_and_is_then_refused(
         self, bench: Bench
     ) -> None:

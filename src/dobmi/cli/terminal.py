@@ -28,6 +28,7 @@ from dobmi.terminal.errors import (
     NoCardCame,
     NoCardKeys,
     NotEnrolled,
+    PassphrasesDiffer,
     SaleInDoubt,
     StillInDoubt,
 )
@@ -65,6 +66,9 @@ def enrol(context: Context, invitation: str) -> None:
     if path.exists():
         signing = load_key_file(path, passphrase)
     else:
+        again = context.passphrase(context.translate(N_("The same passphrase again")))
+        if again != passphrase:
+            raise PassphrasesDiffer
         signing = KeyRing.generate(signing=[SIGNING_KEY])
         save_key_file(path, signing, passphrase)
     identity = enrol_till(
@@ -110,12 +114,16 @@ def sell(
         with _till(context) as till:
             _say_not_shown(context, till, as_json)
             _warn_of_clock(context, till, as_json)
-            result, retapped = _sell_with_patience(context, till, total, goods, as_json)
+            try:
+                result, retapped = _sell_with_patience(context, till, total, goods, as_json)
+            except DoBMIError:
+                _say_settled(context, till, as_json)
+                raise
             if as_json:
-                _print_json(_sale_json(result))
+                _print_json({**_sale_json(result), "settled": _settled_json(till)})
             else:
                 _receipt(context, result, earlier=result.already_paid and not retapped)
-                _say_settled(context, till, besides=result.sequence)
+                _say_settled(context, till, as_json, besides=result.sequence)
 
 
 @command.command()
@@ -129,7 +137,7 @@ def balance(context: Context, as_json: bool) -> None:
             context.say("Tap the card.")
         result = till.balance()
         if as_json:
-            _print_json(_balance_json(result))
+            _print_json({**_balance_json(result), "settled": _settled_json(till)})
             return
         context.say(
             "{holder}, member {member}: {balance}",
@@ -146,7 +154,7 @@ def balance(context: Context, as_json: bool) -> None:
             )
         if result.has_credit_waiting:
             context.say("A credit is waiting for this card at the central server.")
-        _say_settled(context, till)
+        _say_settled(context, till, as_json)
 
 
 @command.command()
@@ -294,13 +302,11 @@ def _sell_with_patience(
             raise
         except SaleInDoubt as error:
             doubt = error
+            if isinstance(error.__cause__, NoCardCame):
+                break
             show_error(error, context.translate)
             if isinstance(error, AnotherCard):
                 till.wait_for_removal()
-        except NoCardCame:
-            if doubt is None:
-                raise
-            break
         else:
             return result, doubt is not None
     till.give_up()
@@ -404,10 +410,12 @@ def _say_not_shown(context: Context, till: Till, as_json: bool) -> None:
             )
 
 
-def _say_settled(context: Context, till: Till, besides: int | None = None) -> None:
+def _say_settled(
+    context: Context, till: Till, as_json: bool, *, besides: int | None = None
+) -> None:
     for one in till.settled:
         intent = one.intent
-        if intent.sequence == besides:
+        if as_json or intent.sequence == besides:
             continue
         facts: dict[str, object] = {
             "sequence": intent.sequence,
@@ -573,6 +581,18 @@ def _sale_json(result: SaleResult) -> dict[str, Any]:
         "balance_after_rupiah": result.balance_after.amount,
         "unix_seconds": result.unix_seconds,
     }
+
+
+def _settled_json(till: Till) -> list[dict[str, Any]]:
+    """Sales in doubt that the card answered for; `paid` is null where it cannot tell any more."""
+    return [
+        {
+            "sequence": one.intent.sequence,
+            "amount_rupiah": one.intent.amount.amount,
+            "paid": None if one.outcome is None else one.outcome is Outcome.PAID,
+        }
+        for one in till.settled
+    ]
 
 
 def _balance_json(result: BalanceResult) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from dobmi.sync.voucher import (
     Voucher,
     encode_voucher,
 )
-from dobmi.terminal.ledger import IntentRow, Ledger, TillIdentity
+from dobmi.terminal.ledger import ChainHead, IntentRow, Ledger, TillIdentity
 
 OUTSIDE_SHIFTS = 0
 
@@ -38,9 +38,16 @@ class Chain:
     now: Callable[[], int]
     cashier: str
     _endings: dict[int, TransactionMac | VoidReason] = field(default_factory=dict)
+    _head: ChainHead | None = None
+
+    def head(self) -> ChainHead:
+        """The newest voucher; the ledger is asked once, since nobody else writes."""
+        if self._head is None:
+            self._head = self.ledger.head()
+        return self._head
 
     def next_sequence(self) -> int:
-        return self.ledger.head().sequence + 1
+        return self.head().sequence + 1
 
     def write_sale(self, intent: IntentRow, transaction: TransactionMac) -> bytes:
         """Paid; the voucher's hash."""
@@ -80,7 +87,7 @@ class Chain:
         self, intent: IntentRow, outcome: Outcome, transaction: TransactionMac | None = None
     ) -> bytes:
         """What the card told later of an intent that has its in-doubt voucher."""
-        head = self.ledger.head()
+        head = self.head()
         shift = self.ledger.last_shift()
         is_open = shift is not None and shift.closed_unix_seconds is None
         link = Link(
@@ -120,10 +127,13 @@ class Chain:
 
     def _append(self, voucher: Voucher) -> bytes:
         encoded = encode_voucher(voucher, self.identity.public_key, self.sign)
-        return self.ledger.append_voucher(voucher, encoded)
+        self._head = None  # asked for again should the write fail half-way
+        hash_ = self.ledger.append_voucher(voucher, encoded)
+        self._head = ChainHead(voucher.link.sequence, hash_)
+        return hash_
 
     def _link_of(self, intent: IntentRow) -> Link:
-        head = self.ledger.head()
+        head = self.head()
         assert intent.sequence == head.sequence + 1
         return Link(
             terminal_id=self.identity.terminal_id,

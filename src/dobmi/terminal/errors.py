@@ -25,7 +25,9 @@ TerminalError
   AlreadyEnrolled              the till has one already
   NotThisTill                  the identity key is not the one the ledger was made with
   NoCardKeys                   the till was started without the keys that open cards
-  ShiftOpen, NoShift
+  PassphrasesDiffer            a new passphrase, typed twice, is not the same
+  ShiftOpen                    a shift is open already
+  NoShift                      none is
 """
 
 from dobmi.errors import DoBMIError, MoneyMoved
@@ -188,6 +190,12 @@ class NoCardKeys(TerminalError):
     code = "TILL-NO-CARD-KEYS"
     message = N_("The till was started without the keys that open cards.")
     next_step = N_("Have the office give this till its key file, and name it in the settings.")
+
+
+class PassphrasesDiffer(TerminalError):
+    code = "TILL-PASSPHRASE"
+    message = N_("The two passphrases are not the same.")
+    next_step = N_("Run the command again and type the same passphrase twice.")
 
 
 class ShiftOpen(TerminalError):

@@ -18,7 +18,8 @@ from dobmi.terminal.ledger import Ledger
 Progress = Callable[[int, int], None]
 """Called with (vouchers acknowledged in this sync, vouchers to send) after each batch."""
 
-BATCH_BYTES_MAX = 2 * 1024 * 1024
+BATCH_BYTES_MAX = 512 * 1024
+"""What a slow line carries in a minute or two; a batch that breaks off is sent again whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

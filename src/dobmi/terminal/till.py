@@ -38,6 +38,7 @@ from dobmi.terminal.errors import (
     NoCardKeys,
     NotEnrolled,
     NotThisTill,
+    SaleInDoubt,
 )
 from dobmi.terminal.ledger import IntentRow, Ledger, Shift, ShiftTotals, TillIdentity
 from dobmi.terminal.lock import TillLock
@@ -162,26 +163,32 @@ class Till:
 
         After SaleInDoubt call it again with `only_card` set to the error's `uid`: the same card and
         amount are the same sale, which is then found paid, or sold anew if the card did not pay.
+        Whatever keeps the card from telling is SaleInDoubt again, with its cause; that is
+        NoCardCame when nobody taps it any more: then `give_up`.
         """
         self._mark_shown()
         order = Order(amount, goods)
-        self._ledger.check_room()
-        limits = self._ledger.sync_state().limits
-        check_order(order, limits, self._identity.issuer, self._identity.seller, self._cashier)
         if only_card is None:
+            self._ledger.check_room()
+            limits = self._ledger.sync_state().limits
+            check_order(order, limits, self._identity.issuer, self._identity.seller, self._cashier)
             sale.check_offline_limits(self._ledger, amount, self._desk.clock.now())
-        shift = self._open_shift()
-        with self._card() as purse:
-            if only_card is not None and purse.uid != only_card:
-                raise self._another_card(only_card)
-            settled = sale.settle_doubts(self._desk, purse)
-            self.settled += settled
-            found = sale.same_sale(order, settled) or self._same_as_not_shown(order, purse.uid)
-            if found is None:
-                if settled or only_card is not None:
-                    sale.check_offline_limits(self._ledger, amount, self._desk.clock.now())
-                found = sale.sell(self._desk, purse, order, shift.number)
-            self._signal(Signal.SUCCESS)
+        settled: list[Settled] | None = None
+        try:
+            shift = self._open_shift()
+            with self._card() as purse:
+                if only_card is not None and purse.uid != only_card:
+                    raise self._another_card(only_card)
+                settled = sale.settle_doubts(self._desk, purse)
+                self.settled += settled
+                found = self._sell_once(order, purse, settled, shift)
+                self._signal(Signal.SUCCESS)
+        except DoBMIError as error:
+            # What kept the card from telling does not settle what is not known.
+            waiting = self._waiting(only_card) if only_card is not None else None
+            if waiting is None or settled is not None or isinstance(error, SaleInDoubt):
+                raise
+            raise sale.in_doubt(waiting) from error
         self._returned = True
         return found
 
@@ -234,6 +241,17 @@ class Till:
         shift = self._ledger.close_shift(self._desk.clock.now())
         return ShiftReport(shift=shift, totals=self._ledger.shift_totals(shift.number))
 
+    def _sell_once(
+        self, order: Order, purse: Purse, settled: list[Settled], shift: Shift
+    ) -> SaleResult:
+        """The sale that was paid already, if this is it; else a new one."""
+        found = sale.same_sale(order, settled) or self._same_as_not_shown(order, purse.uid)
+        if found is None:
+            if settled:
+                sale.check_offline_limits(self._ledger, order.amount, self._desk.clock.now())
+            found = sale.sell(self._desk, purse, order, shift.number)
+        return found
+
     def _sign(self, message: bytes) -> bytes:
         return self._signing.sign(SIGNING_KEY, message)
 
@@ -285,13 +303,16 @@ class Till:
                 self._reader.signal(signal)
 
     def _another_card(self, expected: bytes) -> DoBMIError:
+        waiting = self._waiting(expected)
+        return NoCardCame(seconds=0) if waiting is None else sale.in_doubt(waiting, AnotherCard)
+
+    def _waiting(self, card_uid: bytes) -> IntentRow | None:
+        """The newest sale in doubt with this card."""
         sale.finish_writing(self._desk)
         open_intent = self._ledger.open_intent()
-        doubts = (open_intent,) if open_intent is not None else self._ledger.doubts(expected)
-        waiting = next((one for one in reversed(doubts) if one.card_uid == expected), None)
-        if waiting is None:
-            return NoCardCame(seconds=f"{self._card_wait_seconds:g}")
-        return sale.in_doubt(waiting, AnotherCard)
+        if open_intent is not None and open_intent.card_uid == card_uid:
+            return open_intent
+        return next(reversed(self._ledger.doubts(card_uid)), None)
 
     def _same_as_not_shown(self, order: Order, card_uid: bytes) -> SaleResult | None:
         for one in self.not_shown:
