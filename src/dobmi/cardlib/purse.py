@@ -212,13 +212,16 @@ class Purse:
         return _prepared(running, amount, record, tmi)
 
     def begin_credit(self, sequence: int) -> CreditView:
-        """Start credit number `sequence` of the card; credit state and balance. 6 exchanges.
+        """Start credit number `sequence` of the card; credit state and balance. 8 exchanges.
 
-        Raises as `read`.
+        They are read with the credit key: a till that relays the session holds the debit key, and
+        could have the card say that a credit which did arrive did not. Raises as `read`.
         """
         reader_id = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=sequence)
         self._open()
         self._card.commit_reader_id(reader_id.encode())
+        credit_key = self._custody.card_key(CardKey.CREDIT, self.uid)
+        self._card.authenticate_ev2_non_first(CardKey.CREDIT.number, credit_key)
         content = self._card.read_data(FileNo.CREDIT_STATE, 0, CREDIT_STATE_LENGTH, CommMode.FULL)
         state = CreditState.decode(content)
         balance = Rupiah(self._card.get_value(FileNo.PURSE, CommMode.FULL))
@@ -249,15 +252,13 @@ class Purse:
         return _prepared(running, amount, record, tmi)
 
     def stage(self, prepared: Prepared) -> None:
-        """Send everything but the commit: a debit 2 exchanges, a credit 5. Nothing moves yet."""
+        """Send everything but the commit: a debit 2 exchanges, a credit 3. Nothing moves yet."""
         running = self._require(_Step.BEGUN)
         amount = prepared.amount.amount
         if running.credit_state is None:
             self._card.debit(FileNo.PURSE, amount, CommMode.FULL)
             self._write_record(prepared.record)
         else:
-            credit_key = self._custody.card_key(CardKey.CREDIT, self.uid)
-            self._card.authenticate_ev2_non_first(CardKey.CREDIT.number, credit_key)
             self._card.credit(FileNo.PURSE, amount, CommMode.FULL)
             self._write_record(prepared.record)
             state = _credited_state(running).encode()
