@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import select, text
 from starlette.testclient import WebSocketDenialResponse
@@ -369,6 +371,20 @@ def test_what_waits_counts_towards_the_cards_limit(
     refused = order(office, station, card, 500_001, key="order-0002")
     assert (refused["http_status"], refused["code"]) == (409, "CENTRAL-BALANCE-LIMIT")
     assert order(office, station, card, 500_000, key="order-0003")["http_status"] == 201
+
+
+def test_a_card_rolled_back_to_an_earlier_state_is_given_no_credit(
+    office: Office, station: ModelTill, card: SimulatedCard, tmp_path: Path
+) -> None:
+    card.save(tmp_path / "earlier.json")
+    order(office, station, card, 5_000)
+    assert isinstance(deliver(office.client, station, card), Done)
+    earlier = SimulatedCard.load(tmp_path / "earlier.json")
+    order(office, station, card, 1_000, key="order-0002")
+    assert code_of(deliver(office.client, station, earlier)) == "CENTRAL-CREDIT-STATE"
+    assert office.anomalies() == {"wrong-credit-state"}
+    assert isinstance(deliver(office.client, station, card), Done)
+    assert balance(office, card) == Rupiah(6_000)
 
 
 def test_a_card_that_is_not_the_announced_one_is_not_credited(

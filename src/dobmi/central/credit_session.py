@@ -19,7 +19,7 @@ from dobmi.cardlib.readers.base import CardConnection
 from dobmi.cardlib.transaction_mac import TransactionMac
 from dobmi.central.cards import PendingCredit, card_row, require_usable, waiting_credits
 from dobmi.central.database import insert_rows, insert_unless_there
-from dobmi.central.errors import CreditStateAhead
+from dobmi.central.errors import WrongCreditState
 from dobmi.central.schema import (
     CreditDelivery,
     anomalies,
@@ -57,7 +57,7 @@ class Delivered:
 def deliver_credits(central: Central, connection: CardConnection) -> Delivered:
     """Bring all of the card's pending credits onto it, oldest first.
 
-    Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, CreditStateAhead, CardError.
+    Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, WrongCreditState, CardError.
     A CardError says in `money_moved` whether the credit then under way arrived; those before it
     did.
     """
@@ -83,11 +83,11 @@ def _deliver(
     """The card's balance, the credit being on it."""
     view = purse.begin_credit(credit.sequence)
     on_card = view.state.last_credit_sequence
-    if on_card > credit.sequence or (
-        on_card == credit.sequence and credit.state is CreditDelivery.PENDING
-    ):
-        _note_state_ahead(central, credit, on_card)
-        raise CreditStateAhead(card=purse.uid.hex(), on_card=on_card, known=credit.sequence - 1)
+    # All before it are delivered; it may have arrived itself only if it was ever sent.
+    sent = credit.state is CreditDelivery.IN_DOUBT
+    if on_card != credit.sequence - 1 and not (sent and on_card == credit.sequence):
+        _note_wrong_state(central, credit, on_card)
+        raise WrongCreditState(card=purse.uid.hex(), on_card=on_card, known=credit.sequence - 1)
     if on_card == credit.sequence:
         assert trail is not None, "a credit in doubt is the first that waits"
         _settle_by_card(central, credit, trail)
@@ -253,12 +253,12 @@ def _record(
     insert_unless_there(connection, card_transactions, [row])
 
 
-def _note_state_ahead(central: Central, credit: PendingCredit, on_card: int) -> None:
+def _note_wrong_state(central: Central, credit: PendingCredit, on_card: int) -> None:
     row = anomaly_row(
-        "credit-state-ahead",
+        "wrong-credit-state",
         f"{credit.card_uid.hex()}/{on_card}",
         at=central.unix_seconds(),
-        detail=f"the card claims credit {on_card}; credit {credit.sequence} is {credit.state.value}",
+        detail=f"the card says {on_card}; credit {credit.sequence} is {credit.state.value}",
         card_uid=credit.card_uid,
     )
     with central.database.write() as connection:

@@ -27,7 +27,7 @@ CentralError
     CardOfAnotherMember
     MemberHasAnotherCard
     MemberNameDiffers
-    CreditStateAhead           the card says a credit arrived that was never sent
+    WrongCreditState           the card says other credits arrived than were delivered
   CreditRefused
     AmountNotAllowed
     BalanceWouldPassLimit
@@ -202,9 +202,9 @@ class MemberNameDiffers(CardProblem):
     next_step = N_("Check the member number and the spelling of the name.")
 
 
-class CreditStateAhead(CardProblem):
-    code = "CENTRAL-CREDIT-AHEAD"
-    message = N_("Card {card} claims credit {on_card}; only {known} were ever sent.")
+class WrongCreditState(CardProblem):
+    code = "CENTRAL-CREDIT-STATE"
+    message = N_("Card {card} says its last credit was number {on_card}; it was {known}.")
     next_step = N_("Keep the card and tell the central office.")
 
 

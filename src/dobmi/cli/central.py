@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import click
 import uvicorn
+from fastapi import FastAPI
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Row
@@ -150,15 +152,26 @@ def serve(context: Context, host: str | None, port: int | None) -> None:
     """Serve tills and stations until stopped (Ctrl-C or SIGTERM)."""
     settings = context.settings.central
     with _central(context) as central:
-        uvicorn.run(
+        config = server_config(
             create_app(central),
             host=host or settings.host,
             port=settings.port if port is None else port,
-            ws="websockets-sansio",
-            ws_max_size=64 * 1024,
-            server_header=False,
-            log_level="info",
         )
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, after it has shut down
+            uvicorn.Server(config).run()
+
+
+def server_config(app: FastAPI, *, host: str, port: int) -> uvicorn.Config:
+    """How the application is served: short WebSocket messages, no word of what serves it."""
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ws="websockets-sansio",
+        ws_max_size=64 * 1024,
+        server_header=False,
+        log_level="info",
+    )
 
 
 @command.command("report")
