@@ -86,9 +86,9 @@ def drip(connection: socket.socket, _request: bytes) -> None:
     """A byte at a time, often enough that no read ever times out."""
     head = f"HTTP/1.1 200 X\r\nContent-Type: {http.COSE}\r\nContent-Length: {len(ACK)}\r\n\r\n"
     connection.sendall(head.encode("ascii"))
-    for value in ACK[:20]:
+    for value in ACK:
         connection.sendall(bytes((value,)))
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def no_http(connection: socket.socket, _request: bytes) -> None:
@@ -186,6 +186,18 @@ class TestLyingServer:
         with pytest.raises(error):
             upload(answer)
         assert WAITS == []
+
+    def test_a_redirection_is_not_followed_wherever_it_points(self) -> None:
+        def redirect(connection: socket.socket, _request: bytes) -> None:
+            connection.sendall(
+                f"HTTP/1.1 307 X\r\nLocation: {elsewhere.url}/v1/batches\r\n"
+                "Content-Length: 0\r\n\r\n".encode("ascii")
+            )
+
+        with MisbehavingServer(GOOD) as elsewhere:
+            with pytest.raises(ServerRefused, match="307"):
+                upload(redirect)
+            assert elsewhere.requests == []
 
     @pytest.mark.parametrize(
         ("change", "detail"),

@@ -476,6 +476,20 @@ class TestInDoubt:
             assert till.sell(Rupiah(500)).sequence == 2
         assert balance_of(card) == 100_000 - 12_500 - 10_000 - 500
 
+    def test_minutes_after_the_tear_a_long_log_of_a_till_with_a_fast_clock_still_tells(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        card = card_with()
+        fast = Bench(tmp_path, terminal_id=8, time=NOW + 86_400).enrol()
+        with bench.open() as till, fast.open() as elsewhere:
+            fast.tap(card)
+            for _ in range(12):
+                elsewhere.sell(Rupiah(1_000))
+            doubt = self._in_doubt(bench, till, card, Moment.BEFORE)
+            bench.tap(card)
+            assert not till.sell(AMOUNT, only_card=doubt.uid).already_paid
+        assert balance_of(card) == 100_000 - 12_000 - 12_500
+
     def test_another_amount_is_another_sale_and_the_first_is_reported(self, bench: Bench) -> None:
         card = card_with()
         with bench.open() as till:
@@ -634,6 +648,22 @@ class TestRecordedLater:
             assert till.sell(AMOUNT).already_paid
         assert balance_of(card) == 87_500
         assert paid_total(bench) == 12_500
+
+    def test_another_card_next_finds_it_written_as_paid(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise LedgerFull
+
+        with bench.open() as till:
+            bench.tap(card_with())
+            with monkeypatch.context() as patch:
+                patch.setattr(Ledger, "append_voucher", full)
+                with pytest.raises(PaidNotRecorded):
+                    till.sell(AMOUNT)
+            bench.tap(card_with(50_000, another_holder(2)))
+            till.sell(Rupiah(1_000))
+        assert [type(voucher) for voucher in bench.chain()] == [SaleVoucher, SaleVoucher]
 
     def test_a_void_that_cannot_be_written_is_written_before_the_next_voucher(
         self, bench: Bench, monkeypatch: pytest.MonkeyPatch
