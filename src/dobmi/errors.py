@@ -45,10 +45,17 @@ class DoBMIError(Exception):
             self.money_moved = money_moved
 
     def explain(self, translate: Callable[[str], str] = str) -> str:
-        return translate(self.message).format(**self.facts)
+        return translate(self.message).format(**self._translated_facts(translate))
 
     def advise(self, translate: Callable[[str], str] = str) -> str:
-        return translate(self.next_step).format(**self.facts)
+        return translate(self.next_step).format(**self._translated_facts(translate))
+
+    def _translated_facts(self, translate: Callable[[str], str]) -> dict[str, object]:
+        """A fact that is itself a marked text is put into the language too."""
+        return {
+            name: translate(fact) if isinstance(fact, str) and fact else fact
+            for name, fact in self.facts.items()
+        }
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.explain()}"

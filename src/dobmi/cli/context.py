@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from dobmi.errors import DoBMIError, MoneyMoved
-from dobmi.i18n import N_, translation
+from dobmi.i18n import DEFAULT_LANGUAGE, LANGUAGES, N_, translation
 from dobmi.settings import Settings, load_settings
 
 WIB = ZoneInfo("Asia/Jakarta")
@@ -57,6 +58,12 @@ def local_time(unix_seconds: int) -> str:
     return datetime.fromtimestamp(unix_seconds, WIB).strftime("%d-%m-%Y %H:%M WIB")
 
 
+def early_translation(ctx: click.Context) -> Callable[[str], str]:
+    """Before any settings are read: by `--lang`, DOBMI_LANGUAGE, else into Indonesian."""
+    language = ctx.find_root().params.get("lang") or os.environ.get("DOBMI_LANGUAGE")
+    return translation(language if language in LANGUAGES else DEFAULT_LANGUAGE).gettext
+
+
 class DomainGroup(click.Group):
     """A group that says domain errors in the user's language and exits with 1."""
 
@@ -64,8 +71,8 @@ class DomainGroup(click.Group):
         try:
             return super().invoke(ctx)
         except DoBMIError as error:
-            translate = ctx.obj.translate if isinstance(ctx.obj, Context) else translation().gettext
-            show_error(error, translate)
+            known = isinstance(ctx.obj, Context)
+            show_error(error, ctx.obj.translate if known else early_translation(ctx))
             sys.exit(1)
 
 

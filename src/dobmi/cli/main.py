@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from dobmi.cli.context import Context, DomainGroup, make_context, show_error
-from dobmi.errors import DoBMIError
-from dobmi.i18n import DEFAULT_LANGUAGE, LANGUAGES, N_, translation
+from dobmi.cli.context import DomainGroup, early_translation, make_context
+from dobmi.i18n import LANGUAGES, N_
 
 _ROLES = {
-    "terminal": ("dobmi.cli.terminal", N_("Sell at a till: sell, balance, status, sync, shift.")),
-    "card": ("dobmi.cli.card", N_("At a station: issue, top up, inspect and block cards.")),
+    "terminal": (
+        "dobmi.cli.terminal",
+        N_("Sell at a till: sell, balance, status, sync, shift."),
+        "terminal,pcsc",
+    ),
+    "card": (
+        "dobmi.cli.card",
+        N_("At a station: issue, top up, inspect and block cards."),
+        "provisioning,pcsc",
+    ),
     "central": (
         "dobmi.cli.central",
         N_("The central server: keys, invitations, serving, reports."),
+        "central",
     ),
     "sim": (
         "dobmi.cli.sim",
         N_("Simulated cards and readers, for trying things without an antenna."),
+        "sim",
     ),
     "demo": (
         "dobmi.cli.demo",
         N_("The whole system in one run: issue, top up, sell, sync, compare."),
+        "pcsc,terminal,provisioning,central,sim",
     ),
 }
 
@@ -47,35 +56,27 @@ def translate_help(command: click.Command, translate: Callable[[str], str]) -> N
             translate_help(subcommand, translate)
 
 
-def _early_translation(ctx: click.Context) -> Callable[[str], str]:
-    """Before any settings are read: `--lang`, DOBMI_LANGUAGE, else Indonesian."""
-    language = ctx.params.get("lang") or os.environ.get("DOBMI_LANGUAGE")
-    return translation(language if language in LANGUAGES else DEFAULT_LANGUAGE).gettext
-
-
 class RoleGroup(DomainGroup):
     """Imports a role's commands when they are called, so that a till needs no server parts."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_ROLES)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in _ROLES:
             return None
         module = importlib.import_module(_ROLES[cmd_name][0])
         command: click.Command = module.command
-        if isinstance(ctx.obj, Context):
-            translate_help(command, ctx.obj.translate)
         return command
 
     def get_help(self, ctx: click.Context) -> str:
-        translate_help(self, _early_translation(ctx))
+        translate_help(self, early_translation(ctx))
         return super().get_help(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            translate = _early_translation(ctx)
-            formatter.write_dl([(name, translate(text)) for name, (_, text) in _ROLES.items()])
+        translate = early_translation(ctx)
+        with formatter.section(translate(N_("Commands"))):
+            formatter.write_dl([(name, translate(text)) for name, (_, text, _) in _ROLES.items()])
 
 
 @click.group(cls=RoleGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,16 +97,16 @@ def root(ctx: click.Context, config: Path | None, lang: str | None) -> None:
     role's commands.
     """
     ctx.obj = make_context(config, lang)
+    role = root.get_command(ctx, ctx.invoked_subcommand or "")
+    if role is not None:
+        translate_help(role, ctx.obj.translate)
 
 
 def main() -> None:
     try:
         root(prog_name="dobmi")
-    except DoBMIError as error:
-        show_error(error, translation().gettext)
-        sys.exit(1)
     except ModuleNotFoundError as error:
-        role = sys.argv[1] if len(sys.argv) > 1 else "ROLE"
-        click.secho(f"Part of dobmi is not installed: {error.name}", fg="red", err=True)
-        click.echo(f"→ pip install 'dobmi[{role}]'", err=True)
+        role = next((argument for argument in sys.argv[1:] if argument in _ROLES), "demo")
+        click.secho(f"[NOT-INSTALLED] {error.name}", fg="red", err=True)
+        click.echo(f"→ pip install 'dobmi[{_ROLES[role][2]}]'", err=True)
         sys.exit(1)
