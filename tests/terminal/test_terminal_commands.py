@@ -36,10 +36,13 @@ class TornOnce(CardFileReader):
 
     moment = Moment.AFTER
     taps_left = 99
+    impatient = False
     torn = False
 
     def wait_for_card(self, timeout_seconds: float | None = None) -> bool:
         if type(self).taps_left == 0:
+            if self.impatient:
+                raise KeyboardInterrupt
             return False
         type(self).taps_left -= 1
         if self.field.card is None or self.torn:
@@ -151,7 +154,9 @@ class TestSell:
         ("arguments", "code"),
         [
             (["0"], "SALE-AMOUNT"),
-            (["--", "-5"], "SALE-AMOUNT"),
+            (["-5"], "SALE-AMOUNT"),
+            (["--", "-12.500"], "SALE-AMOUNT"),
+            (["--amount"], "SALE-NOT-AN-AMOUNT"),
             (["abc"], "SALE-NOT-AN-AMOUNT"),
             (["3.000.000"], "SALE-LIMIT"),
             (["100.001"], "CARD-BALANCE"),
@@ -196,6 +201,23 @@ class TestSell:
         assert "ALREADY PAID" in counter.run("sell", "12500")
         assert counter.balance == 87_500
         assert "No sale is in doubt." in counter.run("in-doubt")
+
+    def test_broken_off_by_the_cashier_it_is_in_doubt_and_not_refused(
+        self, counter: Counter, torn: type[TornOnce]
+    ) -> None:
+        torn.taps_left, torn.impatient = 1, True
+        assert "SALE-IN-DOUBT" in counter.run("sell", "12500", code=3)
+        torn.taps_left = 99
+        assert "ALREADY PAID" in counter.run("sell", "12500")
+        assert counter.balance == 87_500
+
+    def test_broken_off_before_any_card_came_nothing_is_in_doubt(
+        self, counter: Counter, torn: type[TornOnce]
+    ) -> None:
+        torn.taps_left, torn.impatient = 0, True
+        assert "Aborted" in counter.run("sell", "12500", code=1)
+        assert "No sale is in doubt." in counter.run("in-doubt")
+        assert counter.balance == 100_000
 
     def test_a_balance_inquiry_settles_it_too(self, counter: Counter, torn: type[TornOnce]) -> None:
         torn.taps_left = 1
@@ -273,6 +295,11 @@ class TestAroundTheSale:
     def test_without_the_card_keys_it_says_so(self, counter: Counter) -> None:
         (counter.folder / "till.keys").unlink()
         assert "TILL-NO-CARD-KEYS" in counter.run("sell", "500", code=1)
+
+    def test_a_key_file_that_cannot_be_read_is_told(self, counter: Counter) -> None:
+        (counter.folder / "till.keys").unlink()
+        (counter.folder / "till.keys").mkdir()
+        assert "TILL-KEY-FILE" in counter.run("sell", "500", code=1)
 
     def test_a_mistyped_invitation_leaves_nothing_behind(self, tmp_path: Path) -> None:
         folder = tmp_path / "new"

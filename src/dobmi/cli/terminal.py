@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -25,6 +26,7 @@ from dobmi.sync.voucher import GoodsLine, Outcome
 from dobmi.terminal.errors import (
     AnotherCard,
     BadCart,
+    KeyFileUnreadable,
     NoCardCame,
     NoCardKeys,
     NotEnrolled,
@@ -85,7 +87,8 @@ def enrol(context: Context, invitation: str) -> None:
     _sync(context)
 
 
-@command.command()
+# So that `sell -500` is an amount, refused as one, and not an option that nobody knows.
+@command.command(context_settings={"ignore_unknown_options": True})
 @click.argument("amount", required=False)
 @click.option("--item", "items", multiple=True, metavar="NAME=PRICE", help="A goods line.")
 @click.option(
@@ -119,6 +122,11 @@ def sell(
             except DoBMIError:
                 _say_settled(context, till, as_json)
                 raise
+            except KeyboardInterrupt:
+                doubt = till.interrupted()
+                if doubt is None:
+                    raise
+                raise doubt from None
             if as_json:
                 _print_json({**_sale_json(result), "settled": _settled_json(till)})
             else:
@@ -238,17 +246,13 @@ def _till(context: Context, *, cards: bool = True) -> Iterator[Till]:
     identity = context.settings.at(settings.identity)
     if not identity.exists():
         raise NotEnrolled
-    signing = load_key_file(
-        identity, context.passphrase(context.translate(N_("Passphrase of this till's identity")))
-    )
+    signing = _load_keys(context, identity, N_("Passphrase of this till's identity"))
     custody = None
     if cards:
         path = context.settings.at(settings.card_keys)
         if not path.exists():
             raise NoCardKeys
-        custody = load_key_file(
-            path, context.passphrase(context.translate(N_("Passphrase of the card keys")))
-        )
+        custody = _load_keys(context, path, N_("Passphrase of the card keys"))
     with Till(
         database=context.settings.at(settings.database),
         signing=signing,
@@ -259,6 +263,14 @@ def _till(context: Context, *, cards: bool = True) -> Iterator[Till]:
         card_wait_seconds=settings.card_wait_seconds,
     ) as till:
         yield till
+
+
+def _load_keys(context: Context, path: Path, purpose: str) -> KeyRing:
+    passphrase = context.passphrase(context.translate(purpose))
+    try:
+        return load_key_file(path, passphrase)
+    except OSError as error:
+        raise KeyFileUnreadable(path=path.name, detail=error.strerror) from error
 
 
 @contextmanager

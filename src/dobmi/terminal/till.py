@@ -218,6 +218,15 @@ class Till:
         sale.finish_writing(self._desk)
         self._desk.chain.end_open_intent()
 
+    def interrupted(self) -> SaleInDoubt | None:
+        """The sale that is in doubt because the cashier broke off, which is then given up."""
+        sale.finish_writing(self._desk)
+        intent = self._ledger.open_intent()
+        self._desk.chain.end_open_intent()
+        if intent is None or intent not in self._ledger.doubts(intent.card_uid):
+            return None
+        return sale.in_doubt(intent)
+
     def sync(self, progress: Progress = lambda _done, _total: None) -> SyncResult:
         """Send what is unsent and fetch the feed. Raises SyncError."""
         self.give_up()
