@@ -193,6 +193,30 @@ class TestTopUp:
         assert (after["on_cards_rupiah"], after["sum_rupiah"]) == (75_000, 0)
 
 
+class TestLanguage:
+    @pytest.mark.parametrize(("language", "words"), [("id", "kartu"), ("en", "card")])
+    def test_the_server_refuses_in_the_stations_language(
+        self, office: Office, language: str, words: str
+    ) -> None:
+        station = open_station(
+            office.url,
+            office.folder / "station.keys",
+            office.folder / "station.json",
+            "sandi",
+            language=language,
+        )
+        issue(office, SimulatedCard())
+        refusals: list[ServerRefused] = []
+        with pytest.raises(ServerRefused) as over_http:
+            cards.block(station, bytes(7), "hilang")
+        refusals.append(over_http.value)
+        with pytest.raises(ServerRefused) as over_the_relay:
+            cards.issue(station, InProcess(SimulatedCard()), 4711, "Anggota 4711")
+        refusals.append(over_the_relay.value)
+        for refusal in refusals:
+            assert words in f"{refusal.facts['detail']} {refusal.facts['advice']}".casefold()
+
+
 class TestEnrolment:
     def test_a_station_holds_no_key_of_any_card(self, office: Office) -> None:
         """P3: what an attacker finds at a station opens no card."""

@@ -52,6 +52,7 @@ from dobmi.cardlib.purse_layout import (
 from dobmi.cardlib.readers.base import CardConnection
 from dobmi.cardlib.secure_messaging import CommMode
 from dobmi.cardlib.transaction_mac import TransactionMac, TransactionMacInput
+from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 
 UID_LENGTH = 7
@@ -171,7 +172,7 @@ class Purse:
         last = self._card.read_transaction_mac(FileNo.TRANSACTION_MAC, CommMode.MAC)
         settings = self._card.get_file_settings(FileNo.LOG)
         if not isinstance(settings, RecordFileSettings):
-            raise DamagedCardData(what="log")
+            raise DamagedCardData(what=N_("log"))
         count = min(settings.records_current, RECORDS_READABLE)
         records: list[LogRecord] = []
         while len(records) < count:

@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dobmi.cardlib.errors import DamagedCardData, WrongIssuerSignature
+from dobmi.i18n import N_
 from dobmi.money import Rupiah
 
 PURSE_AID = 0xD0B310
@@ -128,11 +129,11 @@ def read_holder(content: bytes, uid: bytes, issuer_public_key: bytes) -> Holder:
 def parse_holder(content: bytes) -> Holder:
     """The holder as written, the signature unchecked. Raises DamagedCardData."""
     if len(content) != HOLDER_LENGTH or content[0] != 1:
-        raise DamagedCardData(what="holder")
+        raise DamagedCardData(what=N_("holder"))
     try:
         name = content[12:48].rstrip(b"\0").decode()
     except UnicodeDecodeError as error:
-        raise DamagedCardData(what="holder") from error
+        raise DamagedCardData(what=N_("holder")) from error
     return Holder(
         key_generation=content[1],
         member_number=int.from_bytes(content[2:6], "big"),
@@ -167,7 +168,7 @@ class ReaderId:
         if data == bytes(READER_ID_LENGTH):
             return None
         if len(data) != READER_ID_LENGTH or data[:4] != b"DBMI":
-            raise DamagedCardData(what="reader id")
+            raise DamagedCardData(what=N_("reader id"))
         return cls(
             terminal_id=int.from_bytes(data[4:8], "big"),
             sequence=int.from_bytes(data[8:], "big"),
@@ -207,7 +208,7 @@ class LogRecord:
     def decode(cls, data: bytes) -> LogRecord:
         """Raises DamagedCardData."""
         if len(data) != RECORD_LENGTH or data[0] not in set(RecordKind) or any(data[25:]):
-            raise DamagedCardData(what="log record")
+            raise DamagedCardData(what=N_("log record"))
         return cls(
             kind=RecordKind(data[0]),
             terminal_id=int.from_bytes(data[1:5], "big"),
@@ -248,7 +249,7 @@ class CreditState:
         if data == bytes(CREDIT_STATE_LENGTH):
             return cls()
         if len(data) != CREDIT_STATE_LENGTH or data[0] != 1 or data[1] not in set(CardStatus):
-            raise DamagedCardData(what="credit state")
+            raise DamagedCardData(what=N_("credit state"))
         return cls(
             status=CardStatus(data[1]), last_credit_sequence=int.from_bytes(data[4:8], "big")
         )

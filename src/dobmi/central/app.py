@@ -43,7 +43,7 @@ from dobmi.central.errors import (
 )
 from dobmi.central.feeds import make_feed
 from dobmi.central.ingest import take_batch
-from dobmi.central.problems import Problem, problem_response, problems
+from dobmi.central.problems import Problem, problem_response, problems, translate_for
 from dobmi.central.relay_session import (
     ANSWER_TIMEOUT_SECONDS,
     failed,
@@ -174,22 +174,22 @@ def create_app(central: Central) -> FastAPI:
 
 def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(DoBMIError)
-    async def _domain(_: Request, error: Exception) -> Response:
+    async def _domain(request: Request, error: Exception) -> Response:
         assert isinstance(error, DoBMIError)
-        return problem_response(error)
+        return problem_response(error, request)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(_: Request, error: Exception) -> Response:
+    async def _validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return problem_response(BadParameters(detail=_wrong_fields(error.errors())))
+        return problem_response(BadParameters(detail=_wrong_fields(error.errors())), request)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code in {404, 405}:
             path = request.url.path[:80]
-            return problem_response(NoSuchPage(path=path, method=request.method))
-        return problem_response(BadRequest(detail=str(error.detail)))
+            return problem_response(NoSuchPage(path=path, method=request.method), request)
+        return problem_response(BadRequest(detail=str(error.detail)), request)
 
 
 def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
@@ -353,7 +353,7 @@ def _add_card_sessions(app: FastAPI, central: Central) -> None:
         try:
             terminal_id = await _who(central, websocket, b"", _BOTH, method="GET", once=True)
         except DoBMIError as error:
-            await websocket.send_denial_response(problem_response(error))
+            await websocket.send_denial_response(problem_response(error, websocket))
             return
         await websocket.accept()
         try:
@@ -367,6 +367,7 @@ async def _run_card_session(central: Central, websocket: WebSocket, terminal_id:
     def exchange(message: bytes) -> bytes:
         return anyio.from_thread.run(_exchange, websocket, message)
 
+    translate = translate_for(websocket.headers.get("accept-language", ""))
     last: Done | Failed
     try:
         start = parse_start(await _receive(websocket))
@@ -374,9 +375,9 @@ async def _run_card_session(central: Central, websocket: WebSocket, terminal_id:
             role = await _in_thread(role_of, central, terminal_id)
             if role is not Role.STATION:
                 raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
-        last = await _in_thread(run_session, central, start, exchange)
+        last = await _in_thread(run_session, central, start, exchange, translate)
     except (CentralError, MalformedMessage, RelayInterrupted) as error:
-        last = failed(error)
+        last = failed(error, translate)
     await websocket.send_bytes(encode_relay(last))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import HTTPConnection
 
 from dobmi.central import errors
 from dobmi.errors import DoBMIError, MoneyMoved
+from dobmi.i18n import LANGUAGES, translation
 from dobmi.sync import errors as sync_errors
 from dobmi.sync.http import PROBLEM
 
@@ -46,8 +49,10 @@ class Problem(BaseModel):
     title: str = Field(description="The kind of error, in English.")
     status: int
     code: str = Field(description="The error's stable code, for logs and programs.")
-    detail: str = Field(description="What happened this time, in English.")
-    advice: str = Field(description="The next step for the person at the till or station.")
+    detail: str = Field(description="What happened this time, in the language asked for.")
+    advice: str = Field(
+        description="The next step for the person at the till or station, likewise."
+    )
     money_moved: MoneyMoved
     send_from: int | None = Field(
         default=None, description="With CENTRAL-GAP: the first voucher that is missing."
@@ -58,22 +63,28 @@ def status_of(error: DoBMIError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def problem_of(error: DoBMIError) -> Problem:
+def translate_for(accept_language: str) -> Callable[[str], str]:
+    """By an Accept-Language header: the first of Indonesian and English in it, else English."""
+    asked = (part.partition(";")[0].strip()[:2].lower() for part in accept_language.split(","))
+    return translation(next((one for one in asked if one in LANGUAGES), "en")).gettext
+
+
+def problem_of(error: DoBMIError, translate: Callable[[str], str] = str) -> Problem:
     status = status_of(error)
     send_from = error.facts.get("send_from")
     return Problem(
         title=_title(type(error).__name__),
         status=status,
         code=error.code,
-        detail=error.explain(),
-        advice=error.advise(),
+        detail=error.explain(translate),
+        advice=error.advise(translate),
         money_moved=error.money_moved,
         send_from=send_from if isinstance(send_from, int) else None,
     )
 
 
-def problem_response(error: DoBMIError) -> JSONResponse:
-    problem = problem_of(error)
+def problem_response(error: DoBMIError, request: HTTPConnection) -> JSONResponse:
+    problem = problem_of(error, translate_for(request.headers.get("accept-language", "")))
     content: dict[str, Any] = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, status_code=problem.status, media_type=PROBLEM)
 

@@ -78,7 +78,12 @@ class RelayedCard:
         """The station holds the card; the session's end releases it."""
 
 
-def run_session(central: Central, start: Start, exchange: Exchange) -> Done | Failed:
+def run_session(
+    central: Central,
+    start: Start,
+    exchange: Exchange,
+    translate: Callable[[str], str] = str,
+) -> Done | Failed:
     """Do what the station asked for; its last message. Never raises for what a card can do."""
     card = RelayedCard(start.card_uid, exchange)
     try:
@@ -86,13 +91,16 @@ def run_session(central: Central, start: Start, exchange: Exchange) -> Done | Fa
             return _credit(central, card, start)
         return _issue(central, card, start)
     except (CardError, CentralError, MalformedMessage) as error:
-        return failed(error)
+        return failed(error, translate)
 
 
-def failed(error: DoBMIError) -> Failed:
-    """The station's last message for `error`, cut to what the format holds."""
+def failed(error: DoBMIError, translate: Callable[[str], str] = str) -> Failed:
+    """The station's last message for `error`, in its language, cut to what the format holds."""
     return Failed(
-        error.code[:40], error.explain()[:500], error.advise()[:500], error.money_moved.value
+        error.code[:40],
+        error.explain(translate)[:500],
+        error.advise(translate)[:500],
+        error.money_moved.value,
     )
 
 

@@ -92,6 +92,7 @@ def enrol(context: Context, invitation: str) -> None:
         context.settings.at(settings.identity),
         context.settings.at(settings.enrolment),
         context.passphrase(context.translate(N_("Passphrase of this station's key"))),
+        language=context.language,
     )
     context.say(
         N_("This is station {number} of {issuer} now."),
@@ -256,6 +257,7 @@ def _station(context: Context) -> Station:
         context.settings.at(settings.identity),
         context.settings.at(settings.enrolment),
         context.passphrase(context.translate(N_("Passphrase of this station's key"))),
+        language=context.language,
     )
 
 

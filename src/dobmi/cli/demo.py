@@ -148,7 +148,7 @@ class Stage:
         self.slot.insert(card)
         try:
             if not self.reader.wait_for_card(10):
-                raise DemoFailed(detail="pcscd does not see the card", folder=self.folder)
+                raise DemoFailed(detail=N_("pcscd does not see the card"), folder=self.folder)
             yield
         finally:
             self.slot.remove()
@@ -297,7 +297,7 @@ def _sell_once(
         try:
             with stage.tapped(torn):
                 till.sell(amount)
-            raise DemoFailed(detail="the torn sale went through", folder=stage.folder)
+            raise DemoFailed(detail=N_("the torn sale went through"), folder=stage.folder)
         except SaleInDoubt:
             only_card = wallet.card.serial
             moved = stage.context.translate(N_("in doubt: tap the same card again"))
@@ -404,7 +404,7 @@ def _wait_until_served(stage: Stage, process: subprocess.Popen[bytes], log: Path
                 return
         except requests.ConnectionError:
             time.sleep(0.1)
-    raise DemoFailed(detail="the central server does not answer", folder=stage.folder)
+    raise DemoFailed(detail=N_("the central server does not answer"), folder=stage.folder)
 
 
 def _enrol_station(stage: Stage) -> Station:

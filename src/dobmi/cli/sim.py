@@ -101,7 +101,7 @@ def pcsc(context: Context, card: Path, radio: str | None) -> None:
             )
             while not stopped.wait(_LOOK_SECONDS):
                 if not slot.is_connected:
-                    raise PcscdMissing(detail="pcscd ended")
+                    raise PcscdMissing(detail=N_("pcscd ended"))
     except (PcscdUnavailable, OSError) as error:
         raise PcscdMissing(detail=str(error)) from error
 

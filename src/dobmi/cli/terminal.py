@@ -78,6 +78,7 @@ def enrol(context: Context, invitation: str) -> None:
         signing=signing,
         server=settings.server,
         invitation=parsed,
+        language=context.language,
     )
     context.say(
         "This is now till {terminal_id} of {seller}.",
@@ -110,7 +111,7 @@ def sell(
     with _reporting(context, as_json):
         goods = _goods(items, quantities)
         if amount is None and not goods:
-            raise BadCart(detail="neither an amount nor goods")
+            raise BadCart(detail=N_("neither an amount nor goods"))
         total = (
             sum((line.amount for line in goods), ZERO) if amount is None else parse_amount(amount)
         )
@@ -261,6 +262,7 @@ def _till(context: Context, *, cards: bool = True) -> Iterator[Till]:
         cashier=settings.cashier,
         server=settings.server,
         card_wait_seconds=settings.card_wait_seconds,
+        language=context.language,
     ) as till:
         yield till
 
@@ -287,7 +289,7 @@ def _ledger(context: Context) -> Iterator[Ledger]:
 
 def _goods(items: tuple[str, ...], quantities: tuple[int, ...]) -> tuple[GoodsLine, ...]:
     if len(quantities) > len(items):
-        raise BadCart(detail="more quantities than items")
+        raise BadCart(detail=N_("more quantities than items"))
     goods = [parse_goods_line(item) for item in items]
     for index, quantity in enumerate(quantities):
         goods[index] = replace(goods[index], quantity=goods[index].quantity * quantity)

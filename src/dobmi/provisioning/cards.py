@@ -105,4 +105,6 @@ def _relay(
 ) -> dict[int, CborValue]:
     start = Start(action, connection.uid, parameters)
     transmit: Callable[[bytes], bytes] = connection.transmit
-    return relay_card_session(station.server, station.requester, start, transmit)
+    return relay_card_session(
+        station.server, station.requester, start, transmit, language=station.language
+    )

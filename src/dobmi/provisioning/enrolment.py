@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
+from dobmi.i18n import DEFAULT_LANGUAGE
 from dobmi.provisioning.errors import AlreadyEnrolled, NotEnrolled
 from dobmi.sync.client import HttpClient, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Enrolment, Invitation
@@ -28,10 +29,17 @@ class Station:
     enrolment: Enrolment
     requester: Requester
     client: SyncClient
+    language: str
 
 
 def enrol_station(
-    server: str, invitation: str, identity_file: Path, enrolment_file: Path, passphrase: str
+    server: str,
+    invitation: str,
+    identity_file: Path,
+    enrolment_file: Path,
+    passphrase: str,
+    *,
+    language: str = DEFAULT_LANGUAGE,
 ) -> Enrolment:
     """Make the station's key, if there is none yet, and have the server take it in.
 
@@ -45,7 +53,7 @@ def enrol_station(
         save_key_file(identity_file, KeyRing.generate(signing=[_SIGNING_KEY]), passphrase)
     ring = load_key_file(identity_file, passphrase)
     public_key = ring.public_key(_SIGNING_KEY)
-    with HttpClient(server) as http:
+    with HttpClient(server, language=language) as http:
         enrolment = enrol(http, invited, public_key, lambda data: ring.sign(_SIGNING_KEY, data))
     content = {
         "terminal_id": enrolment.terminal_id,
@@ -65,9 +73,14 @@ def enrol_station(
 
 
 def open_station(
-    server: str, identity_file: Path, enrolment_file: Path, passphrase: str
+    server: str,
+    identity_file: Path,
+    enrolment_file: Path,
+    passphrase: str,
+    *,
+    language: str = DEFAULT_LANGUAGE,
 ) -> Station:
-    """Raises NotEnrolled, WrongPassphrase, DamagedKeyFile, ServerUnreachable (no such address)."""
+    """`language` is that of what the server says. Raises NotEnrolled, WrongPassphrase, DamagedKeyFile, ServerUnreachable (no such address)."""
     try:
         content = json.loads(enrolment_file.read_text(encoding="utf-8"))
         enrolment = Enrolment(
@@ -93,5 +106,6 @@ def open_station(
         sign=lambda data: ring.sign(_SIGNING_KEY, data),
         now=lambda: int(time.time()),
     )
-    client = SyncClient(HttpClient(server), requester, enrolment.server_public_key)
-    return Station(server, enrolment, requester, client)
+    http = HttpClient(server, language=language)
+    client = SyncClient(http, requester, enrolment.server_public_key)
+    return Station(server, enrolment, requester, client, language)

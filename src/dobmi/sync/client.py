@@ -27,7 +27,7 @@ from tenacity import (
 from urllib3.exceptions import HTTPError
 
 from dobmi.errors import MoneyMoved
-from dobmi.i18n import N_
+from dobmi.i18n import DEFAULT_LANGUAGE, N_
 from dobmi.sync import http
 from dobmi.sync.acknowledgement import (
     ACKNOWLEDGEMENT_SIZE_MAX,
@@ -125,8 +125,12 @@ class _Signed(AuthBase):
 class HttpClient:
     """Requests to one central server, tried again while that can help; answers bounded in size."""
 
-    def __init__(self, server_url: str, patience: Patience = PATIENT) -> None:
-        """Raises ServerUnreachable for what is no http or https URL."""
+    def __init__(
+        self, server_url: str, patience: Patience = PATIENT, *, language: str = DEFAULT_LANGUAGE
+    ) -> None:
+        """`language` is that of the server's problems. Raises ServerUnreachable for what is no http
+        or https URL.
+        """
         parts = urlsplit(server_url)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
             raise ServerUnreachable(detail=f"{server_url!r} is no http or https address")
@@ -134,6 +138,7 @@ class HttpClient:
         self._patience = patience
         self._session = requests.Session()
         self._session.headers["Accept-Encoding"] = "identity"
+        self._session.headers["Accept-Language"] = language
 
     def close(self) -> None:
         self._session.close()
@@ -322,9 +327,9 @@ def check_acknowledgement(
     """Raises ForgedAcknowledgement unless `ack` is for `batch` and for this till's own chain."""
     head = parse_batch(batch).head
     if ack.terminal_id != head.terminal_id:
-        raise ForgedAcknowledgement(detail="it is for another till")
+        raise ForgedAcknowledgement(detail=N_("it is for another till"))
     if ack.batch_hash != hashlib.sha256(batch).digest():
-        raise ForgedAcknowledgement(detail="it is for another batch")
+        raise ForgedAcknowledgement(detail=N_("it is for another batch"))
     if ack.head_sequence < head.last_sequence:
         raise ForgedAcknowledgement(
             detail=f"it ends at {ack.head_sequence}, the batch at {head.last_sequence}"
@@ -335,7 +340,7 @@ def check_acknowledgement(
     if any(
         not head.first_sequence <= sequence <= head.last_sequence for sequence, _ in ack.quarantined
     ):
-        raise ForgedAcknowledgement(detail="it names a voucher that was not sent")
+        raise ForgedAcknowledgement(detail=N_("it names a voucher that was not sent"))
 
 
 def _read(response: requests.Response, size_max: int, deadline: float) -> bytes:
@@ -347,7 +352,7 @@ def _read(response: requests.Response, size_max: int, deadline: float) -> bytes:
         if size > size_max:
             raise MalformedMessage(detail=f"an answer of more than {size_max} bytes")
         if time.monotonic() > deadline:
-            raise _Transient("its answer takes too long")
+            raise _Transient(N_("its answer takes too long"))
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -388,9 +393,9 @@ def _json_object(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise MalformedMessage(detail="the answer is not JSON") from error
+        raise MalformedMessage(detail=N_("the answer is not JSON")) from error
     if not isinstance(value, dict):
-        raise MalformedMessage(detail="the answer is not a JSON object")
+        raise MalformedMessage(detail=N_("the answer is not a JSON object"))
     return value
 
 
@@ -400,9 +405,9 @@ def _media_type(response: requests.Response) -> str:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.ConnectTimeout | requests.ReadTimeout):
-        return "it does not answer in time"
+        return N_("it does not answer in time")
     if isinstance(error, requests.exceptions.SSLError):
-        return "its TLS certificate cannot be trusted"
+        return N_("its TLS certificate cannot be trusted")
     if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    return "its answer broke off"
+        return N_("no connection")
+    return N_("its answer broke off")

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.sync.client import ClientConnection, connect
 
 from dobmi.errors import DoBMIError, MoneyMoved
+from dobmi.i18n import DEFAULT_LANGUAGE, N_
 from dobmi.sync import http
 from dobmi.sync.cbor import CborValue
 from dobmi.sync.client import Requester, money_moved_of, refusal_of
@@ -48,6 +49,7 @@ def relay_card_session(
     start: Start,
     transmit: Transmit,
     *,
+    language: str = DEFAULT_LANGUAGE,
     connect_timeout_seconds: float = 5,
     silence_timeout_seconds: float = 20,
 ) -> dict[int, CborValue]:
@@ -57,7 +59,10 @@ def relay_card_session(
     RelayInterrupted: the card left or the connection broke, and what the server knows of it is
     in `money_moved`. The card's own error is its cause.
     """
-    headers = {"Authorization": requester.authorization("GET", http.CARD_SESSIONS_PATH)}
+    headers = {
+        "Authorization": requester.authorization("GET", http.CARD_SESSIONS_PATH),
+        "Accept-Language": language,
+    }
     try:
         with connect(
             _websocket_url(server_url),
@@ -76,7 +81,7 @@ def relay_card_session(
             ) from error
         raise refusal_of(response.status_code, media_type, bytes(response.body or b"")) from error
     except (OSError, TimeoutError, WebSocketException) as error:
-        raise ServerUnreachable(detail="no connection for a card session") from error
+        raise ServerUnreachable(detail=N_("no connection for a card session")) from error
 
 
 class _Session:
@@ -100,8 +105,8 @@ class _Session:
                         money_moved=_moved(failed),
                     )
                 case _:
-                    raise RelayInterrupted(detail="the server sent what only a station sends")
-        raise RelayInterrupted(detail="the session does not end")
+                    raise RelayInterrupted(detail=N_("the server sent what only a station sends"))
+        raise RelayInterrupted(detail=N_("the session does not end"))
 
     def _work(self, commands: tuple[bytes, ...], transmit: Transmit) -> Responses:
         """Answers in order, up to the first that ends the sequence. Raises RelayInterrupted."""
@@ -131,17 +136,17 @@ class _Session:
         try:
             self._connection.send(encode_relay(message))
         except (ConnectionClosed, OSError) as error:
-            raise RelayInterrupted(detail="the connection closed") from error
+            raise RelayInterrupted(detail=N_("the connection closed")) from error
 
     def _receive(self, timeout_seconds: float) -> RelayMessage:
         try:
             data = self._connection.recv(timeout=timeout_seconds)
         except TimeoutError as error:
-            raise RelayInterrupted(detail="the server fell silent") from error
+            raise RelayInterrupted(detail=N_("the server fell silent")) from error
         except (ConnectionClosed, OSError) as error:
-            raise RelayInterrupted(detail="the connection closed") from error
+            raise RelayInterrupted(detail=N_("the connection closed")) from error
         if isinstance(data, str):
-            raise RelayInterrupted(detail="the server sent text")
+            raise RelayInterrupted(detail=N_("the server sent text"))
         try:
             return decode_relay(data)
         except MalformedMessage as error:

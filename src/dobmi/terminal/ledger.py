@@ -24,6 +24,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
 from dobmi.sync.cbor import CborValue, decode, encode
@@ -678,5 +679,5 @@ def _goods_from_bytes(data: bytes) -> tuple[GoodsLine, ...]:
             case [str(name), int(quantity), int(unit_price), int(discount)]:
                 goods.append(GoodsLine(name, quantity, Rupiah(unit_price), Rupiah(discount)))
             case _:
-                raise LedgerUnusable(detail="goods of an intent cannot be read")
+                raise LedgerUnusable(detail=N_("goods of an intent cannot be read"))
     return tuple(goods)

@@ -24,6 +24,7 @@ from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.purse_layout import Holder
 from dobmi.cardlib.readers.base import CardConnection, Reader, Signal, open_reader
 from dobmi.errors import DoBMIError
+from dobmi.i18n import DEFAULT_LANGUAGE
 from dobmi.money import Rupiah
 from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Invitation
@@ -79,9 +80,10 @@ class Till:
         server: str = "",
         card_wait_seconds: float = 60,
         patience: Patience = PATIENT,
+        language: str = DEFAULT_LANGUAGE,
         system_time: Callable[[], float] = time.time,
     ) -> None:
-        """`signing` holds the key named `terminal`. `reader` is opened when a card is first needed,
+        """`language` is that of what the server says. `signing` holds the key named `terminal`. `reader` is opened when a card is first needed,
         and closed here if it was given as a URL. `custody` may lack for what needs no card.
         """
         self._lock = TillLock(database)
@@ -94,6 +96,7 @@ class Till:
         self._server = server
         self._card_wait_seconds = card_wait_seconds
         self._patience = patience
+        self._language = language
         self._system_time = system_time
         self._stack = ExitStack()
         self._returned = False
@@ -230,7 +233,7 @@ class Till:
     def sync(self, progress: Progress = lambda _done, _total: None) -> SyncResult:
         """Send what is unsent and fetch the feed. Raises SyncError."""
         self.give_up()
-        with HttpClient(self._server, self._patience) as http_client:
+        with HttpClient(self._server, self._patience, language=self._language) as http_client:
             requester = Requester(
                 terminal_id=self._identity.terminal_id,
                 public_key=self._identity.public_key,
@@ -345,6 +348,7 @@ def enrol_till(
     server: str,
     invitation: Invitation,
     patience: Patience = PATIENT,
+    language: str = DEFAULT_LANGUAGE,
     system_time: Callable[[], float] = time.time,
 ) -> TillIdentity:
     """Have the central server take this till in, and keep who it is.
@@ -356,7 +360,7 @@ def enrol_till(
         try:
             with contextlib.suppress(NotEnrolled):
                 raise AlreadyEnrolled(terminal_id=ledger.identity().terminal_id)
-            with HttpClient(server, patience) as http_client:
+            with HttpClient(server, patience, language=language) as http_client:
                 enrolment = enrol(
                     http_client,
                     invitation,

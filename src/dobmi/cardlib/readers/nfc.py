@@ -23,6 +23,7 @@ from dobmi.cardlib.errors import (
     ReaderUnavailable,
 )
 from dobmi.cardlib.readers.base import Signal
+from dobmi.i18n import N_
 
 POLL_SECONDS = 0.05
 PRESENCE_SECONDS = 0.01
@@ -69,7 +70,7 @@ def _import_nfcpy() -> Library:
         )
     except ImportError as error:
         raise ReaderUnavailable(
-            detail="nfcpy is not installed; install the extra: pip install dobmi[nfc]"
+            detail=N_("nfcpy is not installed; install the extra: pip install dobmi[nfc]")
         ) from error
     # It logs every pulled card as an error, which would else reach the cashier's screen.
     logging.getLogger("nfc").addHandler(logging.NullHandler())

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from dobmi.cardlib.errors import CardRemoved, GarbledResponse, NoCard, ReaderUnavailable
 from dobmi.cardlib.readers.base import Signal
+from dobmi.i18n import N_
 
 GET_UID = bytes.fromhex("FF CA 00 00 00")
 """PC/SC part 3, 3.2.2.1.3: answered by the reader, not by the card."""
@@ -68,7 +69,7 @@ def _import_scard() -> Any:
         from smartcard import scard  # noqa: PLC0415 - only who opens such a reader needs pyscard
     except ImportError as error:
         raise ReaderUnavailable(
-            detail="pyscard is not installed; install the extra: pip install dobmi[pcsc]"
+            detail=N_("pyscard is not installed; install the extra: pip install dobmi[pcsc]")
         ) from error
     return scard
 
@@ -161,7 +162,9 @@ class PcscConnection:
         response = self._exchange(GET_UID)
         if response[-2:] != b"\x90\x00" or len(response) - 2 not in {4, 7, 10}:
             self.disconnect()
-            raise ReaderUnavailable(detail="it does not tell the card's UID: no contactless reader")
+            raise ReaderUnavailable(
+                detail=N_("it does not tell the card's UID: no contactless reader")
+            )
         self._uid = response[:-2]
 
     def transmit(self, command: bytes) -> bytes:
@@ -353,7 +356,7 @@ class PcscReader:
 
     def _fail(self, code: int) -> NoReturn:
         if code == SHARING_VIOLATION:
-            raise ReaderUnavailable(detail="another program is using the card")
+            raise ReaderUnavailable(detail=N_("another program is using the card"))
         raise ReaderUnavailable(detail=f"{self._name}: {self._service.explain(code)}")
 
 
@@ -378,7 +381,7 @@ def choose_reader(names: list[str], wanted: str) -> str:
     passed over. Raises ReaderUnavailable, naming the readers there are.
     """
     if not names:
-        raise ReaderUnavailable(detail="no reader is connected")
+        raise ReaderUnavailable(detail=N_("no reader is connected"))
     if wanted:
         fitting = [name for name in names if wanted.casefold() in name.casefold()]
     else:
