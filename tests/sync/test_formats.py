@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import replace
 
 import cbor2
@@ -28,7 +29,15 @@ from dobmi.sync.errors import (
     SyncError,
     WrongSignature,
 )
-from dobmi.sync.feed import Feed, Limits, encode_feed, verify_feed
+from dobmi.sync.feed import (
+    Feed,
+    Limits,
+    SettledAs,
+    Settlement,
+    Settlements,
+    encode_feed,
+    verify_feed,
+)
 from dobmi.sync.relay import (
     Action,
     CardGone,
@@ -45,6 +54,7 @@ from dobmi.sync.relay import (
 )
 from dobmi.sync.request_signature import parse_request_signature
 from dobmi.sync.voucher import (
+    DecisionVoucher,
     GoodsLine,
     InDoubtVoucher,
     Intent,
@@ -70,6 +80,7 @@ from support.messages import (
     NOW,
     SERVER_KEY,
     SERVER_PUBLIC,
+    SETTLING_FEED,
     TERMINAL_ID,
     TERMINAL_KEY,
     TERMINAL_PUBLIC,
@@ -226,6 +237,15 @@ vouchers: st.SearchStrategy[Voucher] = st.one_of(
         card_uid=uids,
         outcome=st.sampled_from(Outcome),
     ),
+    st.builds(
+        DecisionVoucher,
+        link=links,
+        resolves=st.just(1),
+        card_uid=uids,
+        outcome=st.sampled_from(Outcome),
+        decided_by=st.text(st.characters(codec="utf-8"), min_size=1, max_size=80),
+        reason=st.text(st.characters(codec="utf-8"), min_size=1, max_size=200),
+    ),
 )
 
 
@@ -272,6 +292,29 @@ class TestVoucher:
             link=link(2, bytes(32)), resolves=2, card_uid=UID, outcome=Outcome.PAID
         )
         with pytest.raises(ValueError, match="come before"):
+            encode_voucher(voucher, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"resolves": 2},
+            {"decided_by": ""},
+            {"decided_by": "x" * 81},
+            {"reason": ""},
+            {"reason": "x" * 201},
+        ],
+    )
+    def test_a_decision_without_a_name_a_reason_or_an_earlier_doubt_is_refused(
+        self, wrong: dict[str, object]
+    ) -> None:
+        parts: dict[str, object] = {"resolves": 1, "decided_by": "Ani", "reason": "nota ada"}
+        voucher = DecisionVoucher(
+            link=link(2, bytes(32)),
+            card_uid=UID,
+            outcome=Outcome.PAID,
+            **{**parts, **wrong},  # type: ignore[arg-type] # one of them wrong
+        )
+        with pytest.raises(ValueError, match="voucher"):
             encode_voucher(voucher, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
 
     def test_another_tills_key_does_not_verify_it(self) -> None:
@@ -375,6 +418,24 @@ class TestAcknowledgement:
             verify_acknowledgement(signed, SERVER_PUBLIC)
 
 
+settlements = st.builds(
+    Settlements,
+    terminal_id=st.integers(0, 2**32 - 1),
+    since=times,
+    settled=st.lists(
+        st.builds(
+            Settlement,
+            sequence=st.integers(1, 2**63 - 1),
+            outcome=st.sampled_from(SettledAs),
+            unix_seconds=times,
+            rule=st.text(st.characters(codec="utf-8"), min_size=1, max_size=40),
+        ),
+        max_size=5,
+        unique_by=lambda one: one.sequence,
+    ).map(lambda found: tuple(sorted(found, key=lambda one: one.sequence))),
+)
+
+
 class TestFeed:
     @given(
         st.builds(
@@ -392,6 +453,7 @@ class TestFeed:
             blocked=st.lists(uids, max_size=5).map(tuple),
             unblocked=st.lists(uids, max_size=5).map(tuple),
             credits_waiting=st.lists(uids, max_size=5).map(tuple),
+            settlements=st.none() | settlements,
         )
     )
     def test_it_reads_back_as_itself(self, feed: Feed) -> None:
@@ -407,6 +469,33 @@ class TestFeed:
         for in_force in (8, 10, 12):
             with pytest.raises(StaleFeed, match="goes on from"):
                 verify_feed(SAMPLES["feed"], SERVER_PUBLIC, in_force)
+
+    def test_what_it_settles_for_another_till_is_refused(self) -> None:
+        settling = SAMPLES["feed_settlements"]
+        assert verify_feed(settling, SERVER_PUBLIC, 9, TERMINAL_ID) == SETTLING_FEED
+        with pytest.raises(MalformedMessage, match="another till"):
+            verify_feed(settling, SERVER_PUBLIC, 9, TERMINAL_ID + 1)
+        assert verify_feed(SAMPLES["feed"], SERVER_PUBLIC, 9, TERMINAL_ID) == FEED
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            [0, 1, NOW, "card"],
+            [3, 4, NOW, "card"],
+            [3, True, NOW, "card"],
+            [3, 1, -1, "card"],
+            [3, 1, NOW, ""],
+            [3, 1, NOW, "x" * 41],
+            [3, 1, NOW],
+        ],
+    )
+    def test_a_settlement_that_is_none_is_refused(self, line: list[int | str]) -> None:
+        for lines in ([line], [[3, 1, NOW, "card"], [3, 2, NOW, "card"]]):
+            payload = cbor2.loads(parse_sign1(SAMPLES["feed_settlements"], size_max=9999).payload)
+            payload[9][3] = lines
+            signed = sign1(encode(payload), "dobmi/feed/1", SERVER_PUBLIC, SERVER_KEY.sign)
+            with pytest.raises(MalformedMessage):
+                verify_feed(signed, SERVER_PUBLIC, 9)
 
     def test_a_feed_by_another_server_is_refused(self) -> None:
         signed = encode_feed(FEED, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
@@ -580,6 +669,15 @@ class TestCbor:
     def test_bombs_and_other_encodings_are_refused(self, data: bytes) -> None:
         with pytest.raises(MalformedMessage):
             decode(data, size_max=100_000)
+
+    @pytest.mark.parametrize("tag", [b"\xc4\x82\x00", b"\xc5\x82\x01", b"\x81\xc4\x82\x00"])
+    def test_no_tag_keeps_the_reader_busy(self, tag: bytes) -> None:
+        # A decimal fraction or big float whose mantissa is a megabyte: minutes, once decoded.
+        mantissa = b"\xc2\x5a\x00\x10\x00\x00" + b"\xff" * (1 << 20)
+        start = time.monotonic()
+        with pytest.raises(MalformedMessage):
+            decode(tag + mantissa, size_max=4 << 20)
+        assert time.monotonic() - start < 1
 
     def test_too_many_bytes_are_not_even_read(self) -> None:
         with pytest.raises(MalformedMessage, match="at most 10"):

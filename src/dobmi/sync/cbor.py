@@ -13,6 +13,15 @@ from dobmi.sync.errors import MalformedMessage
 _ALLOWED = "int, bytes, str, list, dict with int keys, bool, None"
 DEPTH_MAX = 8
 
+# RFC 8949 section 3: the three high bits of a head are the major type, the five low ones the
+# argument or in how many bytes after the head it stands.
+_STRINGS = (2, 3)
+_TAGS = 6
+_SIMPLE = 7
+_FALSE_TRUE_NULL = (20, 21, 22)
+_IN_THE_HEAD_MAX = 23
+_IN_8_BYTES = 27
+
 CborValue = int | bytes | str | bool | None | list["CborValue"] | dict[int, "CborValue"]
 
 
@@ -31,6 +40,7 @@ def decode(data: bytes, *, size_max: int) -> CborValue:
     if len(data) > size_max:
         raise MalformedMessage(detail=f"{len(data)} bytes, at most {size_max} allowed")
     try:
+        _check_heads(data)
         value: CborValue = cbor2.loads(data)
         again = encode(value)
     except (cbor2.CBORError, TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -38,6 +48,31 @@ def decode(data: bytes, *, size_max: int) -> CborValue:
     if again != data:
         raise MalformedMessage(detail="not deterministic CBOR")
     return value
+
+
+def _check_heads(data: bytes) -> None:
+    """Raise ValueError for a tag, float, simple value or indefinite length, before any is decoded.
+
+    The decoder makes objects of tags, and for some of them works for as long as a stranger likes:
+    four megabytes that claim to be one decimal fraction kept it busy for half an hour.
+    """
+    at = 0
+    while at < len(data):
+        major, info = data[at] >> 5, data[at] & 0x1F
+        at += 1
+        if major == _TAGS or (major == _SIMPLE and info not in _FALSE_TRUE_NULL):
+            msg = f"not one of {_ALLOWED}"
+            raise ValueError(msg)
+        argument = info
+        if major != _SIMPLE and info > _IN_THE_HEAD_MAX:
+            if info > _IN_8_BYTES:
+                msg = "a length that is not told"
+                raise ValueError(msg)
+            width = 1 << info - _IN_THE_HEAD_MAX - 1
+            argument = int.from_bytes(data[at : at + width], "big")
+            at += width
+        if major in _STRINGS:
+            at += argument
 
 
 def _check(value: object, depth: int) -> None:
