@@ -140,6 +140,13 @@ class SimulatedCard:
         self.save(path)
         self._core.on_change = lambda state: write_state(path, state)
 
+    def watch(self, on_change: Callable[[CardState], None]) -> None:
+        """Have `on_change` called with the new non-volatile state, just before it is the state.
+
+        Instead of keeping the card in a file.
+        """
+        self._core.on_change = on_change
+
     @property
     def state(self) -> CardState:
         return self._core.state

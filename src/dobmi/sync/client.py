@@ -16,6 +16,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 from tenacity import (
     Retrying,
@@ -126,10 +127,15 @@ class HttpClient:
     """Requests to one central server, tried again while that can help; answers bounded in size."""
 
     def __init__(
-        self, server_url: str, patience: Patience = PATIENT, *, language: str = DEFAULT_LANGUAGE
+        self,
+        server_url: str,
+        patience: Patience = PATIENT,
+        *,
+        language: str = DEFAULT_LANGUAGE,
+        transport: BaseAdapter | None = None,
     ) -> None:
-        """`language` is that of the server's problems. Raises ServerUnreachable for what is no http
-        or https URL.
+        """`language` is that of the server's problems; `transport` carries requests instead of
+        sockets. Raises ServerUnreachable for what is no http or https URL.
         """
         parts = urlsplit(server_url)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
@@ -139,6 +145,8 @@ class HttpClient:
         self._session = requests.Session()
         self._session.headers["Accept-Encoding"] = "identity"
         self._session.headers["Accept-Language"] = language
+        if transport is not None:
+            self._session.mount(self._url, transport)
 
     def close(self) -> None:
         self._session.close()

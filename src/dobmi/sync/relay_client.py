@@ -6,10 +6,12 @@ It understands none of the commands. docs/formats/relay.md has the messages.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import DEFAULT_LANGUAGE, N_
@@ -38,6 +40,20 @@ from dobmi.sync.relay import (
 Transmit = Callable[[bytes], bytes]
 """One exchange with the card: a command APDU in, its response APDU out. A card that is gone is a DoBMIError."""
 
+
+class Channel(Protocol):
+    """An open connection of whole messages; websockets' own, or a simulated one."""
+
+    def send(self, message: bytes) -> None:
+        """Raises ConnectionClosed, OSError."""
+
+    def recv(self, timeout: float | None = None) -> bytes | str:
+        """The next message. Raises TimeoutError, ConnectionClosed, OSError."""
+
+
+OpenChannel = Callable[..., AbstractContextManager[Channel]]
+"""As `websockets.sync.client.connect`, with the keywords that are used here."""
+
 _COMMANDS_MAX = 2_000
 _LAST_WORD_SECONDS = 3.0
 _GOES_ON = (b"\x91\x00", b"\x91\xaf")
@@ -52,6 +68,7 @@ def relay_card_session(
     language: str = DEFAULT_LANGUAGE,
     connect_timeout_seconds: float = 5,
     silence_timeout_seconds: float = 20,
+    open_channel: OpenChannel = connect,
 ) -> dict[int, CborValue]:
     """Let the central server work with the card behind `transmit`; its result, durable there.
 
@@ -64,7 +81,7 @@ def relay_card_session(
         "Accept-Language": language,
     }
     try:
-        with connect(
+        with open_channel(
             _websocket_url(server_url),
             additional_headers=headers,
             open_timeout=connect_timeout_seconds,
@@ -85,7 +102,7 @@ def relay_card_session(
 
 
 class _Session:
-    def __init__(self, connection: ClientConnection, silence_timeout_seconds: float) -> None:
+    def __init__(self, connection: Channel, silence_timeout_seconds: float) -> None:
         self._connection = connection
         self._silence_timeout_seconds = silence_timeout_seconds
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -86,6 +87,7 @@ class Desk:
     chain: Chain
     clock: TillClock
     writer: Executor
+    monotonic: Callable[[], float] = time.monotonic
     commits_sent: dict[int, float] = field(default_factory=dict)
     """When this process sent the commit of an intent (monotonic seconds)."""
     writing: Future[None] | None = None
@@ -149,7 +151,7 @@ def _answer(desk: Desk, intent: IntentRow, trail: CardTrail, *, is_open: bool) -
     """Write down what the card's log tells of `intent`; an open one gets its own voucher first."""
     chain = desk.chain
     sent = desk.commits_sent.get(intent.sequence)
-    retap_seconds = None if sent is None else time.monotonic() - sent
+    retap_seconds = None if sent is None else desk.monotonic() - sent
     verdict = judge(intent, chain.identity.terminal_id, trail, retap_seconds)
     if is_open and verdict is Verdict.PAID_LAST and trail.last is not None:
         return Settled(intent, Outcome.PAID, chain.write_sale(intent, trail.last))
@@ -227,7 +229,7 @@ def sell(desk: Desk, purse: Purse, order: Order, shift: int) -> SaleResult:
     except LedgerError:
         _void(desk, intent, None)
         raise
-    desk.commits_sent[sequence] = time.monotonic()
+    desk.commits_sent[sequence] = desk.monotonic()
     try:
         transaction = purse.commit()
     except Exception as error:

@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from requests.adapters import BaseAdapter
 
 from dobmi.cardlib.custody import KeyCustody, SigningCustody
 from dobmi.cardlib.errors import CardError, NoCard
@@ -48,6 +50,10 @@ from dobmi.terminal.sale import Desk, SaleResult, Settled
 from dobmi.terminal.synchronise import Progress, SyncResult, synchronise
 
 SIGNING_KEY = "terminal"
+
+
+def _one_writer() -> Executor:
+    return ThreadPoolExecutor(1, "ledger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +88,13 @@ class Till:
         patience: Patience = PATIENT,
         language: str = DEFAULT_LANGUAGE,
         system_time: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        make_writer: Callable[[], Executor] = _one_writer,
+        transport: BaseAdapter | None = None,
     ) -> None:
         """`language` is that of what the server says. `signing` holds the key named `terminal`. `reader` is opened when a card is first needed,
-        and closed here if it was given as a URL. `custody` may lack for what needs no card.
+        and closed here if it was given as a URL. `custody` may lack for what needs no card. A
+        simulation gives the machine's two clocks, the writer beside the card and the network.
         """
         self._lock = TillLock(database)
         self._database = database
@@ -98,6 +108,9 @@ class Till:
         self._patience = patience
         self._language = language
         self._system_time = system_time
+        self._monotonic = monotonic
+        self._make_writer = make_writer
+        self._transport = transport
         self._stack = ExitStack()
         self._returned = False
         self._identity: TillIdentity
@@ -117,7 +130,7 @@ class Till:
             self._identity = self._ledger.identity()
             if self._signing.public_key(SIGNING_KEY) != self._identity.public_key:
                 raise NotThisTill(terminal_id=self._identity.terminal_id)
-            writer = stack.enter_context(ThreadPoolExecutor(1, "ledger"))
+            writer = stack.enter_context(self._make_writer())
             clock = TillClock(self._ledger, self._system_time)
             chain = Chain(
                 ledger=self._ledger,
@@ -126,7 +139,13 @@ class Till:
                 now=clock.now,
                 cashier=self._cashier,
             )
-            self._desk = Desk(ledger=self._ledger, chain=chain, clock=clock, writer=writer)
+            self._desk = Desk(
+                ledger=self._ledger,
+                chain=chain,
+                clock=clock,
+                writer=writer,
+                monotonic=self._monotonic,
+            )
             # What an earlier process left open: it may have sent the commit, so it is in doubt.
             chain.end_open_intent()
             self.not_shown = self._ledger.paid_and_not_shown()
@@ -233,7 +252,9 @@ class Till:
     def sync(self, progress: Progress = lambda _done, _total: None) -> SyncResult:
         """Send what is unsent and fetch the feed. Raises SyncError."""
         self.give_up()
-        with HttpClient(self._server, self._patience, language=self._language) as http_client:
+        with HttpClient(
+            self._server, self._patience, language=self._language, transport=self._transport
+        ) as http_client:
             requester = Requester(
                 terminal_id=self._identity.terminal_id,
                 public_key=self._identity.public_key,
