@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,7 +12,7 @@ from dobmi.money import Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement, encode_acknowledgement
 from dobmi.sync.batch import encode_batch
 from dobmi.sync.enrolment import Enrolment, Invitation, encode_enrol_request, encode_enrolment
-from dobmi.sync.feed import Feed, Limits, encode_feed
+from dobmi.sync.feed import Feed, Limits, SettledAs, Settlement, Settlements, encode_feed
 from dobmi.sync.relay import (
     Action,
     CardGone,
@@ -25,11 +26,13 @@ from dobmi.sync.relay import (
 )
 from dobmi.sync.request_signature import sign_request
 from dobmi.sync.voucher import (
+    DecisionVoucher,
     GoodsLine,
     InDoubtVoucher,
     Intent,
     Link,
     Outcome,
+    RefundVoucher,
     ResolutionVoucher,
     SaleVoucher,
     VoidReason,
@@ -78,6 +81,17 @@ FEED = Feed(
     unblocked=(bytes.fromhex("04000000000001"),),
     credits_waiting=(UID,),
 )
+SETTLING_FEED = replace(
+    FEED,
+    settlements=Settlements(
+        terminal_id=TERMINAL_ID,
+        since=NOW - 3_600,
+        settled=(
+            Settlement(3, SettledAs.PAID, NOW - 60, "card"),
+            Settlement(8, SettledAs.HELD, NOW, "claimed-paid"),
+        ),
+    ),
+)
 
 
 def link(sequence: int, previous_hash: bytes) -> Link:
@@ -119,6 +133,33 @@ def sample_chain() -> list[tuple[Voucher, bytes]]:
     return chain
 
 
+def sample_decision() -> bytes:
+    """Voucher 6 of the samples: a supervisor's word on voucher 3."""
+    voucher = DecisionVoucher(
+        link=link(6, voucher_hash(sample_chain()[-1][1])),
+        resolves=3,
+        card_uid=UID,
+        outcome=Outcome.PAID,
+        decided_by="Ani",
+        reason="nota dan barang sudah dibawa",
+    )
+    return encode_voucher(voucher, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+
+
+def sample_refund() -> bytes:
+    """Voucher 6 of the samples: a part of sale 1 given back."""
+    voucher = RefundVoucher(
+        link=link(6, voucher_hash(sample_chain()[-1][1])),
+        refunds=1,
+        card_uid=UID,
+        amount=Rupiah(75_000),
+        reason="beras basah",
+        supervisor="Ani",
+        goods=(GoodsLine("Beras 5 kg", 1, Rupiah(75_000)),),
+    )
+    return encode_voucher(voucher, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+
+
 def sample_batch() -> bytes:
     return encode_batch(
         TERMINAL_ID,
@@ -147,11 +188,14 @@ def samples() -> dict[str, bytes]:
     found = {
         f"voucher_{kind}": encoded for kind, (_, encoded) in zip(kinds, sample_chain(), strict=True)
     }
+    found["voucher_decision"] = sample_decision()
+    found["voucher_refund"] = sample_refund()
     found["batch"] = sample_batch()
     found["acknowledgement"] = encode_acknowledgement(
         sample_acknowledgement(), SERVER_PUBLIC, SERVER_KEY.sign
     )
     found["feed"] = encode_feed(FEED, SERVER_PUBLIC, SERVER_KEY.sign)
+    found["feed_settlements"] = encode_feed(SETTLING_FEED, SERVER_PUBLIC, SERVER_KEY.sign)
     found["enrol_request"] = encode_enrol_request(
         INVITATION.code, TERMINAL_PUBLIC, TERMINAL_KEY.sign
     )

@@ -60,6 +60,7 @@ from dobmi.sync.voucher import (
     Intent,
     Link,
     Outcome,
+    RefundVoucher,
     ResolutionVoucher,
     SaleVoucher,
     VoidReason,
@@ -209,6 +210,21 @@ def intents(draw: st.DrawFn) -> Intent:
     )
 
 
+@st.composite
+def refunds(draw: st.DrawFn) -> RefundVoucher:
+    goods = tuple(draw(st.lists(goods_lines().filter(lambda line: bool(line.amount)), max_size=4)))
+    amount = sum((line.amount for line in goods), ZERO) if goods else draw(rupiah)
+    return RefundVoucher(
+        link=draw(links),
+        refunds=1,
+        card_uid=draw(uids),
+        amount=amount or Rupiah(1),
+        reason=draw(text.filter(bool)),
+        supervisor=draw(text),
+        goods=goods,
+    )
+
+
 counters = st.integers(0, 2**32 - 1)
 macs = st.binary(min_size=8, max_size=8)
 vouchers: st.SearchStrategy[Voucher] = st.one_of(
@@ -316,6 +332,33 @@ class TestVoucher:
         )
         with pytest.raises(ValueError, match="voucher"):
             encode_voucher(voucher, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"amount": ZERO},
+            {"amount": Rupiah(-1)},
+            {"reason": ""},
+            {"reason": "x" * 201},
+            {"supervisor": "x" * 81},
+            {"refunds": 0},
+            {"refunds": 2},
+            {"goods": (GoodsLine("x", 1, Rupiah(2)),)},
+        ],
+    )
+    def test_a_refund_of_nothing_for_no_reason_or_of_no_earlier_sale_is_refused(
+        self, change: dict[str, object]
+    ) -> None:
+        voucher = RefundVoucher(
+            link=link(2, bytes(32)), refunds=1, card_uid=UID, amount=Rupiah(1), reason="basah"
+        )
+        encode_voucher(voucher, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+        with pytest.raises(ValueError, match="voucher"):
+            encode_voucher(
+                replace(voucher, **change),  # type: ignore[arg-type] # each case changes one field
+                TERMINAL_PUBLIC,
+                TERMINAL_KEY.sign,
+            )
 
     def test_another_tills_key_does_not_verify_it(self) -> None:
         with pytest.raises(WrongSignature):

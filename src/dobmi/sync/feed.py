@@ -2,11 +2,13 @@
 
 COSE_Sign1, content type `dobmi/feed/1`, by the central server. `version` only grows; a feed says
 which version it goes on from, and a till takes it only if that is the one it has (or 0: whole).
+What it says of sales in doubt is for one till alone, which it names.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 from dobmi.money import Rupiah
 from dobmi.sync.cbor import CborValue, Fields, decode, encode
@@ -15,6 +17,8 @@ from dobmi.sync.errors import MalformedMessage, StaleFeed
 
 CONTENT_TYPE = "dobmi/feed/1"
 FEED_SIZE_MAX = 16 * 1024 * 1024
+SETTLEMENTS_MAX = 500
+RULE_LENGTH_MAX = 40
 _CARDS_MAX = 1_000_000
 
 
@@ -28,11 +32,43 @@ class Limits:
     sync_age_seconds_max: int = 14 * 24 * 3600
 
 
+class SettledAs(IntEnum):
+    """What the central server found of a sale in doubt, or ruled."""
+
+    PAID = 1
+    NOT_PAID = 2
+    HELD = 3
+    """Not certain: the money is in suspense, and the office looks into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The till's in-doubt sale `sequence`, as the central server settled it, by the rule it names."""
+
+    sequence: int
+    outcome: SettledAs
+    unix_seconds: int
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlements:
+    """What the server settled of the doubts of till `terminal_id` at `since` (its time) or later.
+
+    A sale that was settled more than once is there as it stands now.
+    """
+
+    terminal_id: int
+    since: int
+    settled: tuple[Settlement, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
     """Blocked and unblocked card UIDs since version `since` (0: everything), and limits in force.
 
-    `credits_waiting` are the UIDs with a pending credit: a hint, not a promise.
+    `credits_waiting` are the UIDs with a pending credit: a hint, not a promise. `settlements` are
+    there if the till asked for them.
     """
 
     version: int
@@ -42,34 +78,47 @@ class Feed:
     blocked: tuple[bytes, ...] = ()
     unblocked: tuple[bytes, ...] = ()
     credits_waiting: tuple[bytes, ...] = ()
+    settlements: Settlements | None = None
 
 
 def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
     limits = feed.limits
-    payload = encode(
-        {
-            1: 1,
-            2: feed.version,
-            3: feed.since,
-            4: feed.unix_seconds,
-            5: list(feed.blocked),
-            6: list(feed.unblocked),
-            7: {
-                1: limits.sale_max.amount,
-                2: limits.unsent_vouchers_max,
-                3: limits.unsent_total_max.amount,
-                4: limits.sync_age_seconds_max,
-            },
-            8: list(feed.credits_waiting),
+    fields: dict[int, CborValue] = {
+        1: 1,
+        2: feed.version,
+        3: feed.since,
+        4: feed.unix_seconds,
+        5: list(feed.blocked),
+        6: list(feed.unblocked),
+        7: {
+            1: limits.sale_max.amount,
+            2: limits.unsent_vouchers_max,
+            3: limits.unsent_total_max.amount,
+            4: limits.sync_age_seconds_max,
+        },
+        8: list(feed.credits_waiting),
+    }
+    if feed.settlements is not None:
+        fields[9] = {
+            1: feed.settlements.terminal_id,
+            2: feed.settlements.since,
+            3: [
+                [one.sequence, one.outcome.value, one.unix_seconds, one.rule]
+                for one in feed.settlements.settled
+            ],
         }
-    )
-    return sign1(payload, CONTENT_TYPE, public_key, sign)
+    return sign1(encode(fields), CONTENT_TYPE, public_key, sign)
 
 
-def verify_feed(data: bytes, server_public_key: bytes, version_in_force: int) -> Feed:
+def verify_feed(
+    data: bytes,
+    server_public_key: bytes,
+    version_in_force: int,
+    terminal_id: int | None = None,
+) -> Feed:
     """The feed, if the server signed it and it goes on from `version_in_force`.
 
-    Raises MalformedMessage, WrongSignature, StaleFeed.
+    With `terminal_id`, what it says of sales in doubt must be said to that till. Raises MalformedMessage, WrongSignature, StaleFeed.
     """
     message = parse_sign1(data, size_max=FEED_SIZE_MAX)
     payload = message.verify(server_public_key, CONTENT_TYPE)
@@ -89,6 +138,7 @@ def verify_feed(data: bytes, server_public_key: bytes, version_in_force: int) ->
             sync_age_seconds_max=limits.uint(4),
         ),
         credits_waiting=_uids(fields.items(8, _CARDS_MAX)),
+        settlements=_settlements(fields.nested(9)) if fields.has(9) else None,
     )
     limits.finish()
     fields.finish()
@@ -96,7 +146,37 @@ def verify_feed(data: bytes, server_public_key: bytes, version_in_force: int) ->
         raise StaleFeed(detail=f"version {feed.version} is older than {version_in_force}")
     if feed.since not in (0, version_in_force):
         raise StaleFeed(detail=f"it goes on from {feed.since}, not from {version_in_force}")
+    settlements = feed.settlements
+    if settlements is not None and terminal_id not in (None, settlements.terminal_id):
+        raise MalformedMessage(detail="what it settles is another till's")
     return feed
+
+
+def _settlements(fields: Fields) -> Settlements:
+    found = Settlements(
+        terminal_id=fields.uint(1, 32),
+        since=fields.uint(2),
+        settled=tuple(_settlement(item) for item in fields.items(3, SETTLEMENTS_MAX)),
+    )
+    fields.finish()
+    sequences = [one.sequence for one in found.settled]
+    if sorted(set(sequences)) != sequences:
+        raise MalformedMessage(detail="settlements are not in the order of their sales")
+    return found
+
+
+def _settlement(item: CborValue) -> Settlement:
+    match item:
+        case [int(sequence), int(outcome), int(unix_seconds), str(rule)]:
+            if (
+                bool not in map(type, item)
+                and outcome in set(SettledAs)
+                and 0 < sequence < 1 << 63
+                and 0 <= unix_seconds < 1 << 63
+                and 0 < len(rule) <= RULE_LENGTH_MAX
+            ):
+                return Settlement(sequence, SettledAs(outcome), unix_seconds, rule)
+    raise MalformedMessage(detail="not a settlement")
 
 
 def _uids(items: list[CborValue]) -> tuple[bytes, ...]:

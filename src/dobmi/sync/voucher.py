@@ -26,6 +26,7 @@ HASH_LENGTH = 32
 GOODS_LINES_MAX = 200
 EVIDENCE_SIZE_MAX = 1024
 TEXT_LENGTH_MAX = 80
+REASON_LENGTH_MAX = 200
 
 
 class VoucherKind(IntEnum):
@@ -33,10 +34,12 @@ class VoucherKind(IntEnum):
     IN_DOUBT = 2
     RESOLUTION = 3
     VOID = 4
+    REFUND = 5
+    DECISION = 6
 
 
 class Outcome(IntEnum):
-    """What became of a sale in doubt, as the till found it on the card."""
+    """What became of a sale in doubt: as the till found it on the card, or as a person decided."""
 
     PAID = 1
     NOT_PAID = 2
@@ -133,7 +136,42 @@ class VoidVoucher:
     reason: VoidReason
 
 
-Voucher = SaleVoucher | InDoubtVoucher | ResolutionVoucher | VoidVoucher
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionVoucher:
+    """What a person decided of the in-doubt sale number `resolves`: a claim, which proves nothing.
+
+    The card was not asked. `decided_by` names the supervisor, `reason` says why, in words.
+    """
+
+    link: Link
+    resolves: int
+    card_uid: bytes
+    outcome: Outcome
+    decided_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundVoucher:
+    """Money of the till's own paid sale number `refunds` given back: a credit for the card's member.
+
+    Nothing is on the card by this. `amount` is above nought and at most the sale's; several refunds
+    of a sale come to no more than it. `reason` is not empty. `supervisor` may be, for a sale of the
+    shift that is still open.
+    """
+
+    link: Link
+    refunds: int
+    card_uid: bytes
+    amount: Rupiah
+    reason: str
+    supervisor: str = ""
+    goods: tuple[GoodsLine, ...] = ()
+
+
+Voucher = (
+    SaleVoucher | InDoubtVoucher | ResolutionVoucher | VoidVoucher | RefundVoucher | DecisionVoucher
+)
 
 
 def genesis_hash(terminal_id: int, public_key: bytes) -> bytes:
@@ -222,6 +260,14 @@ def _to_cbor(voucher: Voucher) -> CborValue:
         case VoidVoucher():
             fields |= {2: VoucherKind.VOID.value, 11: voucher.card_uid}
             fields |= {12: voucher.amount.amount, 19: voucher.reason.value}
+        case RefundVoucher():
+            fields |= {2: VoucherKind.REFUND.value, 11: voucher.card_uid}
+            fields |= {12: voucher.amount.amount, 16: _goods_to_cbor(voucher.goods)}
+            fields |= {20: voucher.supervisor, 21: voucher.reason, 22: voucher.refunds}
+        case DecisionVoucher():
+            fields |= {2: VoucherKind.DECISION.value, 11: voucher.card_uid}
+            fields |= {17: voucher.resolves, 18: voucher.outcome.value}
+            fields |= {20: voucher.decided_by, 21: voucher.reason}
         case _:
             assert_never(voucher)
     return fields
@@ -234,11 +280,14 @@ def _intent_to_cbor(intent: Intent) -> dict[int, CborValue]:
         11: intent.card_uid,
         12: intent.amount.amount,
         13: intent.evidence,
-        16: [
-            [line.name, line.quantity, line.unit_price.amount, line.discount.amount]
-            for line in intent.goods
-        ],
+        16: _goods_to_cbor(intent.goods),
     }
+
+
+def _goods_to_cbor(goods: tuple[GoodsLine, ...]) -> list[CborValue]:
+    return [
+        [line.name, line.quantity, line.unit_price.amount, line.discount.amount] for line in goods
+    ]
 
 
 def _from_cbor(value: CborValue) -> Voucher:
@@ -265,20 +314,7 @@ def _from_cbor(value: CborValue) -> Voucher:
         case VoucherKind.IN_DOUBT:
             voucher = InDoubtVoucher(link=link, intent=_intent_from_cbor(fields))
         case VoucherKind.RESOLUTION:
-            outcome = _member(Outcome, fields.uint(18, 8), "outcome")
-            vouched = fields.has(14) or fields.has(15)
-            if vouched and outcome is not Outcome.PAID:
-                raise MalformedMessage(detail="a card MAC for a sale that was not paid")
-            voucher = ResolutionVoucher(
-                link=link,
-                resolves=fields.uint(17),
-                card_uid=fields.octets(11, 4, 10),
-                outcome=outcome,
-                card_counter=fields.uint(14, 32) if vouched else None,
-                card_mac=fields.octets(15, 8) if vouched else None,
-            )
-            if not 0 < voucher.resolves < link.sequence:
-                raise MalformedMessage(detail="resolves a voucher that does not come before it")
+            voucher = _resolution(fields, link)
         case VoucherKind.VOID:
             voucher = VoidVoucher(
                 link=link,
@@ -286,17 +322,65 @@ def _from_cbor(value: CborValue) -> Voucher:
                 amount=Rupiah(fields.uint(12)),
                 reason=_member(VoidReason, fields.uint(19, 8), "void reason"),
             )
+        case VoucherKind.REFUND:
+            amount, goods = _amount_and_goods(fields)
+            voucher = RefundVoucher(
+                link=link,
+                refunds=fields.uint(22),
+                card_uid=fields.octets(11, 4, 10),
+                amount=amount,
+                reason=fields.text(21, REASON_LENGTH_MAX),
+                supervisor=fields.text(20, TEXT_LENGTH_MAX),
+                goods=goods,
+            )
+            if not 0 < voucher.refunds < link.sequence:
+                raise MalformedMessage(detail="refunds a sale that does not come before it")
+            if amount <= ZERO or not voucher.reason:
+                raise MalformedMessage(detail="a refund of nothing, or for no reason")
+        case VoucherKind.DECISION:
+            voucher = _decision(fields, link)
         case _:
             assert_never(kind)
     fields.finish()
     return voucher
 
 
+def _resolution(fields: Fields, link: Link) -> ResolutionVoucher:
+    outcome = _member(Outcome, fields.uint(18, 8), "outcome")
+    vouched = fields.has(14) or fields.has(15)
+    if vouched and outcome is not Outcome.PAID:
+        raise MalformedMessage(detail="a card MAC for a sale that was not paid")
+    voucher = ResolutionVoucher(
+        link=link,
+        resolves=fields.uint(17),
+        card_uid=fields.octets(11, 4, 10),
+        outcome=outcome,
+        card_counter=fields.uint(14, 32) if vouched else None,
+        card_mac=fields.octets(15, 8) if vouched else None,
+    )
+    if not 0 < voucher.resolves < link.sequence:
+        raise MalformedMessage(detail="resolves a voucher that does not come before it")
+    return voucher
+
+
+def _decision(fields: Fields, link: Link) -> DecisionVoucher:
+    voucher = DecisionVoucher(
+        link=link,
+        resolves=fields.uint(17),
+        card_uid=fields.octets(11, 4, 10),
+        outcome=_member(Outcome, fields.uint(18, 8), "outcome"),
+        decided_by=fields.text(20, TEXT_LENGTH_MAX),
+        reason=fields.text(21, REASON_LENGTH_MAX),
+    )
+    if not 0 < voucher.resolves < link.sequence:
+        raise MalformedMessage(detail="decides a voucher that does not come before it")
+    if not (voucher.decided_by and voucher.reason):
+        raise MalformedMessage(detail="a decision without a name or a reason")
+    return voucher
+
+
 def _intent_from_cbor(fields: Fields) -> Intent:
-    amount = Rupiah(fields.uint(12))
-    goods = tuple(_goods_line(item) for item in fields.items(16, GOODS_LINES_MAX))
-    if goods and sum(line.amount.amount for line in goods) != amount.amount:
-        raise MalformedMessage(detail="the goods do not add up to the amount")
+    amount, goods = _amount_and_goods(fields)
     return Intent(
         card_uid=fields.octets(11, 4, 10),
         amount=amount,
@@ -305,6 +389,14 @@ def _intent_from_cbor(fields: Fields) -> Intent:
         seller=fields.text(10, TEXT_LENGTH_MAX),
         goods=goods,
     )
+
+
+def _amount_and_goods(fields: Fields) -> tuple[Rupiah, tuple[GoodsLine, ...]]:
+    amount = Rupiah(fields.uint(12))
+    goods = tuple(_goods_line(item) for item in fields.items(16, GOODS_LINES_MAX))
+    if goods and sum(line.amount.amount for line in goods) != amount.amount:
+        raise MalformedMessage(detail="the goods do not add up to the amount")
+    return amount, goods
 
 
 def _goods_line(item: CborValue) -> GoodsLine:
