@@ -130,6 +130,36 @@ def test_a_till_refuses_what_is_no_amount_and_says_so(machine: Machine, amount: 
     assert "→" in printed
 
 
+@pytest.mark.parametrize("amount", ["0", "-5", "12,5", "abc", "1e3"])
+def test_a_station_refuses_what_is_no_amount_as_a_till_does(machine: Machine, amount: str) -> None:
+    printed = machine("card", "topup", amount, expect=1, language="id")
+    assert "[STATION-AMOUNT]" in printed
+    assert "Tidak ada uang yang berpindah." in printed
+    assert "→ Ketik" in printed
+
+
+def test_a_station_refuses_what_is_no_uid(machine: Machine) -> None:
+    printed = machine("card", "show", "4711", expect=1, language="id")
+    assert "[STATION-UID]" in printed
+    assert "→ " in printed
+
+
+def test_a_card_is_described_in_the_users_language(machine: Machine) -> None:
+    machine("sim", "new", str(machine.folder / "siti.json"))
+    with machine.serving():
+        invited = ("--role", "station", "--name", "Kantor", "--seller", "BMI")
+        machine("card", "enrol", invitation(machine("central", "invite", *invited)))
+        machine("card", "issue", "4711", "Siti")
+        uid = json.loads((machine.folder / "siti.json").read_text())["card"]["serial"]
+        shown = machine("card", "show", uid, language="id")
+    looked = machine("card", "inspect", language="id")
+    assert "nomor anggota" in shown
+    assert "aktif" in shown
+    assert "kunci debit" in looked
+    for english in ("member", "active", " key", "bytes"):
+        assert english not in shown + looked
+
+
 def test_errors_are_in_indonesian_unless_english_is_asked_for(machine: Machine) -> None:
     assert "Tidak ada uang yang berpindah." in machine(
         "card", "issue", "4711", "Siti", expect=1, language="id"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -301,6 +301,13 @@ class TestInspection:
     def test_an_ev1_card_is_read_too(self) -> None:
         found = inspect(InProcess(SimulatedCard(personality=Personality.EV1)), self.TRUSTED)
         assert found.version.generation.value == "DESFire EV1"
+
+    def test_an_empty_card_that_could_not_be_issued_is_not_called_blank(self) -> None:
+        old = inspect(InProcess(SimulatedCard(personality=Personality.EV1)), self.TRUSTED)
+        assert old.state is CardState.UNSUPPORTED
+        # Formatted by its owner, whose master key it keeps.
+        card = SimulatedCard(state=replace(issued_card(new_ring()).state, applications=()))
+        assert inspect(InProcess(card), self.TRUSTED).state is CardState.LOCKED
 
     def test_inspecting_changes_nothing(self) -> None:
         card = issued_card(RING, Rupiah(5_000))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from dobmi.cardlib.errors import CardRemoved, NoCard
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
+from dobmi.cardlib.purse_layout import CardKey
 from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
 from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.errors import DoBMIError
@@ -20,7 +21,7 @@ from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.provisioning import cards
 from dobmi.provisioning.enrolment import Station, enrol_station, open_station
-from dobmi.provisioning.errors import NoCardCame
+from dobmi.provisioning.errors import NoCardCame, NotAnAmount, NotAUid
 from dobmi.provisioning.inspection import CardState, inspect
 from dobmi.sync.errors import RelayInterrupted
 
@@ -28,9 +29,35 @@ _Result = TypeVar("_Result")
 
 _STATES = {
     CardState.BLANK: N_("blank, can be issued"),
+    CardState.LOCKED: N_("empty, but its master key is not the factory's"),
+    CardState.UNSUPPORTED: N_("too old to be a Do BMI card: take a DESFire EV2 or EV3"),
     CardState.FOREIGN: N_("holds other applications, not ours"),
     CardState.UNFINISHED: N_("issuing was not finished: issue it again to the same member"),
     CardState.PURSE: N_("a Do BMI card"),
+}
+
+_KEYS = {
+    CardKey.APPLICATION: N_("application key"),
+    CardKey.DEBIT: N_("debit key"),
+    CardKey.CREDIT: N_("credit key"),
+    CardKey.PIN: N_("PIN key"),
+}
+
+_LEDGER_CARD = {
+    "card_uid": N_("UID"),
+    "card_serial": N_("card number"),
+    "member_number": N_("member number"),
+    "member_name": N_("member name"),
+    "state": N_("state"),
+    "block_reason": N_("why it is blocked"),
+    "expires": N_("valid until"),
+    "balance_rupiah": N_("balance"),
+}
+
+_LEDGER_STATES = {
+    "issuing": N_("issuing not finished"),
+    "active": N_("active"),
+    "blocked": N_("blocked"),
 }
 
 
@@ -40,18 +67,19 @@ class AmountType(click.ParamType[Rupiah]):
     name = "amount"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,  # noqa: ARG002 - likewise
     ) -> Rupiah:
         if isinstance(value, Rupiah):
             return value
         try:
             amount = Rupiah.parse(str(value))
-        except ValueError:
-            self.fail(
-                f"{value!r} is not an amount in whole rupiah, like 12500 or 12.500", param, ctx
-            )
+        except ValueError as error:
+            raise NotAnAmount(text=str(value)[:40]) from error
         if amount.amount <= 0:
-            self.fail("an amount is above nought", param, ctx)
+            raise NotAnAmount(text=str(value)[:40])
         return amount
 
 
@@ -61,14 +89,17 @@ class UidType(click.ParamType[bytes]):
     name = "uid"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,  # noqa: ARG002 - likewise
     ) -> bytes:
         try:
             uid = bytes.fromhex(str(value))
         except ValueError:
             uid = b""
         if len(uid) != 7:
-            self.fail(f"{value!r} is no card UID: fourteen hex digits", param, ctx)
+            raise NotAUid(text=str(value)[:40])
         return uid
 
 
@@ -127,7 +158,8 @@ def issue(context: Context, member_number: int, name: str) -> None:
     )
 
 
-@command.command()
+# So that `topup -500` is an amount, refused as one, and not an option that nobody knows.
+@command.command(context_settings={"ignore_unknown_options": True})
 @click.argument("amount", type=AmountType())
 @click.option(
     "--source", type=click.Choice(["cash", "salary"]), default="cash", show_default=True,
@@ -189,18 +221,19 @@ def inspect_card(context: Context) -> None:
     version = found.version
     rows = [
         ("UID", found.uid.hex().upper()),
-        (N_("Chip"), f"{version.generation.value}, {version.hardware.storage_bytes} bytes"),
+        (N_("Chip"), f"{version.generation.value}, {version.hardware.storage_bytes} B"),
         (N_("Made in"), f"{version.production_year}-W{version.production_week:02}"),
         (N_("Originality"), found.originality or translate(N_("no signature that is trusted"))),
         (N_("State"), translate(_STATES[found.state])),
         (N_("Applications"), _list(found.applications)),
         (
             N_("Free memory"),
-            "-" if found.free_memory_bytes is None else f"{found.free_memory_bytes} bytes",
+            "-" if found.free_memory_bytes is None else f"{found.free_memory_bytes} B",
         ),
     ]
     rows += [
-        (f"{key.value} key", f"version {number}") for key, number in found.key_versions.items()
+        (_KEYS[key], translate(N_("version {number}")).format(number=number))
+        for key, number in found.key_versions.items()
     ]
     for label, value in rows:
         table.add_row(translate(label), value)
@@ -315,12 +348,15 @@ def _with_card(
 
 def _show_ledger_card(context: Context, card: dict[str, Any]) -> None:
     table = Table(show_header=False)
-    for name, value in card.items():
-        if not isinstance(value, list):
-            shown = Rupiah(value) if name.endswith("_rupiah") and isinstance(value, int) else value
-            table.add_row(
-                context.translate(name.removesuffix("_rupiah").replace("_", " ")), str(shown)
-            )
+    for name, label in _LEDGER_CARD.items():
+        value = card.get(name)
+        if value is None or value == "":
+            continue
+        if name == "state":
+            value = context.translate(_LEDGER_STATES.get(value, value))
+        elif name == "balance_rupiah":
+            value = Rupiah(value)
+        table.add_row(context.translate(label), str(value))
     Console().print(table)
 
 

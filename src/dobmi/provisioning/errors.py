@@ -4,6 +4,8 @@ ProvisioningError
   NotEnrolled            the station is not known to a central server yet
   AlreadyEnrolled        its files are there already
   NoCardCame             nobody tapped a card in time
+  NotAnAmount            the text is no amount that can be put on a card
+  NotAUid                the text is no card number
 """
 
 from dobmi.errors import DoBMIError
@@ -34,3 +36,15 @@ class NoCardCame(ProvisioningError):
     code = "STATION-NO-CARD"
     message = N_("No card was tapped within {seconds} seconds.")
     next_step = N_("Run the command again and lay the card on the reader.")
+
+
+class NotAnAmount(ProvisioningError):
+    code = "STATION-AMOUNT"
+    message = N_("{text!r} is no amount in whole rupiah above nought.")
+    next_step = N_("Type the amount as 12500 or 12.500.")
+
+
+class NotAUid(ProvisioningError):
+    code = "STATION-UID"
+    message = N_("{text!r} is no card UID.")
+    next_step = N_("Type the fourteen hex digits that `dobmi card inspect` shows.")

@@ -15,9 +15,14 @@ from dobmi.cardlib.version import CardVersion
 
 
 class CardState(StrEnum):
-    """How far a card is on its way to being a purse."""
+    """How far a card is on its way to being a purse.
+
+    LOCKED: empty, but its master key is not the factory's. UNSUPPORTED: too old to be a purse.
+    """
 
     BLANK = "blank"
+    LOCKED = "locked"
+    UNSUPPORTED = "unsupported"
     FOREIGN = "foreign"
     UNFINISHED = "unfinished"
     PURSE = "purse"
@@ -52,12 +57,17 @@ def inspect(
     originality = _originality(card, connection.uid, originality_keys)
     free_memory = _free_memory(card)
     applications = _applications(card)
+    fresh = card.get_key_version(0) == 0
     key_versions = _key_versions(card)
     if key_versions:
         finished = key_versions[CardKey.DEBIT] != 0
         state = CardState.PURSE if finished else CardState.UNFINISHED
+    elif not version.generation.has_transaction_mac:
+        state = CardState.UNSUPPORTED
+    elif applications == ():
+        state = CardState.BLANK if fresh else CardState.LOCKED
     else:
-        state = CardState.BLANK if applications == () else CardState.FOREIGN
+        state = CardState.FOREIGN
     return Inspection(
         uid=connection.uid,
         version=version,
