@@ -387,6 +387,25 @@ def test_a_card_rolled_back_to_an_earlier_state_is_given_no_credit(
     assert balance(office, card) == Rupiah(6_000)
 
 
+def test_a_credit_that_is_delivered_meanwhile_is_not_committed_to_a_copy(
+    office: Office, station: ModelTill, card: SimulatedCard, tmp_path: Path
+) -> None:
+    card.save(tmp_path / "copy.json")
+    copy = SimulatedCard.load(tmp_path / "copy.json")
+    order(office, station, card, 5_000)
+
+    def deliver_to_the_other(command: bytes, response: bytes) -> bytes:
+        if command[1] == 0x0C:  # Credit
+            assert isinstance(deliver(office.client, station, card), Done)
+        return response
+
+    last = relay(office.client, station, copy, Action.CREDIT, spoil=deliver_to_the_other)
+    assert code_of(last) == "CENTRAL-CREDIT-STATE"
+    assert office.anomalies() == {"wrong-credit-state"}
+    assert purse_of(copy, office.world.central.keys).read().balance == ZERO
+    assert balance(office, card) == Rupiah(5_000)
+
+
 def test_a_card_that_is_not_the_announced_one_is_not_credited(
     office: Office, station: ModelTill, card: SimulatedCard
 ) -> None:

@@ -6,14 +6,16 @@ from dobmi.cardlib.crypto import aes_cbc_decrypt, aes_cbc_encrypt, pad_80, trunc
 from dobmi.cardlib.crypto import aes_cmac as cmac
 from dobmi.cardlib.purse_layout import CREDIT_STATE_LENGTH, CardKey, FileNo
 from dobmi.cardlib.secure_messaging_ev2 import Ev2Session, session_keys
+from dobmi.cardlib.transaction_mac import TransactionMac
 from dobmi.central.cards import order_credit, statement_of
 from dobmi.central.schema import CreditSource
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.money import Rupiah
-from dobmi.sync.relay import Failed
+from dobmi.sync.relay import Done, Failed
 from support.card_sessions import deliver, issue
 from support.central_client import Office
 from support.purses import purse_of
+from support.traffic import ModelTill
 
 _FIRST, _NON_FIRST, _MORE = 0x71, 0x77, 0xAF
 _READ_DATA, _COMMIT = 0xAD, 0xC7
@@ -24,7 +26,7 @@ class LyingTill:
     """Between the server and the card: knows the debit key, so it reads and writes their session.
 
     It keeps the answer to the first commit from the server, and then has the card say that no
-    credit ever arrived.
+    credit ever arrived or, if it `exaggerates`, that it was used far more often than it was.
     """
 
     def __init__(self, card: SimulatedCard, debit_key: bytes) -> None:
@@ -36,6 +38,7 @@ class LyingTill:
         self._awaits = 0
         self._rnd_b = b""
         self.swallow_commit = True
+        self.exaggerates = False
         self.lies = 0
 
     def power_off(self) -> None:
@@ -61,6 +64,9 @@ class LyingTill:
             self._session.command_counter += 1
             if instruction == _READ_DATA and frame[5] == FileNo.CREDIT_STATE:
                 return self._nothing_arrived(self._session)
+            is_mac_file = instruction == _READ_DATA and frame[5] == FileNo.TRANSACTION_MAC
+            if is_mac_file and self.exaggerates:
+                return self._used_ever_so_often(self._session)
         return response
 
     def _listen_in(self, sent: bytes, response: bytes) -> None:
@@ -73,9 +79,28 @@ class LyingTill:
         self.lies += 1
         plain = pad_80(bytes(CREDIT_STATE_LENGTH), 16)
         body = aes_cbc_encrypt(session.encryption_key, session._iv(_RESPONSE_IV), plain)
+        return self._maced(session, body)
+
+    def _used_ever_so_often(self, session: Ev2Session) -> bytes:
+        self.lies += 1
+        return self._maced(session, bytes(TransactionMac(200_000, bytes(8))))
+
+    @staticmethod
+    def _maced(session: Ev2Session, body: bytes) -> bytes:
         counter = session.command_counter.to_bytes(2, "little")
         mac = cmac(session.mac_key, b"\x00" + counter + session.transaction_id + body)
         return body + truncate_mac(mac) + b"\x91\x00"
+
+
+def order(office: Office, card: SimulatedCard, station: ModelTill) -> None:
+    order_credit(
+        office.world.central,
+        card.uid,
+        Rupiah(7_000),
+        CreditSource.CASH,
+        idempotency_key="order-0001",
+        station=station.terminal_id,
+    )
 
 
 def test_a_till_cannot_have_a_credit_delivered_twice(office: Office) -> None:
@@ -83,16 +108,33 @@ def test_a_till_cannot_have_a_credit_delivered_twice(office: Office) -> None:
     station, till = office.world.station(), office.world.till()
     card = SimulatedCard()
     issue(office.client, station, card)
-    order_credit(
-        central,
-        card.uid,
-        Rupiah(7_000),
-        CreditSource.CASH,
-        idempotency_key="order-0001",
-        station=station.terminal_id,
-    )
+    order(office, card, station)
     lying = LyingTill(card, central.keys.card_key(CardKey.DEBIT, card.uid).value)
     assert isinstance(deliver(office.client, till, lying), Failed)
     deliver(office.client, till, lying)
     assert purse_of(card, central.keys).read().balance == Rupiah(7_000)
+    assert statement_of(central, card.uid).balance == Rupiah(7_000)
+
+
+def test_a_till_cannot_have_the_server_search_without_end(office: Office) -> None:
+    """The number of the card's newest transaction passes the till, and the server holds its
+    ledger's lock while it looks for the credit among the numbers up to there.
+    """
+    central = office.world.central
+    station, till = office.world.station(), office.world.till()
+    card = SimulatedCard()
+    issue(office.client, station, card)
+    order(office, card, station)
+    lying = LyingTill(card, central.keys.card_key(CardKey.DEBIT, card.uid).value)
+    lying.exaggerates = True
+    assert isinstance(deliver(office.client, till, lying), Failed)
+    purse = purse_of(card, central.keys)  # a sale, so that the credit is not the newest
+    purse.begin_sale(till.next_reader_id)
+    purse.stage(purse.prepare_debit(Rupiah(2_000), 1_800_000_000))
+    purse.commit()
+    last = deliver(office.client, till, lying)
+    assert lying.lies
+    assert isinstance(last, Failed)
+    assert last.money_moved == "unknown"
+    assert isinstance(deliver(office.client, station, card), Done)
     assert statement_of(central, card.uid).balance == Rupiah(7_000)

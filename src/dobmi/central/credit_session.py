@@ -38,6 +38,13 @@ from dobmi.central.verification import card_vouches, find_counter, previous_of
 from dobmi.errors import MoneyMoved
 from dobmi.money import ZERO, Rupiah
 
+_SEARCH_BACK = 4096
+"""How many transactions a card may have made since a credit in doubt, for it to be found again.
+
+The card's word of its newest one comes through a relay that can change it: without this bound, a
+till could have the server search four thousand million numbers while it holds the ledger's lock.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
@@ -86,8 +93,7 @@ def _deliver(
     # All before it are delivered; it may have arrived itself only if it was ever sent.
     sent = credit.state is CreditDelivery.IN_DOUBT
     if on_card != credit.sequence - 1 and not (sent and on_card == credit.sequence):
-        _note_wrong_state(central, credit, on_card)
-        raise WrongCreditState(card=purse.uid.hex(), on_card=on_card, known=credit.sequence - 1)
+        raise _wrong_state(central, credit, on_card, known=credit.sequence - 1)
     if on_card == credit.sequence:
         assert trail is not None, "a credit in doubt is the first that waits"
         _settle_by_card(central, credit, trail)
@@ -98,7 +104,8 @@ def _deliver(
         balance_max=Rupiah(central.settings.balance_max_rupiah),
     )
     purse.stage(prepared)
-    note_attempt(central, credit, prepared.evidence)
+    if not note_attempt(central, credit, prepared.evidence):
+        raise _wrong_state(central, credit, on_card, known=credit.sequence)
     try:
         transaction = purse.commit()
     except CardError as error:
@@ -108,8 +115,12 @@ def _deliver(
     return prepared.balance_after
 
 
-def note_attempt(central: Central, credit: PendingCredit, evidence: bytes) -> None:
-    """Durable before the commit is sent: from now on the credit may be on the card."""
+def note_attempt(central: Central, credit: PendingCredit, evidence: bytes) -> bool:
+    """Durable before the commit is sent: from now on the credit may be on the card.
+
+    False, and nothing is written, if it was delivered since the session began: then the card in
+    the field is not the only one of its UID, and the commit must not be sent.
+    """
     row = {
         "card_uid": credit.card_uid,
         "sequence": credit.sequence,
@@ -121,15 +132,19 @@ def note_attempt(central: Central, credit: PendingCredit, evidence: bytes) -> No
     with central.database.write() as connection:
         # Blocked since the session began? Then the commit must not be sent.
         require_usable(card_row(connection, credit.card_uid, lock=True), central.unix_seconds())
-        insert_rows(connection, credit_attempts, [row])
-        connection.execute(
+        sent = connection.execute(
             update(pending_credits)
             .where(
                 pending_credits.c.card_uid == credit.card_uid,
                 pending_credits.c.sequence == credit.sequence,
+                pending_credits.c.state != CreditDelivery.DELIVERED,
             )
             .values(state=CreditDelivery.IN_DOUBT.value)
         )
+        may_be_sent = bool(sent.rowcount)
+        if may_be_sent:
+            insert_rows(connection, credit_attempts, [row])
+    return may_be_sent
 
 
 def post_delivery(
@@ -200,7 +215,8 @@ def _settle_by_card(central: Central, credit: PendingCredit, trail: CardTrail) -
                     continue
             else:
                 encrypted = parse_credit_evidence(evidence).encrypted_previous_reader_id
-                placed = find_counter(mac_key, uid, encrypted, 1, last.counter)
+                first = last.counter - _SEARCH_BACK
+                placed = find_counter(mac_key, uid, encrypted, first, last.counter)
                 if placed is None:
                     continue
                 counter = placed[0]
@@ -253,7 +269,10 @@ def _record(
     insert_unless_there(connection, card_transactions, [row])
 
 
-def _note_wrong_state(central: Central, credit: PendingCredit, on_card: int) -> None:
+def _wrong_state(
+    central: Central, credit: PendingCredit, on_card: int, *, known: int
+) -> WrongCreditState:
+    """The error to raise, noted for a person to look at."""
     row = anomaly_row(
         "wrong-credit-state",
         f"{credit.card_uid.hex()}/{on_card}",
@@ -263,3 +282,4 @@ def _note_wrong_state(central: Central, credit: PendingCredit, on_card: int) -> 
     )
     with central.database.write() as connection:
         insert_unless_there(connection, anomalies, [row])
+    return WrongCreditState(card=credit.card_uid.hex(), on_card=on_card, known=known)
