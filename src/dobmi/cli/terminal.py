@@ -36,6 +36,7 @@ from dobmi.terminal.errors import (
 )
 from dobmi.terminal.ledger import IntentRow, Ledger, ShiftTotals
 from dobmi.terminal.order import parse_amount, parse_goods_line
+from dobmi.terminal.refund import RefundResult
 from dobmi.terminal.sale import SaleResult
 from dobmi.terminal.status import TillStatus, till_status
 from dobmi.terminal.till import SIGNING_KEY, BalanceResult, ShiftReport, Till, enrol_till
@@ -133,6 +134,36 @@ def sell(
             else:
                 _receipt(context, result, earlier=result.already_paid and not retapped)
                 _say_settled(context, till, as_json, besides=result.sequence)
+
+
+@command.command()
+@click.argument("sequence", type=click.IntRange(min=1))
+@click.option("--amount", help="A part of the sale only; all that is left of it when left out.")
+@click.option("--reason", required=True, help="Why: stands on the paper and at the office.")
+@click.option("--supervisor", default="", help="Who agreed; needed for a sale of an earlier shift.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def refund(
+    context: Context,
+    *,
+    sequence: int,
+    amount: str | None,
+    reason: str,
+    supervisor: str,
+    as_json: bool,
+) -> None:
+    """Give the money of this till's sale number SEQUENCE back, or a part of it.
+
+    No card is needed: the money comes to the member's card through the central server.
+    """
+    with _reporting(context, as_json), _till(context, cards=False) as till:
+        _warn_of_clock(context, till, as_json)
+        part = None if amount is None else parse_amount(amount)
+        result = till.refund(sequence, part, reason=reason, supervisor=supervisor)
+        if as_json:
+            _print_json(_refund_json(result))
+        else:
+            _refund_paper(context, till, result)
 
 
 @command.command()
@@ -412,6 +443,37 @@ def _receipt(context: Context, result: SaleResult, *, earlier: bool) -> None:
     )
 
 
+def _refund_paper(context: Context, till: Till, result: RefundResult) -> None:
+    """What the member takes home: the money is owed, and when it will be on the card."""
+    if result.already_written:
+        context.say("This refund was written down before. Nothing was added now.")
+    context.say("REFUND")
+    context.say("Amount          {amount}", amount=result.amount)
+    context.say(
+        "Of sale         {sequence} over {sale}; given back in all {total}",
+        sequence=result.refunds,
+        sale=result.sale_amount,
+        total=result.refunded_total,
+    )
+    context.say(
+        "Member          {holder} ({member})", holder=result.holder, member=result.member_number
+    )
+    context.say("Reason          {reason}", reason=result.reason)
+    if result.supervisor:
+        context.say("Supervisor      {supervisor}", supervisor=result.supervisor)
+    context.say(
+        "Voucher         {sequence}  {hash}  {time}",
+        sequence=result.sequence,
+        hash=result.voucher_hash.hex()[:12].upper(),
+        time=local_time(result.unix_seconds),
+    )
+    context.say(
+        "The money is NOT ON THE CARD YET. This till reports it when it next syncs (last: {time});",
+        time=local_time(till.ledger.sync_state().synced_unix_seconds),
+    )
+    context.say("after that the office puts it on the card. Keep this paper until then.")
+
+
 def _say_not_shown(context: Context, till: Till, as_json: bool) -> None:
     for intent, _ in till.not_shown:
         if not as_json:
@@ -481,6 +543,9 @@ def _say_shift(context: Context, report: ShiftReport) -> None:
         "Total paid: {total}",
         total=sum((one.sales_total + one.settled_total for one in report.totals), ZERO),
     )
+    refunded = sum((one.refunds_total for one in report.totals), ZERO)
+    if refunded:
+        context.say("Total refunded: {total}", total=refunded)
 
 
 def _say_totals(context: Context, totals: ShiftTotals) -> None:
@@ -495,6 +560,12 @@ def _say_totals(context: Context, totals: ShiftTotals) -> None:
             total=totals.settled_total,
         )
     context.say("  voided    {count:>5}", count=totals.void_count)
+    if totals.refunds_count:
+        context.say(
+            "  refunded  {count:>5}  {total}",
+            count=totals.refunds_count,
+            total=totals.refunds_total,
+        )
     context.say(
         "  in doubt  {count:>5}  {total}", count=totals.in_doubt_count, total=totals.in_doubt_total
     )
@@ -593,6 +664,25 @@ def _sale_json(result: SaleResult) -> dict[str, Any]:
         "amount_rupiah": result.amount.amount,
         "balance_before_rupiah": result.balance_before.amount,
         "balance_after_rupiah": result.balance_after.amount,
+        "unix_seconds": result.unix_seconds,
+    }
+
+
+def _refund_json(result: RefundResult) -> dict[str, Any]:
+    return {
+        "refunded": True,
+        "already_written": result.already_written,
+        "sequence": result.sequence,
+        "refunds": result.refunds,
+        "voucher_hash": result.voucher_hash.hex(),
+        "card_uid": result.card_uid.hex().upper(),
+        "member_number": result.member_number,
+        "holder": result.holder,
+        "amount_rupiah": result.amount.amount,
+        "sale_amount_rupiah": result.sale_amount.amount,
+        "refunded_total_rupiah": result.refunded_total.amount,
+        "reason": result.reason,
+        "supervisor": result.supervisor,
         "unix_seconds": result.unix_seconds,
     }
 

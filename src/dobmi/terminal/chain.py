@@ -10,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dobmi.cardlib.transaction_mac import TransactionMac
+from dobmi.money import Rupiah
 from dobmi.sync.cose import Sign
 from dobmi.sync.voucher import (
+    GoodsLine,
     InDoubtVoucher,
     Intent,
     Link,
     Outcome,
+    RefundVoucher,
     ResolutionVoucher,
     SaleVoucher,
     VoidReason,
@@ -108,6 +111,37 @@ class Chain:
                 card_mac=None if transaction is None else transaction.mac,
             )
         )
+
+    def write_refund(
+        self,
+        intent: IntentRow,
+        amount: Rupiah,
+        shift: int,
+        *,
+        reason: str,
+        supervisor: str,
+        goods: tuple[GoodsLine, ...],
+    ) -> RefundVoucher:
+        """Money of the paid sale `intent` given back. No intent is open."""
+        head = self.head()
+        voucher = RefundVoucher(
+            link=Link(
+                terminal_id=self.identity.terminal_id,
+                sequence=head.sequence + 1,
+                previous_hash=head.hash,
+                unix_seconds=self.now(),
+                shift=shift,
+                cashier=self.cashier,
+            ),
+            refunds=intent.sequence,
+            card_uid=intent.card_uid,
+            amount=amount,
+            reason=reason,
+            supervisor=supervisor,
+            goods=goods,
+        )
+        self._append(voucher)
+        return voucher
 
     def end_open_intent(self) -> None:
         """Give the open intent, if there is one, the voucher that what is known of it asks for."""

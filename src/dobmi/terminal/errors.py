@@ -19,6 +19,13 @@ TerminalError
     LedgerFull                   no room on the disk
     LedgerUnusable               it cannot be written or read
     LedgerOfAnotherVersion       made by a newer program
+  RefundRefused                no refund; nothing was written
+    NoSuchSale                   this till has no sale of that number
+    SaleNotPaid                  the card never paid it
+    RefundOfDoubt                it is not known yet whether it was paid
+    RefundAmount                 nothing, or more than is left of the sale
+    SupervisorNeeded             a sale of an earlier shift
+    BadRefund                    no reason, or one that a voucher cannot hold
   PaidNotRecorded              the card paid, the voucher could not be written
   TillInUse                    another process owns this till
   NotEnrolled                  the till has no identity yet
@@ -55,7 +62,7 @@ class NotAnAmount(SaleRefused):
 class AmountNotPositive(SaleRefused):
     code = "SALE-AMOUNT"
     message = N_("A sale of {amount} is no sale.")
-    next_step = N_("Type an amount above nought. A refund is made at the office.")
+    next_step = N_("Type an amount above nought. To give money back: dobmi terminal refund")
 
 
 class AmountOverLimit(SaleRefused):
@@ -159,6 +166,47 @@ class PaidNotRecorded(TerminalError):
     message = N_("{holder} paid {amount} (sale {sequence}), but the till cannot write it down.")
     next_step = N_("Do not charge again. Make room on the disk, then tap the same card again.")
     money_moved = MoneyMoved.YES
+
+
+class RefundRefused(TerminalError):
+    code = "REFUND-REFUSED"
+    message = N_("The refund was refused.")
+
+
+class NoSuchSale(RefundRefused):
+    code = "REFUND-NO-SALE"
+    message = N_("This till has no sale {sequence}.")
+    next_step = N_("Type the sale's number as it stands on the receipt of this till.")
+
+
+class SaleNotPaid(RefundRefused):
+    code = "REFUND-NOT-PAID"
+    message = N_("Sale {sequence} was never paid: there is nothing to give back.")
+    next_step = N_("Compare the number with the receipt.")
+
+
+class RefundOfDoubt(RefundRefused):
+    code = "REFUND-IN-DOUBT"
+    message = N_("It is not known yet whether {holder} paid sale {sequence}.")
+    next_step = N_("Tap the member's card first (dobmi terminal balance): that settles the sale.")
+
+
+class RefundAmount(RefundRefused):
+    code = "REFUND-AMOUNT"
+    message = N_("{amount} cannot be given back: of sale {sequence} over {sale}, {left} is left.")
+    next_step = N_("Look at the earlier refunds of this sale, and type a smaller amount.")
+
+
+class SupervisorNeeded(RefundRefused):
+    code = "REFUND-SUPERVISOR"
+    message = N_("Sale {sequence} is of shift {shift}, which is not open any more.")
+    next_step = N_("Ask the supervisor, and give the name: --supervisor NAME")
+
+
+class BadRefund(RefundRefused):
+    code = "REFUND-TEXT"
+    message = N_("A refund has a reason, names are at most 80 characters, the goods come to it.")
+    next_step = N_("Give a reason of at most 200 characters with --reason.")
 
 
 class TillInUse(TerminalError):

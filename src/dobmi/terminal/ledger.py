@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,13 @@ from dobmi.sync.voucher import (
     GoodsLine,
     InDoubtVoucher,
     Outcome,
+    RefundVoucher,
     ResolutionVoucher,
     SaleVoucher,
     VoidVoucher,
     Voucher,
     VoucherKind,
+    decode_voucher,
     genesis_hash,
     voucher_hash,
 )
@@ -99,6 +102,12 @@ class IntentRow:
         return self.balance_before - self.amount
 
 
+class SaleState(Enum):
+    PAID = auto()
+    NOT_PAID = auto()
+    IN_DOUBT = auto()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
     """Vouchers the server has not acknowledged; `total` is the money in their sales and doubts."""
@@ -142,6 +151,8 @@ class ShiftTotals:
     void_count: int = 0
     in_doubt_count: int = 0
     in_doubt_total: Rupiah = ZERO
+    refunds_count: int = 0
+    refunds_total: Rupiah = ZERO
 
 
 class Ledger:
@@ -270,6 +281,9 @@ class Ledger:
                     values = {"kind": VoucherKind.RESOLUTION, "amount_rupiah": resolved}
                     values |= {"card_uid": voucher.card_uid, "resolves": voucher.resolves}
                     values |= {"outcome": voucher.outcome}
+                case RefundVoucher():
+                    values = {"kind": VoucherKind.REFUND, "amount_rupiah": voucher.amount.amount}
+                    values |= {"card_uid": voucher.card_uid, "refunds": voucher.refunds}
                 case VoidVoucher():
                     values = {"kind": VoucherKind.VOID, "amount_rupiah": voucher.amount.amount}
                     values |= {"card_uid": voucher.card_uid}
@@ -349,6 +363,51 @@ class Ledger:
         )
         with _durably(), self._engine.connect() as connection:
             return [(_intent(row), row.hash) for row in connection.execute(query)]
+
+    def sale_state(self, sequence: int) -> SaleState:
+        """What is known of the sale whose intent has this sequence."""
+        own, resolution = schema.vouchers, schema.vouchers.alias("resolution")
+        query = (
+            sa.select(own.c.kind, resolution.c.outcome)
+            .outerjoin(
+                resolution,
+                sa.and_(
+                    resolution.c.resolves == own.c.sequence,
+                    resolution.c.kind == VoucherKind.RESOLUTION,
+                ),
+            )
+            .where(own.c.sequence == sequence)
+        )
+        with _durably(), self._engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is not None and (row.kind == VoucherKind.SALE or row.outcome == Outcome.PAID):
+            return SaleState.PAID
+        if row is None or (row.kind == VoucherKind.IN_DOUBT and row.outcome is None):
+            return SaleState.IN_DOUBT
+        return SaleState.NOT_PAID
+
+    def refunded(self, sequence: int) -> Rupiah:
+        """What of that sale has been given back."""
+        query = sa.select(sa.func.coalesce(sa.func.sum(schema.vouchers.c.amount_rupiah), 0)).where(
+            schema.vouchers.c.refunds == sequence
+        )
+        with _durably(), self._engine.connect() as connection:
+            return Rupiah(connection.execute(query).scalar_one())
+
+    def refunds_not_shown(self) -> list[RefundVoucher]:
+        """Refunds whose paper may never have been printed."""
+        query = (
+            sa.select(schema.vouchers.c.encoded)
+            .where(
+                schema.vouchers.c.sequence
+                > sa.select(schema.state.c.shown_sequence).scalar_subquery(),
+                schema.vouchers.c.kind == VoucherKind.REFUND,
+            )
+            .order_by(schema.vouchers.c.sequence)
+        )
+        with _durably(), self._engine.connect() as connection:
+            found = [decode_voucher(row.encoded) for row in connection.execute(query)]
+        return [voucher for voucher in found if isinstance(voucher, RefundVoucher)]
 
     def vouchers_from(self, sequence: int, count_max: int) -> list[bytes]:
         """Encoded vouchers from `sequence` on, in order, at most `count_max`."""
@@ -565,6 +624,8 @@ class Ledger:
                     totals |= {"settled_count": row.count, "settled_total": Rupiah(row.total)}
                 case VoucherKind.IN_DOUBT, _, False:
                     totals |= {"in_doubt_count": row.count, "in_doubt_total": Rupiah(row.total)}
+                case VoucherKind.REFUND, _, _:
+                    totals |= {"refunds_count": row.count, "refunds_total": Rupiah(row.total)}
                 case VoucherKind.VOID, _, _:
                     totals |= {"void_count": row.count}
                 case _:

@@ -15,8 +15,9 @@ from sqlalchemy import (
 )
 
 from dobmi.sync.feed import Limits
+from dobmi.sync.voucher import Outcome, VoucherKind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -95,6 +96,7 @@ vouchers = Table(
     Column("amount_rupiah", Integer, nullable=False),
     Column("outcome", Integer),
     Column("resolves", Integer, ForeignKey("intents.sequence")),
+    Column("refunds", Integer, ForeignKey("intents.sequence"), index=True),
     Column("unix_seconds", Integer, nullable=False),
     Column("shift", Integer, nullable=False, index=True),
     Column("cashier", Text, nullable=False),
@@ -143,6 +145,16 @@ TRIGGERS = [
         "CREATE TRIGGER intents_one_at_a_time BEFORE INSERT ON intents "
         "WHEN NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM vouchers) "
         "BEGIN SELECT RAISE(ABORT, 'an intent is still open'); END"
+    ),
+    (
+        "CREATE TRIGGER refunds_within_their_sale BEFORE INSERT ON vouchers "  # noqa: S608 - our own numbers
+        "WHEN NEW.refunds IS NOT NULL AND (NEW.amount_rupiah <= 0 OR NEW.amount_rupiah + "
+        "(SELECT coalesce(sum(amount_rupiah), 0) FROM vouchers WHERE refunds = NEW.refunds) > "
+        "coalesce((SELECT i.amount_rupiah FROM intents i JOIN vouchers v "
+        "ON i.sequence = coalesce(v.resolves, v.sequence) WHERE i.sequence = NEW.refunds "
+        f"AND (v.kind = {VoucherKind.SALE.value} "
+        f"OR (v.kind = {VoucherKind.RESOLUTION.value} AND v.outcome = {Outcome.PAID.value}))), 0)) "
+        "BEGIN SELECT RAISE(ABORT, 'a refund beyond its sale'); END"
     ),
     (
         "CREATE TRIGGER state_goes_forward BEFORE UPDATE ON state "

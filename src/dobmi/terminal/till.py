@@ -30,7 +30,7 @@ from dobmi.i18n import DEFAULT_LANGUAGE
 from dobmi.money import Rupiah
 from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Invitation
-from dobmi.sync.voucher import GoodsLine
+from dobmi.sync.voucher import GoodsLine, RefundVoucher
 from dobmi.terminal import sale
 from dobmi.terminal.chain import Chain
 from dobmi.terminal.clock import TillClock
@@ -46,6 +46,7 @@ from dobmi.terminal.errors import (
 from dobmi.terminal.ledger import IntentRow, Ledger, Shift, ShiftTotals, TillIdentity
 from dobmi.terminal.lock import TillLock
 from dobmi.terminal.order import Order, check_order
+from dobmi.terminal.refund import RefundResult, check_refund
 from dobmi.terminal.sale import Desk, SaleResult, Settled
 from dobmi.terminal.synchronise import Progress, SyncResult, synchronise
 
@@ -120,6 +121,8 @@ class Till:
         """Every sale in doubt that a card answered for since the till was started."""
         self.not_shown: list[tuple[IntentRow, bytes]] = []
         """Paid sales that a crash may have kept from the cashier; with their voucher hashes."""
+        self.refunds_not_shown: list[RefundVoucher] = []
+        """Refunds that a crash may have kept from being printed."""
 
     def __enter__(self) -> Self:
         """Raises TillInUse, NotEnrolled, NotThisTill, LedgerError."""
@@ -149,6 +152,7 @@ class Till:
             # What an earlier process left open: it may have sent the commit, so it is in doubt.
             chain.end_open_intent()
             self.not_shown = self._ledger.paid_and_not_shown()
+            self.refunds_not_shown = self._ledger.refunds_not_shown()
             self._stack = stack.pop_all()
         return self
 
@@ -230,6 +234,46 @@ class Till:
             is_expired=sale.day_of(self._desk.clock.now()) > view.holder.expires,
             has_credit_waiting=self._ledger.has_credit_waiting(view.uid),
         )
+
+    def refund(
+        self,
+        sale: int,
+        amount: Rupiah | None = None,
+        *,
+        reason: str,
+        supervisor: str = "",
+        goods: tuple[GoodsLine, ...] = (),
+    ) -> RefundResult:
+        """Give money of the own paid sale number `sale` back: all that is left of it, or `amount`.
+
+        No card is needed, and none gets the money now: it waits at the central server, which hears
+        of it at the next sync. Raises RefundRefused and its kinds, LedgerError.
+        """
+        self._mark_shown()
+        self.give_up()
+        found = self._same_refund(sale, amount)
+        if found is None:
+            self._ledger.check_room()
+            shift = self._open_shift()
+            intent, given_back = check_refund(
+                self._ledger,
+                sale,
+                amount,
+                reason=reason,
+                supervisor=supervisor,
+                goods=goods,
+            )
+            voucher = self._desk.chain.write_refund(
+                intent,
+                given_back,
+                shift.number,
+                reason=reason,
+                supervisor=supervisor,
+                goods=goods,
+            )
+            found = self._refund_result(voucher)
+        self._returned = True
+        return found
 
     def wait_for_removal(self) -> bool:
         """True once no card lies on the reader, False when the time for a card is up."""
@@ -346,6 +390,37 @@ class Till:
         if open_intent is not None and open_intent.card_uid == card_uid:
             return open_intent
         return next(reversed(self._ledger.doubts(card_uid)), None)
+
+    def _same_refund(self, sale: int, amount: Rupiah | None) -> RefundResult | None:
+        """The refund that a crash kept from being shown, if this is it."""
+        for one in self.refunds_not_shown:
+            if one.refunds == sale and amount in (None, one.amount):
+                self.refunds_not_shown.remove(one)
+                return self._refund_result(one, already_written=True)
+        return None
+
+    def _refund_result(
+        self, voucher: RefundVoucher, *, already_written: bool = False
+    ) -> RefundResult:
+        intent = self._ledger.intent(voucher.refunds)
+        hash_ = self._ledger.hash_at(voucher.link.sequence)
+        assert intent is not None
+        assert hash_ is not None
+        return RefundResult(
+            sequence=voucher.link.sequence,
+            voucher_hash=hash_,
+            refunds=voucher.refunds,
+            card_uid=voucher.card_uid,
+            member_number=intent.member_number,
+            holder=intent.holder,
+            amount=voucher.amount,
+            sale_amount=intent.amount,
+            refunded_total=self._ledger.refunded(voucher.refunds),
+            reason=voucher.reason,
+            supervisor=voucher.supervisor,
+            unix_seconds=voucher.link.unix_seconds,
+            already_written=already_written,
+        )
 
     def _same_as_not_shown(self, order: Order, card_uid: bytes) -> SaleResult | None:
         for one in self.not_shown:

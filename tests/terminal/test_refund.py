@@ -1,0 +1,249 @@
+"""Refunds at the till: of own paid sales, never above them, written down once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dobmi.cardlib.errors import CardRemoved
+from dobmi.errors import MoneyMoved
+from dobmi.firmware_sim.faults import Moment, at_command
+from dobmi.money import ZERO, Rupiah
+from dobmi.sync.voucher import GoodsLine, RefundVoucher
+from dobmi.terminal.errors import (
+    BadRefund,
+    LedgerUnusable,
+    NoSuchSale,
+    RefundAmount,
+    RefundOfDoubt,
+    RefundRefused,
+    SaleInDoubt,
+    SaleNotPaid,
+    SupervisorNeeded,
+)
+from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.till import Till
+from support.tills import Bench, Crash, balance_of, card_with, crash_around
+
+AMOUNT = Rupiah(12_500)
+COMMIT = 0xC7
+WRITE_RECORD = 0x8B
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path).enrol()
+
+
+def sold(bench: Bench, till: Till, amount: Rupiah = AMOUNT) -> int:
+    """The sequence of a new sale."""
+    bench.tap(card_with())
+    return till.sell(amount).sequence
+
+
+def in_doubt(bench: Bench, till: Till, moment: Moment = Moment.AFTER) -> int:
+    """The sequence of a sale whose card left at the commit and did not come back."""
+    bench.tap(card_with(), at_command(COMMIT, moment))
+    with pytest.raises(SaleInDoubt) as raised:
+        till.sell(AMOUNT)
+    return raised.value.sequence
+
+
+def test_the_whole_sale_is_given_back_without_a_card(bench: Bench) -> None:
+    card = card_with()
+    bench.tap(card)
+    with bench.open() as till:
+        sale = till.sell(AMOUNT)
+        bench.reader.remove()
+        result = till.refund(sale.sequence, reason="beras basah")
+    assert (result.amount, result.refunded_total, result.sale_amount) == (AMOUNT, AMOUNT, AMOUNT)
+    assert (result.holder, result.member_number) == (sale.holder, sale.member_number)
+    refund = bench.chain()[-1]
+    assert isinstance(refund, RefundVoucher)
+    assert (refund.refunds, refund.amount, refund.card_uid) == (1, AMOUNT, card.uid)
+    assert (refund.reason, refund.supervisor, refund.link.shift) == ("beras basah", "", 1)
+    assert balance_of(card) == 87_500, "nothing comes to the card at the till"
+
+
+def test_any_sale_of_the_open_shift_not_only_the_last(bench: Bench) -> None:
+    with bench.open() as till:
+        first = sold(bench, till)
+        sold(bench, till)
+        assert till.refund(first, reason="salah barang").refunds == first
+
+
+def test_goods_given_back_are_in_the_voucher(bench: Bench) -> None:
+    goods = (GoodsLine("Telur", 2, Rupiah(2_500)),)
+    with bench.open() as till:
+        sale = sold(bench, till)
+        with pytest.raises(BadRefund):
+            till.refund(sale, Rupiah(4_999), reason="pecah", goods=goods)
+        till.refund(sale, Rupiah(5_000), reason="pecah", goods=goods)
+    refund = bench.chain()[-1]
+    assert isinstance(refund, RefundVoucher)
+    assert refund.goods == goods
+
+
+@settings(max_examples=15, deadline=None)
+@given(parts=st.lists(st.integers(1, 9_000), min_size=1, max_size=6))
+def test_parts_come_to_no_more_than_the_sale(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[int]
+) -> None:
+    bench = Bench(tmp_path_factory.mktemp("till")).enrol()
+    left = AMOUNT.amount
+    with bench.open() as till:
+        sale = sold(bench, till)
+        for part in parts:
+            if part <= left:
+                till.refund(sale, Rupiah(part), reason="sebagian")
+                left -= part
+            else:
+                with pytest.raises(RefundAmount):
+                    till.refund(sale, Rupiah(part), reason="sebagian")
+        assert till.ledger.refunded(sale) == AMOUNT - Rupiah(left)
+        if left:
+            assert till.refund(sale, reason="sisanya").amount == Rupiah(left)
+        with pytest.raises(RefundAmount):
+            till.refund(sale, reason="lagi")
+    given_back = [one.amount for one in bench.chain() if isinstance(one, RefundVoucher)]
+    assert sum(given_back, ZERO) == AMOUNT
+
+
+@pytest.mark.parametrize("amount", [0, -1, 12_501])
+def test_nothing_less_than_nothing_and_more_than_the_sale_are_refused(
+    bench: Bench, amount: int
+) -> None:
+    with bench.open() as till:
+        sale = sold(bench, till)
+        with pytest.raises(RefundAmount) as raised:
+            till.refund(sale, Rupiah(amount), reason="x")
+    assert raised.value.money_moved is MoneyMoved.NO
+    assert len(bench.chain()) == 1
+
+
+@pytest.mark.parametrize("sequence", [2, 99])
+def test_a_number_without_a_sale_is_refused(bench: Bench, sequence: int) -> None:
+    with bench.open() as till:
+        till.refund(sold(bench, till), Rupiah(1), reason="x")  # number 2 is this refund
+        with pytest.raises(NoSuchSale):
+            till.refund(sequence, reason="x")
+
+
+@pytest.mark.parametrize(
+    ("reason", "supervisor"), [("", ""), ("  ", ""), ("x" * 201, ""), ("x", "y" * 81)]
+)
+def test_a_refund_has_a_reason_that_a_voucher_can_hold(
+    bench: Bench, reason: str, supervisor: str
+) -> None:
+    with bench.open() as till:
+        sale = sold(bench, till)
+        with pytest.raises(BadRefund):
+            till.refund(sale, reason=reason, supervisor=supervisor)
+
+
+def test_a_sale_of_an_earlier_shift_needs_a_supervisor(bench: Bench) -> None:
+    with bench.open() as till:
+        sale = sold(bench, till)
+        till.close_shift()
+        with pytest.raises(SupervisorNeeded):
+            till.refund(sale, reason="x")
+        sold(bench, till)
+        with pytest.raises(SupervisorNeeded):
+            till.refund(sale, reason="x", supervisor=" ")
+        till.refund(sale, reason="x", supervisor="Ani")
+    refund = bench.chain()[-1]
+    assert isinstance(refund, RefundVoucher)
+    assert (refund.supervisor, refund.link.shift) == ("Ani", 2)
+
+
+def test_a_voided_sale_has_nothing_to_give_back(bench: Bench) -> None:
+    with bench.open() as till:
+        bench.tap(card_with(), at_command(WRITE_RECORD, Moment.BEFORE))
+        with pytest.raises(CardRemoved):
+            till.sell(AMOUNT)
+        with pytest.raises(SaleNotPaid):
+            till.refund(1, reason="x")
+
+
+def test_a_doubt_is_refunded_only_after_its_card_said_that_it_paid(bench: Bench) -> None:
+    card = card_with()
+    with bench.open() as till:
+        bench.tap(card, at_command(COMMIT, Moment.AFTER))
+        with pytest.raises(SaleInDoubt):
+            till.sell(AMOUNT)
+        with pytest.raises(RefundOfDoubt):
+            till.refund(1, reason="x")
+        bench.tap(card)
+        till.balance()
+        assert till.refund(1, reason="x").amount == AMOUNT
+
+
+def test_a_doubt_that_was_not_paid_is_never_refunded(bench: Bench) -> None:
+    card = card_with()
+    with bench.open() as till:
+        bench.tap(card, at_command(COMMIT, Moment.BEFORE))
+        with pytest.raises(SaleInDoubt):
+            till.sell(AMOUNT)
+        bench.tap(card)
+        till.balance()
+        with pytest.raises(SaleNotPaid):
+            till.refund(1, reason="x")
+
+
+def test_the_database_itself_refuses_what_is_beyond_the_sale(bench: Bench) -> None:
+    with bench.open() as till:
+        sale = sold(bench, till)
+        doubt = in_doubt(bench, till)
+        till.give_up()
+        for sequence, amount in ((sale, Rupiah(12_501)), (doubt, Rupiah(1))):
+            intent = till.ledger.intent(sequence)
+            assert intent is not None
+            with pytest.raises(LedgerUnusable, match="beyond its sale"):
+                till._desk.chain.write_refund(
+                    intent, amount, 1, reason="x", supervisor="", goods=()
+                )
+
+
+def test_the_shift_counts_what_was_given_back(bench: Bench) -> None:
+    with bench.open() as till:
+        sale = sold(bench, till)
+        till.refund(sale, Rupiah(500), reason="x")
+        till.refund(sale, Rupiah(1_000), reason="x")
+        (totals,) = till.close_shift().totals
+    assert (totals.sales_count, totals.sales_total) == (1, AMOUNT)
+    assert (totals.refunds_count, totals.refunds_total) == (2, Rupiah(1_500))
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_p2_a_till_that_dies_over_a_refund_writes_it_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, after: bool
+) -> None:
+    with bench.open() as till:
+        sale = sold(bench, till)
+    with monkeypatch.context() as patch:
+        crash_around(patch.setattr, Ledger, "append_voucher", after=after)
+        with pytest.raises(Crash), bench.open() as till:
+            till.refund(sale, Rupiah(5_000), reason="x")
+    with bench.open() as till:
+        again = till.refund(sale, Rupiah(5_000), reason="x")
+        assert again.already_written is after
+        assert again.refunded_total == Rupiah(5_000)
+        # Shown now, so the next one is another.
+        assert till.refund(sale, Rupiah(5_000), reason="x").refunded_total == Rupiah(10_000)
+
+
+def test_a_refund_that_was_shown_before_a_restart_is_not_taken_for_the_next(bench: Bench) -> None:
+    with bench.open() as till:
+        sale = sold(bench, till)
+        till.refund(sale, Rupiah(5_000), reason="x")
+    with bench.open() as till:
+        assert not till.refund(sale, Rupiah(5_000), reason="x").already_written
+
+
+def test_every_refusal_says_what_to_do() -> None:
+    for kind in RefundRefused.__subclasses__():
+        assert kind.next_step
+        assert kind.money_moved is MoneyMoved.NO
