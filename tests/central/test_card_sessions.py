@@ -287,6 +287,11 @@ def test_a_member_has_one_active_card_and_gets_another_when_it_is_blocked(
     set_blocked(office.world.central, card.uid, "hilang", blocked=True, by_terminal=None)
     assert isinstance(issue(office.client, station, second), Done)
     assert code_of(issue(office.client, station, card)) == "CENTRAL-CARD-BLOCKED"
+    found_again = office.signed(
+        station, "POST", f"/v1/cards/{card.uid.hex()}/unblock", {"reason": "ketemu"}
+    )
+    assert (found_again.status_code, found_again.json()["code"]) == (409, "CENTRAL-MEMBER-HAS-CARD")
+    assert statement_of(office.world.central, card.uid).state == "blocked"
 
 
 def test_a_member_is_not_given_two_names(

@@ -19,6 +19,7 @@ from dobmi.central.errors import (
     CardIsBlocked,
     CardNotActive,
     IdempotencyConflict,
+    MemberHasAnotherCard,
     UnknownCard,
 )
 from dobmi.central.posting_rules import RULES, Group, Kind, posting
@@ -118,6 +119,21 @@ def require_usable(row: Row[Any], now: int) -> None:
         raise CardNotActive(card=card)
     if row.expires_on_day < now // 86_400:
         raise CardHasExpired(card=card, expired=day(row.expires_on_day))
+
+
+def refuse_second_card(connection: Connection, uid: bytes, member_number: int) -> None:
+    """Raises MemberHasAnotherCard if the member has an active card other than `uid`."""
+    other = connection.execute(
+        select(cards.c.uid, cards.c.serial).where(
+            cards.c.member_number == member_number,
+            cards.c.state == CardState.ACTIVE,
+            cards.c.uid != uid,
+        )
+    ).first()
+    if other is not None:
+        raise MemberHasAnotherCard(
+            member=member_number, serial=other.serial, card=bytes(other.uid).hex()
+        )
 
 
 def day(number: int) -> date:
@@ -273,13 +289,15 @@ def set_blocked(
 ) -> int:
     """Block or unblock a card; the version of the block list that says so.
 
-    Doing it again changes nothing but the reason. Raises UnknownCard, CardNotActive (unblocking a
-    card whose issuing was never finished).
+    Doing it again changes nothing but the reason. Raises UnknownCard; when unblocking, CardNotActive
+    (its issuing was never finished) and MemberHasAnotherCard (issued since it was blocked).
     """
     with central.database.write() as connection:
         row = card_row(connection, card, lock=True)
-        if not blocked and row.state == CardState.ISSUING:
-            raise CardNotActive(card=row.uid.hex())
+        if not blocked:
+            if row.state == CardState.ISSUING:
+                raise CardNotActive(card=row.uid.hex())
+            refuse_second_card(connection, row.uid, row.member_number)
         version = next_number(connection, "hotlist")
         state = CardState.BLOCKED if blocked else CardState.ACTIVE
         connection.execute(

@@ -16,13 +16,12 @@ from dobmi.cardlib.personalise import personalise
 from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.purse_layout import CardKey, Holder
 from dobmi.cardlib.readers.base import CardConnection
-from dobmi.central.cards import card_row, day, days_since_1970
+from dobmi.central.cards import card_row, day, days_since_1970, refuse_second_card
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     BadParameters,
     CardIsBlocked,
     CardOfAnotherMember,
-    MemberHasAnotherCard,
     MemberNameDiffers,
 )
 from dobmi.central.schema import CardState, cards, members
@@ -75,7 +74,7 @@ def issue_card(
     if view.holder != holder:
         raise DamagedCardData(what="holder")
     with central.database.write() as database:
-        _refuse_second_card(database, uid, member_number)
+        refuse_second_card(database, uid, member_number)
         database.execute(
             update(cards)
             .where(cards.c.uid == uid, cards.c.state == CardState.ISSUING)
@@ -112,7 +111,7 @@ def _register(
             expires=day(row.expires_on_day),
         )
         return holder, True
-    _refuse_second_card(database, uid, member)
+    refuse_second_card(database, uid, member)
     holder = Holder(
         member_number=member,
         name=draft.name,
@@ -131,20 +130,6 @@ def _register(
     }
     insert_rows(database, cards, [card])
     return holder, False
-
-
-def _refuse_second_card(database: Connection, uid: bytes, member_number: int) -> None:
-    other = database.execute(
-        select(cards.c.uid, cards.c.serial).where(
-            cards.c.member_number == member_number,
-            cards.c.state == CardState.ACTIVE,
-            cards.c.uid != uid,
-        )
-    ).first()
-    if other is not None:
-        raise MemberHasAnotherCard(
-            member=member_number, serial=other.serial, card=bytes(other.uid).hex()
-        )
 
 
 def _originality_keys(central: Central) -> Mapping[str, bytes]:
