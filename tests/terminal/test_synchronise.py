@@ -25,8 +25,15 @@ from dobmi.sync.errors import (
     ServerUnreachable,
     WrongSignature,
 )
+from dobmi.sync.feed import Feed, Limits
 from dobmi.sync.voucher import GoodsLine
-from dobmi.terminal.errors import AlreadyEnrolled, CardBlocked, NotEnrolled, SaleInDoubt
+from dobmi.terminal.errors import (
+    AlreadyEnrolled,
+    CardBlocked,
+    NotEnrolled,
+    SaleInDoubt,
+    SyncTooOld,
+)
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.till import enrol_till
 from support.servers import issued, new_central, office, order, serving, till_invitation
@@ -104,6 +111,28 @@ class TestSync:
             till.sync()
             assert till.sync().sent_count == 0
         assert ledger_balance(central, card) == 95_000
+
+    def test_a_feed_that_is_given_again_does_not_make_the_till_newer(
+        self, bench: Bench, central: Central, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bench.tap(issued(central, 100_000))
+        with bench.open() as till:
+            feeds: list[Feed] = []
+            fetch = SyncClient.fetch_feed
+
+            def replayed(client: SyncClient, version: int) -> Feed:
+                if not feeds:
+                    feeds.append(fetch(client, version))
+                return feeds[0]
+
+            monkeypatch.setattr(SyncClient, "fetch_feed", replayed)
+            till.sync()
+            till.sell(Rupiah(1_000))
+            bench.time += Limits().sync_age_seconds_max + 1
+            monkeypatch.setattr("dobmi.terminal.synchronise.upload_vouchers", lambda *_: (0, ()))
+            till.sync()
+            with pytest.raises(SyncTooOld):
+                till.sell(Rupiah(1_000))
 
     def test_a_lost_acknowledgement_is_got_again(
         self, bench: Bench, central: Central, monkeypatch: pytest.MonkeyPatch

@@ -94,7 +94,8 @@ def fetch_feed(ledger: Ledger, client: SyncClient, clock: TillClock) -> int:
     """Put the newest feed in force; its version. Raises SyncError, the present one staying."""
     feed = client.fetch_feed(ledger.sync_state().feed_version)
     clock.learn(feed.unix_seconds)
-    ledger.apply_feed(feed, clock.now())
+    # As old as the server signed it: one that somebody on the line gives again makes nothing newer.
+    ledger.apply_feed(feed, feed.unix_seconds)
     return feed.version
 
 
