@@ -24,7 +24,7 @@ from dobmi.central.terminals import set_terminal_status
 from dobmi.money import Rupiah
 from dobmi.sync.batch import BATCH_SIZE_MAX, encode_batch
 from dobmi.sync.cbor import encode
-from dobmi.sync.voucher import genesis_hash, voucher_hash
+from dobmi.sync.voucher import Outcome, genesis_hash, voucher_hash
 from support.central_client import RING, Office
 from support.traffic import ModelCard, ModelTill, World
 
@@ -391,7 +391,9 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
 ) -> None:
     set_blocked(office.world.central, card.uid, "hilang", blocked=True, by_terminal=None)
     till.sell(card, Rupiah(1_000))
-    office.acknowledged(till.batch())
+    till.doubt(card, Rupiah(1_000), committed=False)
+    till.decide(card, 2, Outcome.NOT_PAID)
+    assert office.acknowledged(till.batch()).quarantined == ()
     column = next(found for found in APPEND_ONLY if found.name == table).c[0].name
     with (
         pytest.raises(DatabaseError, match="append only"),

@@ -47,10 +47,12 @@ from dobmi.sync.batch import encode_batch
 from dobmi.sync.enrolment import encode_enrol_request, verify_enrolment
 from dobmi.sync.request_signature import sign_request
 from dobmi.sync.voucher import (
+    DecisionVoucher,
     InDoubtVoucher,
     Intent,
     Link,
     Outcome,
+    RefundVoucher,
     ResolutionVoucher,
     SaleVoucher,
     VoidReason,
@@ -272,6 +274,42 @@ class ModelTill:
                 card_mac=mac,
             )
         )
+
+    def decide(
+        self, card: ModelCard, sequence: int, outcome: Outcome, decided_by: str = "Ani"
+    ) -> None:
+        """A supervisor's word on a sale in doubt."""
+        self.append(
+            DecisionVoucher(
+                link=self.link(),
+                resolves=sequence,
+                card_uid=card.uid,
+                outcome=outcome,
+                decided_by=decided_by,
+                reason="barang dibawa",
+            )
+        )
+
+    def refund(
+        self,
+        card: ModelCard,
+        sale: int,
+        amount: Rupiah,
+        *,
+        reason: str = "basah",
+        supervisor: str = "",
+    ) -> int:
+        """Money of sale number `sale` given back, rightly or not; the refund's own number."""
+        voucher = RefundVoucher(
+            link=self.link(),
+            refunds=sale,
+            card_uid=card.uid,
+            amount=amount,
+            reason=reason,
+            supervisor=supervisor,
+        )
+        self.append(voucher)
+        return voucher.link.sequence
 
     def batch(self, first: int | None = None, last: int | None = None) -> bytes:
         """Vouchers `first` to `last`; by default all that no batch has carried, 500 at most."""

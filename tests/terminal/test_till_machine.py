@@ -34,9 +34,15 @@ from dobmi.sync.acknowledgement import verify_acknowledgement
 from dobmi.sync.client import SyncClient, check_acknowledgement
 from dobmi.sync.enrolment import encode_enrol_request, verify_enrolment
 from dobmi.sync.feed import verify_feed
-from dobmi.sync.voucher import InDoubtVoucher, Outcome, ResolutionVoucher, SaleVoucher
+from dobmi.sync.voucher import (
+    InDoubtVoucher,
+    Outcome,
+    RefundVoucher,
+    ResolutionVoucher,
+    SaleVoucher,
+)
 from dobmi.terminal.chain import Chain
-from dobmi.terminal.errors import SaleInDoubt, SaleRefused, StillInDoubt
+from dobmi.terminal.errors import RefundRefused, SaleInDoubt, SaleRefused, StillInDoubt
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.synchronise import synchronise
 from dobmi.terminal.till import Till
@@ -207,6 +213,21 @@ class TillMachine(RuleBasedStateMachine):
         synchronise(till.ledger, DirectClient(self), till._sign, till.clock)
         assert till.ledger.unsent().count == 0
 
+    @rule(number=tills, back=st.integers(0, 3), part=st.sampled_from([None, 250, 600]))
+    def refund(self, number: int, back: int, part: int | None) -> None:
+        """Of one of the newest sales; refused if it was not paid, or nothing is left of it."""
+        self._tick()
+        till = self._till(number)
+        sale = max(1, till.ledger.head().sequence - back)
+        amount = None if part is None else Rupiah(part)
+        left = till.ledger.intent(sale)
+        try:
+            result = till.refund(sale, amount, reason="kembali", supervisor="Ani")
+        except RefundRefused:
+            return
+        assert left is not None
+        assert result.refunded_total <= left.amount
+
     @rule(number=tills)
     def close_shift(self, number: int) -> None:
         shift = self._till(number).ledger.last_shift()
@@ -262,6 +283,13 @@ class TillMachine(RuleBasedStateMachine):
         now = circulation(self.central)
         assert now.difference.amount == 0
         assert (now.quarantined, now.doubts_open) == (0, 0)
+        refunded = sum(
+            voucher.amount.amount
+            for bench in self.benches
+            for voucher in bench.chain()
+            if isinstance(voucher, RefundVoucher)
+        )
+        assert now.in_flight.amount == refunded
         for card in self.cards:
             statement = statement_of(self.central, card.uid)
             assert statement.balance.amount == balance_of(card)

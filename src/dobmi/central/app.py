@@ -240,10 +240,13 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         openapi_extra=_SIGNED,
     )
     async def get_feed(
-        request: Request, since: Annotated[int, Query(ge=0, lt=1 << 63)] = 0
+        request: Request,
+        since: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
+        settled_since: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
     ) -> Response:
-        await _who(central, request, b"", _BOTH)
-        return Response(await _in_thread(make_feed, central, since), media_type=http.COSE)
+        terminal_id = await _who(central, request, b"", _BOTH)
+        asks = None if settled_since is None else (terminal_id, settled_since)
+        return Response(await _in_thread(make_feed, central, since, asks), media_type=http.COSE)
 
 
 def _add_station_endpoints(app: FastAPI, central: Central) -> None:

@@ -22,6 +22,7 @@ from dobmi.central.errors import (
     MemberHasAnotherCard,
     UnknownCard,
 )
+from dobmi.central.orders import append_credit
 from dobmi.central.posting_rules import RULES, Group, Kind, posting
 from dobmi.central.schema import (
     CardState,
@@ -35,9 +36,12 @@ from dobmi.central.schema import (
     postings,
 )
 from dobmi.central.server import Central
+from dobmi.central.settlement import serve_member
 from dobmi.money import ZERO, Rupiah
 
 CREDIT_MIN = Rupiah(1)
+OWN_KEYS = "dobmi:"
+"""What the idempotency keys of the server's own orders begin with."""
 _EPOCH = date(1970, 1, 1)
 _UID = re.compile(r"[0-9a-fA-F]{14}", re.ASCII)
 _SERIAL = re.compile(r"[0-9]{1,10}", re.ASCII)
@@ -228,6 +232,8 @@ def order_credit(
     Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, AmountNotAllowed,
     BalanceWouldPassLimit, IdempotencyConflict.
     """
+    if idempotency_key.startswith(OWN_KEYS):
+        raise BadParameters(detail=f"idempotency keys that begin with {OWN_KEYS} are the server's")
     limit = Rupiah(central.settings.balance_max_rupiah)
     if not CREDIT_MIN <= amount <= limit:
         raise AmountNotAllowed(amount=amount, minimum=CREDIT_MIN, maximum=limit)
@@ -249,20 +255,15 @@ def order_credit(
             total += credit.amount
         if total > limit:
             raise BalanceWouldPassLimit(amount=amount, total=total, limit=limit)
-        sequence = next_number(connection, f"credit:{row.uid.hex()}")
-        credit_row = {
-            "card_uid": row.uid,
-            "sequence": sequence,
-            "amount_rupiah": amount.amount,
-            "source": source.value,
-            "ordered_by": station,
-            "idempotency_key": idempotency_key,
-            "ordered_at": now,
-            "state": CreditDelivery.PENDING.value,
-            "counter": None,
-            "mac": None,
-        }
-        insert_rows(connection, pending_credits, [credit_row])
+        sequence = append_credit(
+            connection,
+            row.uid,
+            amount,
+            source,
+            idempotency_key=idempotency_key,
+            ordered_by=station,
+            now=now,
+        )
         journal_row = posting(
             _KINDS_OF_SOURCE[source],
             amount,
@@ -314,6 +315,8 @@ def set_blocked(
             "at": central.unix_seconds(),
         }
         insert_rows(connection, hotlist_changes, [change])
+        if not blocked:
+            serve_member(connection, row.member_number, central.unix_seconds())
     return version
 
 

@@ -18,6 +18,7 @@ from dobmi.central.schema import (
     in_doubt,
     postings,
     rejected_batches,
+    terminals,
     vouchers,
 )
 from dobmi.central.server import Central
@@ -123,6 +124,131 @@ def doubts(central: Central) -> list[Row[Any]]:
     """All sales that were ever in doubt, newest first, with what became of them."""
     with central.database.read() as connection:
         return list(connection.execute(select(in_doubt).order_by(in_doubt.c.at.desc())))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreportedSale:
+    """A transaction that a card names and its till has not sent: it is late, or hides it."""
+
+    terminal_id: int
+    terminal_name: str
+    sequence: int
+    card_uid: bytes
+    amount: Rupiah | None
+    """By the card's balances around it; None while more than one transaction is missing there."""
+    known_since: int
+    """When the transaction took place in which the card named it."""
+
+
+def unreported_sales(central: Central) -> list[UnreportedSale]:
+    """Sales that cards name, beyond what their tills have sent; the longest known first.
+
+    Each is a till that has not synced since, or that keeps a sale to itself.
+    """
+    later, earlier = card_transactions.alias("later"), card_transactions.alias("earlier")
+    statement = (
+        select(
+            later.c.previous_terminal_id,
+            later.c.previous_sequence,
+            terminals.c.name,
+            later.c.card_uid,
+            later.c.counter,
+            later.c.balance_before_rupiah,
+            earlier.c.balance_after_rupiah,
+            later.c.at,
+        )
+        .join(terminals, terminals.c.id == later.c.previous_terminal_id)
+        .outerjoin(
+            earlier,
+            (earlier.c.card_uid == later.c.card_uid) & (earlier.c.counter == later.c.counter - 2),
+        )
+        .where(later.c.previous_sequence > terminals.c.head_sequence)
+        .order_by(later.c.at, later.c.card_uid, later.c.counter)
+    )
+    with central.database.read() as connection:
+        rows = connection.execute(statement).all()
+    found = []
+    for row in rows:
+        before = 0 if row.counter == 2 else row.balance_after_rupiah
+        found.append(
+            UnreportedSale(
+                terminal_id=row.previous_terminal_id,
+                terminal_name=row.name,
+                sequence=row.previous_sequence,
+                card_uid=bytes(row.card_uid),
+                amount=None if before is None else Rupiah(before - row.balance_before_rupiah),
+                known_since=row.at,
+            )
+        )
+    return found
+
+
+CLOCK_BEHIND_SECONDS_MIN = 3600
+"""What a clock may lag without being named; a Raspberry Pi that was off is behind for a while."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockBehind:
+    """A sale that a card made after a transaction with a later time: its till's clock was behind.
+
+    The time before may be the server's own (a credit) or another till's, whose clock may have been
+    ahead instead.
+    """
+
+    terminal_id: int
+    terminal_name: str
+    sequence: int
+    card_uid: bytes
+    amount: Rupiah
+    at: int
+    after_terminal_id: int
+    after: int
+
+    @property
+    def behind_seconds(self) -> int:
+        return self.after - self.at
+
+
+def clocks_behind(central: Central) -> list[ClockBehind]:
+    """Sales that cards put later than their tills' clocks do, by an hour or more; worst first.
+
+    A card numbers its transactions, so whatever a till's clock is set to, their order is known.
+    """
+    later, earlier = card_transactions.alias("later"), card_transactions.alias("earlier")
+    statement = (
+        select(
+            later.c.terminal_id,
+            later.c.sequence,
+            terminals.c.name,
+            later.c.card_uid,
+            later.c.amount_rupiah,
+            later.c.at,
+            earlier.c.terminal_id.label("after_terminal_id"),
+            earlier.c.at.label("after"),
+        )
+        .join(
+            earlier,
+            (earlier.c.card_uid == later.c.card_uid) & (earlier.c.counter == later.c.counter - 1),
+        )
+        .join(terminals, terminals.c.id == later.c.terminal_id)
+        .where(later.c.at <= earlier.c.at - CLOCK_BEHIND_SECONDS_MIN)
+        .order_by(later.c.at - earlier.c.at, later.c.terminal_id, later.c.sequence)
+    )
+    with central.database.read() as connection:
+        rows = connection.execute(statement).all()
+    return [
+        ClockBehind(
+            terminal_id=row.terminal_id,
+            terminal_name=row.name,
+            sequence=row.sequence,
+            card_uid=bytes(row.card_uid),
+            amount=Rupiah(row.amount_rupiah),
+            at=row.at,
+            after_terminal_id=row.after_terminal_id,
+            after=row.after,
+        )
+        for row in rows
+    ]
 
 
 def anomaly_list(central: Central) -> list[Row[Any]]:

@@ -7,6 +7,8 @@ that must stay true are locked by the statements that read them (`FOR UPDATE`, n
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,7 +88,11 @@ def open_database(url: str, folder: Path = Path()) -> Database:
     if parsed.get_backend_name() != "sqlite":
         return Database(create_engine(parsed))
     if parsed.database and parsed.database != ":memory:":
-        parsed = parsed.set(database=str(folder / parsed.database))
+        path = folder / parsed.database
+        # Members' names and purchases: for its owner alone. -wal and -shm take the file's mode.
+        with contextlib.suppress(OSError):  # the engine says it better
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        parsed = parsed.set(database=str(path))
     engine = create_engine(parsed)
 
     @event.listens_for(engine, "connect")

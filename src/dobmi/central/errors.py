@@ -32,6 +32,9 @@ CentralError
     AmountNotAllowed
     BalanceWouldPassLimit
     IdempotencyConflict        one key for two different orders
+  DisputeImpossible
+    UnknownVoucher
+    NotASale
   BadRequest
     BodyTooLarge
     WrongMediaType
@@ -229,6 +232,23 @@ class IdempotencyConflict(CreditRefused):
     code = "CENTRAL-IDEMPOTENCY"
     message = N_("The idempotency key was used before for another order.")
     next_step = N_("Use a new key for a new order.")
+
+
+class DisputeImpossible(CentralError):
+    code = "CENTRAL-DISPUTE"
+    message = N_("There is no evidence to show.")
+
+
+class UnknownVoucher(DisputeImpossible):
+    code = "CENTRAL-VOUCHER-UNKNOWN"
+    message = N_("Terminal {terminal_id} has sent no voucher {sequence}.")
+    next_step = N_("See `dobmi central unreported` for sales that cards name and no till sent.")
+
+
+class NotASale(DisputeImpossible):
+    code = "CENTRAL-NOT-A-SALE"
+    message = N_("Voucher {terminal_id}/{sequence} is no sale.")
+    next_step = N_("Read the number of the sale from the receipt or the card's statement.")
 
 
 class BadRequest(CentralError):

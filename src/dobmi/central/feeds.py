@@ -1,17 +1,45 @@
-"""The feed for a till: what changed on the block list, the limits, where credits wait."""
+"""The feed for a till: the block list's changes, limits, waiting credits, its settled doubts."""
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
-from dobmi.central.schema import CreditDelivery, hotlist_changes, pending_credits
+from dobmi.central.doubts import Rule
+from dobmi.central.schema import (
+    CreditDelivery,
+    DoubtState,
+    doubt_settlements,
+    hotlist_changes,
+    pending_credits,
+)
 from dobmi.central.server import Central
 from dobmi.money import Rupiah
-from dobmi.sync.feed import Feed, Limits, encode_feed
+from dobmi.sync.feed import (
+    SETTLEMENTS_MAX,
+    Feed,
+    Limits,
+    SettledAs,
+    Settlement,
+    Settlements,
+    encode_feed,
+)
+
+_SETTLED_OVERLAP_SECONDS = 7 * 24 * 3600
+"""Again and again for so long: a clock put back, a commit that took its time, lose nothing."""
+_TOLD_BY_THE_TILL = (Rule.TILL.value, Rule.DECIDED.value, Rule.CARD_MAC.value)
+_SETTLED_AS = {
+    DoubtState.PAID: SettledAs.PAID,
+    DoubtState.NOT_PAID: SettledAs.NOT_PAID,
+    DoubtState.SUSPENDED: SettledAs.HELD,
+    DoubtState.DISPUTED: SettledAs.HELD,
+}
 
 
-def make_feed(central: Central, since: int) -> bytes:
-    """The signed feed that goes on from version `since`; a whole one if that is not known here."""
+def make_feed(central: Central, since: int, settled: tuple[int, int] | None = None) -> bytes:
+    """The signed feed that goes on from version `since`; a whole one if that is not known here.
+
+    `settled` is a till, and since when (Unix seconds) it wants its settled doubts, if it does.
+    """
     with central.database.read() as connection:
         version = connection.execute(
             select(func.coalesce(func.max(hotlist_changes.c.version), 0))
@@ -40,8 +68,29 @@ def make_feed(central: Central, since: int) -> bytes:
                 sorted(uid for uid, blocked in last.items() if not blocked and since > 0)
             ),
             credits_waiting=tuple(bytes(uid) for uid in waiting),
+            settlements=None if settled is None else _settlements(connection, *settled),
         )
     return encode_feed(feed, central.public_key, central.sign)
+
+
+def _settlements(connection: Connection, terminal_id: int, since: int) -> Settlements:
+    """Of each doubt what it was settled as last, the latest 500 of them."""
+    rows = connection.execute(
+        select(doubt_settlements)
+        .where(
+            doubt_settlements.c.terminal_id == terminal_id,
+            doubt_settlements.c.at >= since - _SETTLED_OVERLAP_SECONDS,
+        )
+        .order_by(doubt_settlements.c.id)
+    )
+    last = {row.sequence: row for row in rows}
+    told = [
+        Settlement(row.sequence, _SETTLED_AS[DoubtState(row.state)], row.at, row.rule)
+        for row in sorted(last.values(), key=lambda row: row.id)
+        if row.state != DoubtState.OPEN and row.rule not in _TOLD_BY_THE_TILL
+    ]
+    newest = sorted(told[-SETTLEMENTS_MAX:], key=lambda one: one.sequence)
+    return Settlements(terminal_id=terminal_id, since=since, settled=tuple(newest))
 
 
 def _limits(central: Central) -> Limits:

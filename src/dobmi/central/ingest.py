@@ -17,6 +17,13 @@ from sqlalchemy import Connection, Row, and_, func, select, tuple_, update
 from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.cardlib.purse_layout import ReaderId, RecordKind
 from dobmi.central.database import insert_rows, insert_unless_there, whole_sum
+from dobmi.central.doubts import (
+    Rule,
+    conclude,
+    is_settled_for_good,
+    note_claim,
+    take_decision,
+)
 from dobmi.central.errors import (
     ForkedChain,
     TerminalBlocked,
@@ -24,17 +31,18 @@ from dobmi.central.errors import (
     VouchersMissing,
 )
 from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.refunds import Sold, may_refund, note_refunds, sales_to_refund
 from dobmi.central.schema import (
     CardState,
     CreditDelivery,
     DoubtState,
-    SettledBy,
     TerminalStatus,
     VoucherStatus,
     anomalies,
     batches,
     card_transactions,
     cards,
+    doubt_decisions,
     in_doubt,
     pending_credits,
     postings,
@@ -45,6 +53,7 @@ from dobmi.central.schema import (
 from dobmi.central.server import Central
 from dobmi.central.settlement import (
     anomaly_row,
+    carry_out_refunds,
     last_counters,
     post_sale,
     settle_cards,
@@ -71,8 +80,12 @@ from dobmi.sync.acknowledgement import Acknowledgement, encode_acknowledgement
 from dobmi.sync.batch import UncheckedBatch, parse_batch
 from dobmi.sync.errors import SyncError
 from dobmi.sync.voucher import (
+    DecisionVoucher,
+    InDoubtVoucher,
     Outcome,
+    RefundVoucher,
     ResolutionVoucher,
+    SaleVoucher,
     Voucher,
     genesis_hash,
 )
@@ -233,6 +246,17 @@ def _keep_rejected(
             insert_unless_there(connection, anomalies, [fork])
 
 
+def _amount_of(voucher: Voucher) -> Rupiah | None:
+    """What the till claims, where it claims an amount."""
+    match voucher:
+        case SaleVoucher() | InDoubtVoucher():
+            return voucher.intent.amount
+        case RefundVoucher():
+            return voucher.amount
+        case _:
+            return None
+
+
 def _int(fact: object) -> int | None:
     return fact if isinstance(fact, int) else None
 
@@ -248,6 +272,7 @@ class _Posting:
     mac_key_of: MacKeyOf
     now: int
     _to_settle: set[bytes] = field(default_factory=set)
+    _refunded: set[bytes] = field(default_factory=set)
     _anomalies: list[dict[str, object]] = field(default_factory=list)
 
     def run(self, checked: Sequence[Checked]) -> tuple[tuple[int, str], ...]:
@@ -264,13 +289,16 @@ class _Posting:
             self._move_head(new[-1])
         self._post_sales(new, terminal, taken)
         self._insert_doubts(new, terminal)
+        self._note_refunds(new)
         for item in new:
-            if isinstance(item.verdict, Noted) and isinstance(item.voucher, ResolutionVoucher):
-                self._resolve(item.voucher)
+            if isinstance(item.verdict, Noted):
+                self._take_word(item.voucher)
         insert_unless_there(self.connection, anomalies, self._anomalies)
         if new:
             self._find_cards_to_settle(new)
         settle_cards(self.connection, self._to_settle, self.mac_key_of, self.now)
+        for uid in sorted(self._refunded - self._to_settle):
+            carry_out_refunds(self.connection, uid, self.now)
         return (
             *known,
             *(
@@ -332,9 +360,11 @@ class _Posting:
         self.connection.execute(locked.order_by(cards.c.uid).with_for_update(key_share=True)).all()
 
     def _doubts_resolved(self, new: Sequence[Checked]) -> dict[int, tuple[bytes, bytes]]:
-        """Card and evidence of the doubts, by sequence, that the new resolutions speak of."""
+        """Card and evidence of the doubts, by sequence, that new resolutions and decisions are of."""
         wanted = [
-            item.voucher.resolves for item in new if isinstance(item.voucher, ResolutionVoucher)
+            item.voucher.resolves
+            for item in new
+            if isinstance(item.voucher, ResolutionVoucher | DecisionVoucher)
         ]
         if not wanted:
             return {}
@@ -385,6 +415,8 @@ class _Posting:
             key: ReaderId(terminal_id=row.terminal_id, sequence=row.sequence)
             for key, row in taken.items()
         }
+        decided = self._decided(new)
+        sales = self._sales_refunded(new)
         looked = []
         for item in new:
             verdict = item.verdict
@@ -396,6 +428,15 @@ class _Posting:
                     verdict = self._duplicate(item.voucher, key, readers[key])
             elif isinstance(verdict, Noted) and isinstance(item.voucher, ResolutionVoucher):
                 verdict = self._look_at_resolution(item.voucher, readers, doubts)
+            elif isinstance(verdict, Noted) and isinstance(item.voucher, RefundVoucher):
+                verdict = may_refund(item.voucher, sales.get(item.voucher.refunds))
+                if isinstance(verdict, Noted):
+                    sales[item.voucher.refunds].refunded += item.voucher.amount
+            if isinstance(verdict, VerifiedSale | PlausibleDoubt):
+                intent = verdict.voucher.intent
+                sales[link.sequence] = Sold(intent.card_uid, intent.amount)
+            elif isinstance(verdict, Noted) and isinstance(item.voucher, DecisionVoucher):
+                verdict = _look_at_decision(item.voucher, doubts, decided)
             if isinstance(verdict, Refused) and verdict.reason in _SUSPICIOUS:
                 self._anomalies.append(
                     anomaly_row(
@@ -405,10 +446,27 @@ class _Posting:
                         detail=verdict.detail,
                         card_uid=uid_of(item.voucher),
                         terminal_id=link.terminal_id,
+                        amount=_amount_of(item.voucher),
                     )
                 )
             looked.append(Checked(item.voucher, item.hash, item.encoded, verdict))
         return looked
+
+    def _decided(self, new: Sequence[Checked]) -> set[int]:
+        """Which of the sales that new decisions are of have one already."""
+        wanted = [
+            item.voucher.resolves for item in new if isinstance(item.voucher, DecisionVoucher)
+        ]
+        if not wanted:
+            return set()
+        return set(
+            self.connection.execute(
+                select(doubt_decisions.c.sequence).where(
+                    doubt_decisions.c.terminal_id == self.batch.head.terminal_id,
+                    doubt_decisions.c.sequence.in_(wanted),
+                )
+            ).scalars()
+        )
 
     def _look_at_resolution(
         self,
@@ -429,6 +487,22 @@ class _Posting:
         if readers.setdefault((uid, counter), reader) != reader:
             return self._duplicate(voucher, (uid, counter), readers[uid, counter])
         return Noted(voucher)
+
+    def _sales_refunded(self, new: Sequence[Checked]) -> dict[int, Sold]:
+        """The till's sales on record, by number, that the new refunds speak of."""
+        wanted = [item.voucher.refunds for item in new if isinstance(item.voucher, RefundVoucher)]
+        if not wanted:
+            return {}
+        return sales_to_refund(self.connection, self.batch.head.terminal_id, wanted)
+
+    def _note_refunds(self, new: Sequence[Checked]) -> None:
+        believed = [
+            item.voucher
+            for item in new
+            if isinstance(item.verdict, Noted) and isinstance(item.voucher, RefundVoucher)
+        ]
+        self._refunded.update(voucher.card_uid for voucher in believed)
+        note_refunds(self.connection, believed)
 
     def _duplicate(self, voucher: Voucher, key: _Key, other: ReaderId) -> Refused:
         detail = (
@@ -554,6 +628,7 @@ class _Posting:
                 detail=detail,
                 card_uid=sale.voucher.intent.card_uid,
                 terminal_id=link.terminal_id,
+                amount=sale.evidence.amount,
             )
         )
 
@@ -578,9 +653,21 @@ class _Posting:
                     "explanation": "",
                     "counter": None,
                     "searched_to": 0,
+                    "claimed_paid": False,
                 }
             )
         insert_rows(self.connection, in_doubt, rows)
+
+    def _take_word(self, voucher: Voucher) -> None:
+        """What the till says of its own doubts."""
+        match voucher:
+            case ResolutionVoucher():
+                self._resolve(voucher)
+            case DecisionVoucher():
+                self._to_settle.add(voucher.card_uid)
+                take_decision(self.connection, voucher, self.now)
+            case _:
+                pass  # a void moves nothing
 
     def _resolve(self, voucher: ResolutionVoucher) -> None:
         self._to_settle.add(voucher.card_uid)
@@ -590,23 +677,20 @@ class _Posting:
         if voucher.card_counter is not None:
             self._paid_with_mac(voucher, doubt)
             return
-        by_till = doubt.state == DoubtState.OPEN or (
-            doubt.state == DoubtState.NOT_PAID and doubt.settled_by == SettledBy.RESOLUTION
-        )
-        values: dict[str, object] = {}
-        if by_till and voucher.outcome is Outcome.NOT_PAID:
-            values = {
-                "state": DoubtState.NOT_PAID.value,
-                "settled_by": SettledBy.RESOLUTION.value,
-                "explanation": f"the till's word, voucher {voucher.link.sequence}",
-            }
-        elif by_till:
-            values = {
-                "state": DoubtState.OPEN.value,
-                "settled_by": "",
-                "explanation": f"PAID, says the till in voucher {voucher.link.sequence}; "
-                "the card has yet to vouch for it",
-            }
+        where = (terminal_id, voucher.resolves)
+        if not is_settled_for_good(doubt):
+            if voucher.outcome is Outcome.NOT_PAID:
+                explanation = f"the till's word, voucher {voucher.link.sequence}"
+                state = DoubtState.NOT_PAID
+                conclude(
+                    self.connection, *where, state, Rule.TILL, explanation=explanation, now=self.now
+                )
+            elif doubt.state != DoubtState.SUSPENDED:
+                explanation = (
+                    f"PAID, says the till in voucher {voucher.link.sequence}; "
+                    "the card has yet to vouch for it"
+                )
+                note_claim(self.connection, *where, explanation, self.now)
         elif (voucher.outcome is Outcome.PAID) != (doubt.state == DoubtState.PAID):
             self._anomalies.append(
                 anomaly_row(
@@ -618,8 +702,6 @@ class _Posting:
                     terminal_id=terminal_id,
                 )
             )
-        if values:
-            self.connection.execute(update(in_doubt).where(same).values(values))
 
     def _paid_with_mac(self, voucher: ResolutionVoucher, doubt: Row[Any]) -> None:
         """The card's MAC covers the intent's evidence: as good as the sale's own voucher."""
@@ -656,17 +738,19 @@ class _Posting:
             at=self.now,
             explanation=explanation,
         )
+        where = (doubt.terminal_id, doubt.sequence)
+        conclude(
+            self.connection,
+            *where,
+            DoubtState.PAID,
+            Rule.CARD_MAC,
+            explanation=explanation,
+            now=self.now,
+        )
         self.connection.execute(
             update(in_doubt)
-            .where(
-                in_doubt.c.terminal_id == doubt.terminal_id, in_doubt.c.sequence == doubt.sequence
-            )
-            .values(
-                state=DoubtState.PAID.value,
-                settled_by=SettledBy.RESOLUTION.value,
-                explanation=explanation,
-                counter=counter,
-            )
+            .where(in_doubt.c.terminal_id == where[0], in_doubt.c.sequence == where[1])
+            .values(counter=counter)
         )
 
     def _find_cards_to_settle(self, new: Sequence[Checked]) -> None:
@@ -674,7 +758,7 @@ class _Posting:
         uids = sorted({uid_of(item.voucher) for item in new} & set(self.facts))
         open_doubts = select(in_doubt.c.card_uid).where(
             in_doubt.c.card_uid.in_(uids),
-            in_doubt.c.state.in_((DoubtState.OPEN, DoubtState.NOT_PAID)),
+            in_doubt.c.state.in_((DoubtState.OPEN, DoubtState.NOT_PAID, DoubtState.SUSPENDED)),
         )
         open_credits = select(pending_credits.c.card_uid).where(
             pending_credits.c.card_uid.in_(uids),
@@ -700,11 +784,26 @@ class _Posting:
                 self._to_settle.add(bytes(uid))
 
 
+def _look_at_decision(
+    voucher: DecisionVoucher, doubts: dict[int, tuple[bytes, bytes]], decided: set[int]
+) -> Verdict:
+    """A decision is of a doubt of that till and card, and there is one for a sale."""
+    uid, _ = doubts.get(voucher.resolves, (b"", b""))
+    if uid != voucher.card_uid:
+        return Refused(voucher, Reason.RESOLVES_NOTHING)
+    if voucher.resolves in decided:
+        return Refused(voucher, Reason.DECIDED_ALREADY)
+    decided.add(voucher.resolves)
+    return Noted(voucher)
+
+
 _SUSPICIOUS = frozenset(
     {
         Reason.CLAIM_DIFFERS,
         Reason.WRONG_CARD_MAC,
         Reason.DUPLICATE_COUNTER,
         Reason.IMPLAUSIBLE_EVIDENCE,
+        Reason.REFUND_TOO_MUCH,
+        Reason.REFUNDS_NOTHING,
     }
 )

@@ -26,6 +26,7 @@ from dobmi.central.errors import (
 )
 from dobmi.central.schema import CardState, cards, members
 from dobmi.central.server import Central
+from dobmi.central.settlement import serve_member
 from dobmi.money import Rupiah
 
 
@@ -81,6 +82,7 @@ def issue_card(
             .values(state=CardState.ACTIVE.value)
         )
         row = card_row(database, uid)
+        serve_member(database, member_number, now)
         if row.state == CardState.BLOCKED:
             raise CardIsBlocked(card=uid.hex(), reason=row.block_reason)
     return Issued(uid, holder, done.generation.value, resumed)

@@ -24,7 +24,7 @@ class Group(StrEnum):
     CARD = "card"
     OUTLET = "outlet"
     SUSPENSE = "suspense"
-    """What cards show and no voucher explains; a person must look."""
+    """What cards show and no voucher explains, or a till says and no card; a person must look."""
 
 
 ISSUED = (Group.CASH, Group.SALARY)
@@ -36,8 +36,13 @@ class Kind(StrEnum):
     SALARY = "salary"
     DELIVERED = "delivered"
     SALE = "sale"
+    REFUND = "refund"
     UNEXPLAINED_LOSS = "unexplained-loss"
     UNEXPLAINED_GAIN = "unexplained-gain"
+    CLAIM_HELD = "claim-held"
+    """A sale in doubt that is said to be paid, and whose card has not spoken for too long."""
+    CLAIM_RELEASED = "claim-released"
+    """Its counter-entry: the card has spoken, or the till takes it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,11 @@ RULES: Mapping[Kind, Rule] = {
     Kind.SALARY: Rule(Group.SALARY, Group.IN_FLIGHT),
     Kind.DELIVERED: Rule(Group.IN_FLIGHT, Group.CARD),
     Kind.SALE: Rule(Group.CARD, Group.OUTLET),
+    Kind.REFUND: Rule(Group.OUTLET, Group.IN_FLIGHT),
     Kind.UNEXPLAINED_LOSS: Rule(Group.CARD, Group.SUSPENSE),
     Kind.UNEXPLAINED_GAIN: Rule(Group.SUSPENSE, Group.CARD),
+    Kind.CLAIM_HELD: Rule(Group.CARD, Group.SUSPENSE),
+    Kind.CLAIM_RELEASED: Rule(Group.SUSPENSE, Group.CARD),
 }
 
 
@@ -64,13 +72,15 @@ def posting(
     terminal_id: int,
     sequence: int,
     at: int,
+    to_card: bytes | None = None,
     station: int | None = None,
     seller: str = "",
     explanation: str = "",
 ) -> dict[str, object]:
     """The row of the journal for one business event, as the rule of its kind has it.
 
-    `station` is needed by a top-up, `seller` by a sale. `(kind, card, terminal, sequence)` names
+    `station` is needed by a top-up, `seller` by a sale and its refund. `to_card`: the card for which
+    the money is now, where that is another than `card_uid`, which the event is about. `(kind, card, terminal, sequence)` names
     the event: the database takes it once.
     """
     owners = {
@@ -81,14 +91,15 @@ def posting(
         Group.OUTLET: seller,
         Group.SUSPENSE: "",
     }
+    receivers = owners if to_card is None else {**owners, Group.IN_FLIGHT: to_card.hex()}
     rule = RULES[kind]
     assert amount > ZERO, "a posting moves something"
     assert kind is not Kind.TOP_UP or station is not None, "cash is taken in somewhere"
-    assert kind is not Kind.SALE or seller, "a sale is somebody's"
+    assert kind not in {Kind.SALE, Kind.REFUND} or seller, "a sale is somebody's"
     return {
         "kind": kind.value,
         "debit_account": account(rule.debit, owners[rule.debit]),
-        "credit_account": account(rule.credit, owners[rule.credit]),
+        "credit_account": account(rule.credit, receivers[rule.credit]),
         "amount_rupiah": amount.amount,
         "at": at,
         "card_uid": card_uid,

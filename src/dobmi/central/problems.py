@@ -27,6 +27,7 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.CardProblem, 409),
     (errors.AmountNotAllowed, 422),
     (errors.CreditRefused, 409),
+    (errors.DisputeImpossible, 404),
     (errors.BodyTooLarge, 413),
     (errors.WrongMediaType, 415),
     (errors.NoSuchPage, 404),

@@ -15,6 +15,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -63,6 +64,8 @@ class DoubtState(StrEnum):
     NOT_PAID = "not_paid"
     DISPUTED = "disputed"
     """The card was debited there, but not as the till says; the difference is in suspense."""
+    SUSPENDED = "suspended"
+    """Said to be paid, but the card has not spoken: the amount is in suspense until it does."""
 
 
 class SettledBy(StrEnum):
@@ -70,6 +73,11 @@ class SettledBy(StrEnum):
     """The till's word, with the card's MAC if PAID; NOT_PAID is only the till's word."""
     CARD = "card"
     """Later transactions of the card, whose MACs were verified."""
+    DECISION = "decision"
+    """A supervisor's NOT PAID."""
+    RULE = "rule"
+    """The card had not been heard of for the set number of days."""
+    NOBODY = ""
 
 
 class CreditDelivery(StrEnum):
@@ -81,6 +89,16 @@ class CreditDelivery(StrEnum):
 class CreditSource(StrEnum):
     CASH = "cash"
     SALARY = "salary"
+    REFUND = "refund"
+
+
+class RefundState(StrEnum):
+    WAITING = "waiting"
+    """For its sale to be settled, or for the member to have a card in force."""
+    ORDERED = "ordered"
+    """A credit of the member's card."""
+    REFUSED = "refused"
+    """Its sale was not paid. It is ordered after all if the sale is found to be paid."""
 
 
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
@@ -251,12 +269,43 @@ in_doubt = Table(
     Column("explanation", String(200), nullable=False),
     Column("counter", _Number),
     Column("searched_to", _Number, nullable=False),
+    Column("claimed_paid", Boolean, nullable=False),
     PrimaryKeyConstraint("terminal_id", "sequence"),
     _one_of("state", DoubtState),
 )
-"""`counter`: the transaction the intent was made for, found by decrypting its previous reader id;
+"""`claimed_paid`: till or supervisor says that it was paid, without the card's MAC.
+
+`counter`: the transaction the intent was made for, found by decrypting its previous reader id;
 up to `searched_to` it was looked for."""
 Index("doubts_of_card", in_doubt.c.card_uid)
+
+doubt_decisions = Table(
+    "doubt_decisions",
+    metadata,
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("voucher_sequence", _Number, nullable=False),
+    Column("paid", Boolean, nullable=False),
+    Column("decided_by", String(80), nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "sequence"),
+)
+"""What supervisors decided of their till's doubts: claims, one for a sale."""
+
+doubt_settlements = Table(
+    "doubt_settlements",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("rule", String(40), nullable=False),
+    Column("explanation", String(200), nullable=False),
+    Column("at", _Number, nullable=False),
+)
+"""Every change of a doubt's state, with its rule: also those that move no money."""
+Index("settlements_of_till", doubt_settlements.c.terminal_id, doubt_settlements.c.at)
 
 pending_credits = Table(
     "pending_credits",
@@ -265,7 +314,7 @@ pending_credits = Table(
     Column("sequence", _Number, nullable=False),
     Column("amount_rupiah", _Number, nullable=False),
     Column("source", String(10), nullable=False),
-    Column("ordered_by", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("ordered_by", _Number, ForeignKey("terminals.id")),
     Column("idempotency_key", String(80), nullable=False, unique=True),
     Column("ordered_at", _Number, nullable=False),
     Column("state", String(10), nullable=False),
@@ -282,6 +331,36 @@ Index(
     sqlite_where=pending_credits.c.state != CreditDelivery.DELIVERED.value,
     postgresql_where=pending_credits.c.state != CreditDelivery.DELIVERED.value,
 )
+
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("sale_sequence", _Number, nullable=False),
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("supervisor", String(80), nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("explanation", String(200), nullable=False),
+    Column("credit_card_uid", LargeBinary),
+    Column("credit_sequence", _Number),
+    PrimaryKeyConstraint("terminal_id", "sequence"),
+    ForeignKeyConstraint(
+        ["credit_card_uid", "credit_sequence"],
+        ["pending_credits.card_uid", "pending_credits.sequence"],
+    ),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+    CheckConstraint(
+        "(state = 'ordered') = (credit_sequence IS NOT NULL)", name="ordered_is_a_credit"
+    ),
+    _one_of("state", RefundState),
+)
+"""Refund vouchers that were believed; `card_uid` is the sale's card, the credit may be another's."""
+Index("refunds_of_sale", refunds.c.terminal_id, refunds.c.sale_sequence)
+Index("refunds_of_card", refunds.c.card_uid)
 
 credit_attempts = Table(
     "credit_attempts",
@@ -325,6 +404,7 @@ anomalies = Table(
     Column("kind", String(40), nullable=False),
     Column("card_uid", LargeBinary),
     Column("terminal_id", _Number),
+    Column("amount_rupiah", _Number),
     Column("detail", String(400), nullable=False),
     Column("at", _Number, nullable=False),
     UniqueConstraint("kind", "subject", name="found_once"),
@@ -341,7 +421,15 @@ hotlist_changes = Table(
     Column("at", _Number, nullable=False),
 )
 
-APPEND_ONLY = (vouchers, batches, postings, anomalies, hotlist_changes)
+APPEND_ONLY = (
+    vouchers,
+    batches,
+    postings,
+    anomalies,
+    hotlist_changes,
+    doubt_decisions,
+    doubt_settlements,
+)
 """Tables whose rows neither change nor go: the database itself refuses it."""
 
 

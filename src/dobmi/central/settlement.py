@@ -24,7 +24,9 @@ from dobmi.central.deduction import (
     Unexplained,
     deduce,
 )
+from dobmi.central.doubts import WITHOUT_THE_CARD, Rule, conclude
 from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.refunds import order_refunds
 from dobmi.central.schema import (
     CreditDelivery,
     DoubtState,
@@ -94,13 +96,15 @@ def anomaly_row(
     detail: str,
     card_uid: bytes | None = None,
     terminal_id: int | None = None,
+    amount: Rupiah | None = None,
 ) -> dict[str, object]:
-    """A row of `anomalies`; `(kind, subject)` is found once."""
+    """A row of `anomalies`; `(kind, subject)` is found once. `amount`: how much it is about."""
     return {
         "kind": kind,
         "subject": subject,
         "card_uid": card_uid,
         "terminal_id": terminal_id,
+        "amount_rupiah": None if amount is None else amount.amount,
         "detail": detail[:400],
         "at": at,
     }
@@ -112,6 +116,29 @@ def settle_cards(
     """Conclude all that the facts on record allow, for each of the cards."""
     for uid in sorted(set(uids)):
         _Settlement(connection, uid, mac_key_of, now).run()
+        carry_out_refunds(connection, uid, now)
+
+
+def carry_out_refunds(connection: Connection, uid: bytes, now: int) -> None:
+    """The refunds of the card's sales, as far as those are posted and the member has a card."""
+    for row in order_refunds(connection, uid, now):
+        of_nothing = anomaly_row(
+            "refund-of-unpaid-sale",
+            f"{row.terminal_id}/{row.sequence}",
+            at=now,
+            detail=f"{Rupiah(row.amount_rupiah)} given back of sale {row.sale_sequence}",
+            card_uid=uid,
+            terminal_id=row.terminal_id,
+            amount=Rupiah(row.amount_rupiah),
+        )
+        insert_unless_there(connection, anomalies, [of_nothing])
+
+
+def serve_member(connection: Connection, member_number: int, now: int) -> None:
+    """The member has a card in force now: what waited for one is carried out."""
+    owned = select(cards.c.uid).where(cards.c.member_number == member_number)
+    for uid in connection.execute(owned.order_by(cards.c.uid)).scalars().all():
+        carry_out_refunds(connection, bytes(uid), now)
 
 
 def reconcile(database: Database, mac_key_of: MacKeyOf, now: int) -> int:
@@ -125,7 +152,9 @@ def reconcile(database: Database, mac_key_of: MacKeyOf, now: int) -> int:
         .group_by(card_transactions.c.card_uid)
         .having(func.count() != func.max(card_transactions.c.counter))
     )
-    open_doubts = select(in_doubt.c.card_uid).where(in_doubt.c.state == DoubtState.OPEN)
+    open_doubts = select(in_doubt.c.card_uid).where(
+        in_doubt.c.state.in_((DoubtState.OPEN, DoubtState.SUSPENDED))
+    )
     open_credits = select(pending_credits.c.card_uid).where(
         pending_credits.c.state == CreditDelivery.IN_DOUBT
     )
@@ -199,10 +228,10 @@ class _Settlement:
         sales = self._connection.execute(
             select(in_doubt).where(
                 in_doubt.c.card_uid == self._uid,
-                (in_doubt.c.state == DoubtState.OPEN)
+                in_doubt.c.state.in_((DoubtState.OPEN, DoubtState.SUSPENDED))
                 | (
                     (in_doubt.c.state == DoubtState.NOT_PAID)
-                    & (in_doubt.c.settled_by == SettledBy.RESOLUTION)
+                    & in_doubt.c.settled_by.in_(WITHOUT_THE_CARD)
                 ),
             )
         ).all()
@@ -243,6 +272,14 @@ class _Settlement:
             self._connection.execute(
                 update(table).where(*same_row).values(counter=counter, searched_to=last)
             )
+        if counter is None and table is in_doubt and newest:
+            self._anomaly(
+                "doubt-fits-no-transaction",
+                f"{row.terminal_id}/{row.sequence}",
+                f"made for none of the card's transactions up to {last}: no card told it so",
+                terminal_id=row.terminal_id,
+                amount=evidence.amount,
+            )
         return _Doubt(
             attempt=Attempt(
                 reader_id=evidence.reader_id,
@@ -254,7 +291,11 @@ class _Settlement:
             amount=evidence.amount,
             table=table,
             key=key,
-            denied=table is in_doubt and row.state == DoubtState.NOT_PAID,
+            denied=(
+                table is in_doubt
+                and row.state == DoubtState.NOT_PAID
+                and row.settled_by == SettledBy.RESOLUTION
+            ),
         )
 
     def _report(self, reader: ReaderId, in_doubt_readers: set[ReaderId]) -> Report:
@@ -296,6 +337,7 @@ class _Settlement:
                     f"{reader.terminal_id}/{reader.sequence}",
                     f"the till said NOT PAID; {explanation}, {doubt.amount}",
                     terminal_id=reader.terminal_id,
+                    amount=doubt.amount,
                 )
             post_sale(
                 self._connection,
@@ -321,18 +363,33 @@ class _Settlement:
         if found.first > found.last:
             kind = "balance-does-not-follow"
             detail = f"before transaction {counter} by {readers}: {found.lost} missing"
-        self._anomaly(kind, f"{self._uid.hex()}/{counter}", detail)
+        made_by = {reader.terminal_id for reader in found.readers}
+        self._anomaly(
+            kind,
+            f"{self._uid.hex()}/{counter}",
+            detail,
+            terminal_id=made_by.pop() if len(made_by) == 1 else None,
+            amount=found.lost,
+        )
         for reader in found.readers:
-            self._connection.execute(
-                update(in_doubt)
-                .where(
+            disputed = self._connection.execute(
+                select(in_doubt.c.terminal_id, in_doubt.c.sequence).where(
                     in_doubt.c.terminal_id == reader.terminal_id,
                     in_doubt.c.sequence == reader.sequence,
                     in_doubt.c.card_uid == self._uid,
                     in_doubt.c.state != DoubtState.PAID,
                 )
-                .values(state=DoubtState.DISPUTED, settled_by=SettledBy.CARD, explanation=detail)
-            )
+            ).one_or_none()
+            if disputed is not None:
+                state = DoubtState.DISPUTED
+                conclude(
+                    self._connection,
+                    *disputed,
+                    state,
+                    Rule.UNEXPLAINED,
+                    explanation=detail,
+                    now=self._now,
+                )
 
     def _suspend(self, found: Sequence[Unexplained]) -> None:
         """Bring what is in suspense for this card to the sum of its unexplained differences.
@@ -372,15 +429,23 @@ class _Settlement:
         )
 
     def _set_doubt(self, doubt: _Doubt, state: DoubtState, explanation: str) -> None:
-        same_row = [in_doubt.c[name] == value for name, value in doubt.key.items()]
-        self._connection.execute(
-            update(in_doubt)
-            .where(*same_row)
-            .values(state=state, settled_by=SettledBy.CARD, explanation=explanation)
+        conclude(
+            self._connection,
+            doubt.key["terminal_id"],
+            doubt.key["sequence"],
+            state,
+            Rule.CARD,
+            explanation=explanation,
+            now=self._now,
         )
 
     def _anomaly(
-        self, kind: str, subject: str, detail: str, terminal_id: int | None = None
+        self,
+        kind: str,
+        subject: str,
+        detail: str,
+        terminal_id: int | None = None,
+        amount: Rupiah | None = None,
     ) -> None:
         row = anomaly_row(
             kind,
@@ -389,6 +454,7 @@ class _Settlement:
             detail=detail,
             card_uid=self._uid,
             terminal_id=terminal_id,
+            amount=amount,
         )
         insert_unless_there(self._connection, anomalies, [row])
 

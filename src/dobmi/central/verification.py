@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from dobmi.cardlib.errors import DamagedCardData, ImplausibleEvidence, WrongTransactionMac
 from dobmi.cardlib.evidence import (
@@ -20,9 +21,12 @@ from dobmi.cardlib.evidence import (
 from dobmi.cardlib.purse_layout import ReaderId
 from dobmi.money import ZERO
 from dobmi.sync.voucher import (
+    DecisionVoucher,
     InDoubtVoucher,
     Intent,
     Link,
+    RefundVoucher,
+    ResolutionVoucher,
     SaleVoucher,
     VoidVoucher,
     Voucher,
@@ -45,6 +49,9 @@ class Reason(StrEnum):
     WRONG_CARD_MAC = "wrong-card-mac"
     DUPLICATE_COUNTER = "duplicate-counter"
     RESOLVES_NOTHING = "resolves-nothing"
+    REFUNDS_NOTHING = "refunds-nothing"
+    REFUND_TOO_MUCH = "refund-too-much"
+    DECIDED_ALREADY = "decided-already"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class PlausibleDoubt:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A resolution or a void: the till's word, weighed when it is posted."""
+    """A till's word without the card's, weighed when it is posted."""
 
     voucher: Voucher
 
@@ -174,8 +181,14 @@ def kind_of(voucher: Voucher) -> VoucherKind:
             return VoucherKind.IN_DOUBT
         case VoidVoucher():
             return VoucherKind.VOID
-        case _:
+        case ResolutionVoucher():
             return VoucherKind.RESOLUTION
+        case RefundVoucher():
+            return VoucherKind.REFUND
+        case DecisionVoucher():
+            return VoucherKind.DECISION
+        case _:
+            assert_never(voucher)
 
 
 def _difference(link: Link, intent: Intent, evidence: SaleEvidence, card: CardFacts) -> str:

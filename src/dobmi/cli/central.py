@@ -19,10 +19,19 @@ from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.app import create_app
 from dobmi.central.cards import CardStatement, parse_card, set_blocked, statement_of
-from dobmi.central.circulation import anomaly_list, circulation, doubts, quarantine
+from dobmi.central.circulation import (
+    anomaly_list,
+    circulation,
+    clocks_behind,
+    doubts,
+    quarantine,
+    unreported_sales,
+)
 from dobmi.central.database import Database, open_database
+from dobmi.central.dispute import Neighbour, dispute
 from dobmi.central.errors import KeyFileExists, KeysMissing, LedgerDoesNotAddUp
-from dobmi.central.schema import Role, TerminalStatus
+from dobmi.central.refunds import refund_list
+from dobmi.central.schema import RefundState, Role, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
@@ -261,6 +270,31 @@ def show_doubts(context: Context, show_all: bool) -> None:
     _print_table(context, ("sale", "card", "amount", "at", "state", "explanation"), rows)
 
 
+@command.command("refunds")
+@click.option("--all", "show_all", is_flag=True, help="Those that became a credit, too.")
+@click.pass_obj
+def show_refunds(context: Context, show_all: bool) -> None:
+    """Refunds that tills promised and no card is owed yet, with what they wait for."""
+    with _central(context) as central:
+        found = refund_list(central)
+    rows = [
+        (
+            f"{row.terminal_id}/{row.sequence}",
+            f"{row.terminal_id}/{row.sale_sequence}",
+            row.card_uid.hex().upper(),
+            str(Rupiah(row.amount_rupiah)),
+            local_time(row.at),
+            row.state,
+            row.explanation,
+            f"{row.reason} ({row.supervisor})" if row.supervisor else row.reason,
+        )
+        for row in found
+        if show_all or row.state != RefundState.ORDERED
+    ]
+    headings = ("voucher", "sale", "card", "amount", "at", "state", "explanation", "reason")
+    _print_table(context, headings, rows)
+
+
 @command.command("reconcile")
 @click.pass_obj
 def reconcile_cards(context: Context) -> None:
@@ -282,11 +316,147 @@ def show_anomalies(context: Context) -> None:
             row.kind,
             _card_of(row),
             "-" if row.terminal_id is None else str(row.terminal_id),
+            "-" if row.amount_rupiah is None else str(Rupiah(row.amount_rupiah)),
             row.detail,
         )
         for row in found
     ]
-    _print_table(context, ("found", "kind", "card", "terminal", "detail"), rows)
+    _print_table(context, ("found", "kind", "card", "terminal", "amount", "detail"), rows)
+
+
+@command.command("unreported")
+@click.pass_obj
+def show_unreported(context: Context) -> None:
+    """Sales that cards name and no till has sent: it is late, or keeps them to itself."""
+    with _central(context) as central:
+        found = unreported_sales(central)
+    rows = [
+        (
+            f"{sale.terminal_id}/{sale.sequence}",
+            sale.terminal_name,
+            sale.card_uid.hex().upper(),
+            "-" if sale.amount is None else str(sale.amount),
+            local_time(sale.known_since),
+        )
+        for sale in found
+    ]
+    _print_table(context, ("sale", "terminal", "card", "amount", "known since"), rows)
+
+
+@command.command("clocks")
+@click.pass_obj
+def show_clocks(context: Context) -> None:
+    """Sales that cards put an hour or more later than their tills' clocks do."""
+    with _central(context) as central:
+        found = clocks_behind(central)
+    rows = [
+        (
+            f"{sale.terminal_id}/{sale.sequence}",
+            sale.terminal_name,
+            sale.card_uid.hex().upper(),
+            str(sale.amount),
+            local_time(sale.at),
+            local_time(sale.after),
+        )
+        for sale in found
+    ]
+    _print_table(context, ("sale", "terminal", "card", "amount", "at", "not before"), rows)
+
+
+@command.command("dispute")
+@click.argument("terminal", type=click.IntRange(1))
+@click.argument("sequence", type=click.IntRange(1))
+@click.pass_obj
+def show_dispute(context: Context, terminal: int, sequence: int) -> None:
+    """The evidence of a sale, checked again: TERMINAL and SEQUENCE are on the receipt."""
+    with _central(context) as central:
+        shown = dispute(central, terminal, sequence)
+    say = context.say
+    facts = {
+        "sale": f"{shown.terminal_id}/{shown.sequence}",
+        "terminal": shown.terminal_name,
+        "seller": shown.seller,
+        "at": local_time(shown.at),
+        "received": local_time(shown.received_at),
+        "shift": shown.shift,
+        "cashier": shown.cashier,
+        "card": shown.card_uid.hex().upper(),
+        "amount": shown.amount,
+        "claimed": shown.amount_claimed,
+        "before": shown.balance_before,
+        "after": shown.balance_after,
+        "counter": shown.counter,
+        "hash": shown.hash.hex()[:16],
+        "status": f"{shown.outcome} {shown.reason}".strip(),
+    }
+    say(
+        N_("Sale {sale} at {terminal} of {seller}, {at}, shift {shift}, cashier {cashier}."),
+        **facts,
+    )
+    say(N_("Here since {received}; status: {status}; voucher hash {hash}…"), **facts)
+    for line in shown.goods:
+        say(
+            N_("  {quantity} × {name}: {amount}"),
+            quantity=line.quantity,
+            name=line.name,
+            amount=line.amount,
+        )
+    if shown.holder is None:
+        say(N_("NOT PROVED: the issuer did not sign the holder of card {card}."), **facts)
+    else:
+        say(
+            N_("Card {card} of member {member}, {name}, signed by the issuer."),
+            member=shown.holder.member_number,
+            name=shown.holder.name,
+            **facts,
+        )
+    say(N_("The card held {before}, paid {amount}, and held {after}."), **facts)
+    if shown.amount != shown.amount_claimed:
+        say(N_("NOT PROVED: the till claims {claimed}."), **facts)
+    if shown.card_mac_verified:
+        say(
+            N_("The card's own MAC over this is right, as its transaction {counter}. No till has the key."),
+            **facts,
+        )
+    elif shown.counter is None or shown.in_doubt:
+        say(N_("NOT PROVED: there is no MAC of the card over this."))
+    else:
+        say(N_("NOT PROVED: the MAC that the till gives is not the card's over this."))
+    say(
+        N_("The till's signature is right.")
+        if shown.signature_verified
+        else N_("NOT PROVED: the till's signature is wrong.")
+    )
+    say(
+        N_("The voucher is in its place in the till's chain.")
+        if shown.chain_verified
+        else N_("NOT PROVED: the voucher is not in its place in the till's chain.")
+    )
+    for neighbour, is_before in ((shown.before, True), (shown.after, False)):
+        if neighbour is not None:
+            _say_neighbour(context, neighbour, is_before=is_before)
+    say(
+        N_("PROVED: this card made this sale. Whether its holder held it, no card can tell.")
+        if shown.is_proved
+        else N_("This sale is not proved.")
+    )
+
+
+def _say_neighbour(context: Context, neighbour: Neighbour, *, is_before: bool) -> None:
+    facts = {
+        "counter": neighbour.counter,
+        "by": f"{neighbour.terminal_id}/{neighbour.sequence}",
+        "at": local_time(neighbour.at),
+    }
+    if is_before and neighbour.fits:
+        text = N_("Before it: transaction {counter} by {by}, {at}; this sale goes on from it.")
+    elif is_before:
+        text = N_("Before it: transaction {counter} by {by}, {at}; this sale does NOT go on from it.")
+    elif neighbour.fits:
+        text = N_("After it: transaction {counter} by {by}, {at}; there the card names this sale.")
+    else:
+        text = N_("After it: transaction {counter} by {by}, {at}; there the card names ANOTHER.")
+    context.say(text, **facts)
 
 
 def _card_of(row: Row[tuple[object, ...]]) -> str:
@@ -323,7 +493,7 @@ _HEADINGS = (
     N_("no."), N_("name"), N_("role"), N_("seller"), N_("vouchers"), N_("last heard of"),
     N_("stock"), N_("amount"), N_("voucher"), N_("kind"), N_("card"), N_("received"),
     N_("reason"), N_("detail"), N_("sale"), N_("at"), N_("state"), N_("explanation"),
-    N_("found"), N_("terminal"), N_("by"), N_("balance"),
+    N_("found"), N_("terminal"), N_("by"), N_("balance"), N_("known since"), N_("not before"),
 )  # fmt: skip
 
 

@@ -1,0 +1,200 @@
+"""Sales in doubt that no card has answered for: the list of them, and the rule that settles them.
+
+Their age counts from when the server took the voucher, by its own clock: no till can make a doubt
+older than it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Select, select
+
+from dobmi.central.doubts import Rule, conclude
+from dobmi.central.posting_rules import Kind
+from dobmi.central.schema import (
+    DoubtState,
+    SettledBy,
+    cards,
+    doubt_decisions,
+    in_doubt,
+    members,
+    postings,
+    terminals,
+    vouchers,
+)
+from dobmi.central.server import Central
+from dobmi.central.settlement import last_counters, reconcile
+from dobmi.money import ZERO, Rupiah
+
+SECONDS_PER_DAY = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A sale that is or was in doubt, and all that is known of it. Times in Unix seconds.
+
+    `at` is the till's word, `received_at` the server's. `counter` is the card's transaction that
+    it would be, None while that has not been found; `newest_counter` the newest one on record.
+    """
+
+    terminal_id: int
+    terminal_name: str
+    sequence: int
+    card_uid: bytes
+    member_number: int
+    member_name: str
+    amount: Rupiah
+    at: int
+    received_at: int
+    state: DoubtState
+    settled_by: SettledBy
+    explanation: str
+    claimed_paid: bool
+    decided_by: str
+    decided_paid: bool
+    decision_reason: str
+    counter: int | None
+    newest_counter: int
+    rule_at: int
+    """When the rule settles it, if it is open then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledByRule:
+    """What one run of the rule did. `held` is in suspense, for somebody's claim that it was paid."""
+
+    not_paid_count: int = 0
+    not_paid_total: Rupiah = ZERO
+    held_count: int = 0
+    held_total: Rupiah = ZERO
+
+
+def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
+    """Open doubts, the longest waiting first; with `settled_too` every one there ever was."""
+    statement = (
+        select(
+            in_doubt,
+            vouchers.c.received_at,
+            terminals.c.name.label("terminal_name"),
+            cards.c.member_number,
+            members.c.name.label("member_name"),
+            doubt_decisions.c.decided_by,
+            doubt_decisions.c.paid.label("decided_paid"),
+            doubt_decisions.c.reason.label("decision_reason"),
+        )
+        .join(terminals, terminals.c.id == in_doubt.c.terminal_id)
+        .join(
+            vouchers,
+            (vouchers.c.terminal_id == in_doubt.c.terminal_id)
+            & (vouchers.c.sequence == in_doubt.c.sequence),
+        )
+        .join(cards, cards.c.uid == in_doubt.c.card_uid)
+        .join(members, members.c.member_number == cards.c.member_number)
+        .outerjoin(
+            doubt_decisions,
+            (doubt_decisions.c.terminal_id == in_doubt.c.terminal_id)
+            & (doubt_decisions.c.sequence == in_doubt.c.sequence),
+        )
+        .order_by(vouchers.c.received_at, in_doubt.c.terminal_id, in_doubt.c.sequence)
+    )
+    if not settled_too:
+        statement = statement.where(in_doubt.c.state == DoubtState.OPEN)
+    wait_seconds = central.settings.settle_after_days * SECONDS_PER_DAY
+    with central.database.read() as connection:
+        rows = connection.execute(statement).all()
+        newest = last_counters(connection, sorted({bytes(row.card_uid) for row in rows}))
+    return [
+        Doubt(
+            terminal_id=row.terminal_id,
+            terminal_name=row.terminal_name,
+            sequence=row.sequence,
+            card_uid=bytes(row.card_uid),
+            member_number=row.member_number,
+            member_name=row.member_name,
+            amount=Rupiah(row.amount_rupiah),
+            at=row.at,
+            received_at=row.received_at,
+            state=DoubtState(row.state),
+            settled_by=SettledBy(row.settled_by),
+            explanation=row.explanation,
+            claimed_paid=row.claimed_paid,
+            decided_by=row.decided_by or "",
+            decided_paid=bool(row.decided_paid),
+            decision_reason=row.decision_reason or "",
+            counter=row.counter,
+            newest_counter=newest.get(bytes(row.card_uid), 0),
+            rule_at=row.received_at + wait_seconds,
+        )
+        for row in rows
+    ]
+
+
+def settle_overdue(central: Central, now: int) -> SettledByRule:
+    """Settle by rule what has been open for `settle_after_days`, after asking the cards' own word.
+
+    Each in a transaction of its own: it can stop anywhere and be run again. Raises ServerBusy.
+    """
+    reconcile(central.database, central.mac_keys(), now)
+    days = central.settings.settle_after_days
+    overdue = _open(now - days * SECONDS_PER_DAY)
+    with central.database.read() as connection:
+        found = connection.execute(overdue).all()
+    not_paid: list[Rupiah] = []
+    held: list[Rupiah] = []
+    for row in found:
+        with central.database.write() as connection:
+            locked = select(cards.c.uid).where(cards.c.uid == row.card_uid)
+            connection.execute(locked.with_for_update(key_share=True)).one()
+            still = connection.execute(
+                overdue.where(
+                    in_doubt.c.terminal_id == row.terminal_id, in_doubt.c.sequence == row.sequence
+                )
+            ).one_or_none()
+            if still is None:
+                continue
+            amount = Rupiah(still.amount_rupiah)
+            where = (still.terminal_id, still.sequence)
+            word = f"no word of the card for {days} days"
+            if still.claimed_paid and not _was_held(connection, *where):
+                explanation = f"{word}; {still.explanation}"
+                state, rule = DoubtState.SUSPENDED, Rule.CLAIMED_PAID
+                held.append(amount)
+            else:
+                explanation = f"{word} and none that counts of its till: at the outlet's expense"
+                state, rule = DoubtState.NOT_PAID, Rule.NO_WORD
+                not_paid.append(amount)
+            conclude(connection, *where, state, rule, explanation=explanation, now=now)
+    return SettledByRule(
+        not_paid_count=len(not_paid),
+        not_paid_total=sum(not_paid, ZERO),
+        held_count=len(held),
+        held_total=sum(held, ZERO),
+    )
+
+
+def _open(received_until: int) -> Select[tuple[object, ...]]:
+    return (
+        select(in_doubt)
+        .join(
+            vouchers,
+            (vouchers.c.terminal_id == in_doubt.c.terminal_id)
+            & (vouchers.c.sequence == in_doubt.c.sequence),
+        )
+        .where(in_doubt.c.state == DoubtState.OPEN, vouchers.c.received_at <= received_until)
+        .order_by(vouchers.c.received_at, in_doubt.c.terminal_id, in_doubt.c.sequence)
+    )
+
+
+def _was_held(connection: Connection, terminal_id: int, sequence: int) -> bool:
+    """A claim is held once: what was let go is not taken from the card again."""
+    return (
+        connection.execute(
+            select(postings.c.id).where(
+                postings.c.kind == Kind.CLAIM_HELD,
+                postings.c.terminal_id == terminal_id,
+                postings.c.sequence == sequence,
+            )
+        ).first()
+        is not None
+    )
