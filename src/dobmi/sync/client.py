@@ -270,19 +270,22 @@ class SyncClient:
         check_acknowledgement(ack, batch, hash_at)
         return ack
 
-    def fetch_feed(self, version_in_force: int) -> Feed:
+    def fetch_feed(self, version_in_force: int, settled_since: int | None = None) -> Feed:
         """What changed since `version_in_force` (0: everything).
 
+        With `settled_since` (the server's time) also what it settled of this till's doubts.
         Raises ServerRefused, ServerUnreachable, StaleFeed, WrongSignature, MalformedMessage.
         """
+        settled = "" if settled_since is None else f"&settled_since={settled_since}"
         answer = self._http.request(
             "GET",
-            f"{http.FEED_PATH}?since={version_in_force}",
+            f"{http.FEED_PATH}?since={version_in_force}{settled}",
             accept=http.COSE,
             size_max=FEED_SIZE_MAX,
             requester=self._requester,
         )
-        return verify_feed(answer, self._server_public_key, version_in_force)
+        who = self._requester.terminal_id
+        return verify_feed(answer, self._server_public_key, version_in_force, who)
 
     def get_json(self, path: str) -> dict[str, Any]:
         """A signed GET that answers with a JSON object. Raises as `request` does."""
