@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,25 @@ def test_a_station_out_of_step_ends_the_session_with_nothing_moved(
     assert isinstance(last, Failed)
     assert last.money_moved == "no"
     assert balance(office, card) == ZERO
+
+
+def test_a_station_that_takes_for_ever_is_not_waited_for(
+    office: Office, station: ModelTill, card: SimulatedCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer in time, the session without end: it would keep a thread of the server."""
+    order(office, station, card, 7_000)
+    with monkeypatch.context() as patch:
+        patch.setattr("dobmi.central.relay_session.SESSION_SECONDS_MAX", 0.05)
+
+        def slowly(_command: bytes, response: bytes) -> bytes:
+            time.sleep(0.02)
+            return response
+
+        last = relay(office.client, station, card, Action.CREDIT, spoil=slowly)
+    assert isinstance(last, Failed)
+    assert last.money_moved == "no"
+    assert isinstance(deliver(office.client, station, card), Done)
+    assert balance(office, card) == Rupiah(7_000)
 
 
 def test_a_session_must_be_signed_and_is_opened_once(office: Office, station: ModelTill) -> None:

@@ -6,6 +6,7 @@ given by the web application. Nothing here knows of HTTP.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -36,7 +37,8 @@ from dobmi.sync.relay import (
 
 ANSWER_TIMEOUT_SECONDS: Final = 15.0
 """How long a station may take for one exchange with the card."""
-SESSION_EXCHANGES_MAX: Final = 500
+SESSION_SECONDS_MAX: Final = 300.0
+"""How long a whole session may take: a slow station must not keep a thread of the server for hours."""
 
 Exchange = Callable[[bytes], bytes]
 """Send one encoded message, wait for the next. Raises RelayInterrupted."""
@@ -48,7 +50,7 @@ class RelayedCard:
     def __init__(self, uid: bytes, exchange: Exchange) -> None:
         self._uid = uid
         self._exchange = exchange
-        self._left = SESSION_EXCHANGES_MAX
+        self._deadline = time.monotonic() + SESSION_SECONDS_MAX
 
     @property
     def uid(self) -> bytes:
@@ -56,8 +58,7 @@ class RelayedCard:
 
     def transmit(self, command: bytes) -> bytes:
         """Raises CardRemoved when the station says so, ReaderUnavailable when it is gone itself."""
-        self._left -= 1
-        if self._left < 0:
+        if time.monotonic() > self._deadline:
             raise ReaderUnavailable(detail="a card session without end")
         assert len(command) <= APDU_LENGTH_MAX
         try:
