@@ -54,8 +54,11 @@ def make_context(config: Path | None, language: str | None) -> Context:
 
 
 def local_time(unix_seconds: int) -> str:
-    """`24-11-2026 09:41 WIB`"""
-    return datetime.fromtimestamp(unix_seconds, WIB).strftime("%d-%m-%Y %H:%M WIB")
+    """`24-11-2026 09:41 WIB`; as the number it is when no calendar has it: a till may claim any."""
+    try:
+        return datetime.fromtimestamp(unix_seconds, WIB).strftime("%d-%m-%Y %H:%M WIB")
+    except (OverflowError, ValueError, OSError):
+        return f"{unix_seconds} s"
 
 
 def early_translation(ctx: click.Context) -> Callable[[str], str]:
