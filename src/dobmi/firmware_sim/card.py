@@ -178,8 +178,6 @@ class SimulatedCard:
         self._chain = None
         self._shown_uid = self._draw_uid()
 
-    field_off = power_off
-
     def process(self, frame: bytes) -> bytes:
         """One ISO 14443-4 payload in (native frame or APDU), one out. Never raises for a frame."""
         if self._framing is None:

@@ -115,11 +115,6 @@ class Field:
             if card is not None:
                 card.power_off()
 
-    def wait_until_empty(self, timeout_seconds: float | None = None) -> bool:
-        """True once no card is there, False when the time is up."""
-        with self._change:
-            return self._change.wait_for(lambda: self._card is None, timeout_seconds)
-
     def _count_change(self) -> None:
         self._generation += 1
         self._change.notify_all()
