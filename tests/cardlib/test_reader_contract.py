@@ -10,7 +10,6 @@ from threading import Event, Thread, Timer
 
 import pytest
 
-from conftest import SLOT_READER
 from dobmi.cardlib.errors import CardRemoved, GarbledResponse, NoCard
 from dobmi.cardlib.readers import CardConnection, Reader, Signal
 from dobmi.cardlib.readers.nfc import open_reader as open_nfc
@@ -19,6 +18,7 @@ from dobmi.firmware_sim.contactless import ContactlessCard, FieldLost
 from dobmi.firmware_sim.pn532 import PN532
 from dobmi.firmware_sim.reader import SimulatedReader
 from dobmi.firmware_sim.vpcd import VirtualSlot
+from support.pcscd import SLOT_READER
 from support.radio_cards import COMMAND, OTHER_UID, UID, RadioCard
 
 NOTICED_SECONDS = 3.0

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from conftest import SLOT_READER, PcscService
 from dobmi.cardlib.errors import CardRemoved, GarbledResponse, NoCard, ReaderUnavailable
 from dobmi.cardlib.readers import Signal
 from dobmi.cardlib.readers.base import open_reader as open_url
@@ -23,6 +22,7 @@ from dobmi.cardlib.readers.pcsc import (
     open_reader,
 )
 from dobmi.firmware_sim.vpcd import VirtualSlot
+from support.pcscd import SLOT_READER, PcscService
 from support.radio_cards import COMMAND, OTHER_UID, UID, RadioCard
 
 NAMES = [

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from conftest import SLOT_READER
 from dobmi.cardlib.readers.pcsc import open_reader
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.contactless import FieldLost
 from dobmi.firmware_sim.pcscd import is_running, virtual_port
 from dobmi.firmware_sim.vpcd import ATR, VirtualSlot
+from support.pcscd import SLOT_READER
 from support.radio_cards import COMMAND, OTHER_UID, UID, RadioCard
 
 
