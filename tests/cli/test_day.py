@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,18 @@ def test_a_station_refuses_what_is_no_amount_as_a_till_does(machine: Machine, am
     assert "[STATION-AMOUNT]" in printed
     assert "Tidak ada uang yang berpindah." in printed
     assert "→ Ketik" in printed
+
+
+def test_a_simulated_card_comes_with_the_setting_that_lets_it_be_issued(machine: Machine) -> None:
+    printed = machine("sim", "new", str(machine.folder / "siti.json"))
+    setting = printed[printed.index("[central.originality_keys]") :]
+    assert tomllib.loads(setting)["central"]["originality_keys"] == {
+        "simulation": SIMULATION_PUBLIC_KEY.hex()
+    }
+
+
+def test_others_on_the_machine_cannot_read_the_ledger(machine: Machine) -> None:
+    assert (machine.folder / "central.db").stat().st_mode & 0o077 == 0
 
 
 def test_a_station_refuses_what_is_no_uid(machine: Machine) -> None:

@@ -34,26 +34,40 @@ def test_the_demo_issues_sells_tears_syncs_and_not_a_rupiah_is_missing(tmp_path:
     assert outcome["circulation"]["quarantined"] == 0
 
 
+class Nothing:
+    """Stands for the parts that a test does not use."""
+
+    port = 0
+    name = ""
+    card_there = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def wait_for_card(self, _: float) -> bool:
+        return self.card_there
+
+    def close(self) -> None: ...
+
+
+def test_a_reader_that_is_taken_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "ensure_pcscd", Nothing)
+    monkeypatch.setattr(demo, "VirtualSlot", lambda port: Nothing())  # noqa: ARG005 - as it is called
+    monkeypatch.setattr(
+        demo, "open_reader", lambda _: type("Taken", (Nothing,), {"card_there": True})()
+    )
+    result = CliRunner().invoke(root, ["demo"])
+    assert result.exit_code == 1
+    assert "[DEMO-READER]" in result.output
+    assert "dobmi sim pcsc" in result.output
+
+
 @pytest.mark.parametrize("wrong", ["on_card", "in_ledger"])
 def test_a_missing_rupiah_makes_the_demo_fail(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = {"topped_up": 100, "spent": 40, "on_card": 60, "in_ledger": 60}
     line = demo.Line(name="Siti", uid="04", **{**right, wrong: 59})
-
-    class Nothing:
-        """Stands for the parts that the comparison does not use."""
-
-        port = 0
-        name = ""
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def wait_for_card(self, _: float) -> bool:
-            return False
-
-        def close(self) -> None: ...
 
     monkeypatch.setattr(demo, "ensure_pcscd", Nothing)
     monkeypatch.setattr(demo, "VirtualSlot", lambda port: Nothing())  # noqa: ARG005 - as it is called

@@ -67,6 +67,14 @@ class DemoFailed(DoBMIError):
     next_step = N_("Run scripts/setup, then scripts/demo again; its folder is {folder}.")
 
 
+class ReaderTaken(DoBMIError):
+    code = "DEMO-READER"
+    message = N_("Another program keeps a card in the virtual reader.")
+    next_step = N_(
+        "End that program (`dobmi sim pcsc`, another demo), then run scripts/demo again."
+    )
+
+
 class MoneyMissing(DoBMIError):
     code = "DEMO-MONEY"
     message = N_("The books do not agree: {difference} too much or too little.")
@@ -193,8 +201,7 @@ def command(
                 seed=seed,
             )
             if stage.reader.wait_for_card(0):
-                detail = "another program keeps a card in the virtual reader"
-                raise DemoFailed(detail=detail, folder=folder)
+                raise ReaderTaken
             try:
                 lines, circulation = _play(stage, random.Random(seed), sales)  # noqa: S311 - not for secrets
             finally:

@@ -10,10 +10,12 @@ from threading import Event
 import click
 
 from dobmi.cli.context import Context, DomainGroup
+from dobmi.cli.sim_crashes import crashes
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.card_file import CardFileError
 from dobmi.firmware_sim.contactless import ContactlessCard
+from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.pcscd import PcscdUnavailable, ensure_pcscd
 from dobmi.firmware_sim.personality import Personality
 from dobmi.firmware_sim.pn532 import PN532
@@ -51,6 +53,9 @@ def command() -> None:
     """
 
 
+command.add_command(crashes)
+
+
 @command.command()
 @_card_file
 @click.option(
@@ -78,6 +83,10 @@ def new(context: Context, card: Path, personality: str, uid: str | None) -> None
         personality=personality,
         card=card,
     )
+    context.say(
+        N_("Its chip is signed by the simulation; a server issues it with this in its dobmi.toml:")
+    )
+    click.echo(f'[central.originality_keys]\nsimulation = "{SIMULATION_PUBLIC_KEY.hex()}"')
 
 
 @command.command()
