@@ -120,9 +120,9 @@ class TestSync:
             feeds: list[Feed] = []
             fetch = SyncClient.fetch_feed
 
-            def replayed(client: SyncClient, version: int) -> Feed:
+            def replayed(client: SyncClient, version: int, settled_since: int) -> Feed:
                 if not feeds:
-                    feeds.append(fetch(client, version))
+                    feeds.append(fetch(client, version, settled_since))
                 return feeds[0]
 
             monkeypatch.setattr(SyncClient, "fetch_feed", replayed)

@@ -26,6 +26,7 @@ from dobmi.central.cards import statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.feeds import make_feed
 from dobmi.central.ingest import take_batch
+from dobmi.central.overdue import settle_overdue
 from dobmi.central.terminals import enrol as enrol_at
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Moment, at_frame
@@ -33,7 +34,7 @@ from dobmi.money import Rupiah
 from dobmi.sync.acknowledgement import verify_acknowledgement
 from dobmi.sync.client import SyncClient, check_acknowledgement
 from dobmi.sync.enrolment import encode_enrol_request, verify_enrolment
-from dobmi.sync.feed import verify_feed
+from dobmi.sync.feed import Feed, verify_feed
 from dobmi.sync.voucher import (
     InDoubtVoucher,
     Outcome,
@@ -61,8 +62,9 @@ amounts = st.sampled_from([500, 1_000, 7_500])
 class DirectClient(SyncClient):
     """The client's checks without the HTTP between: what arrives is the server's own bytes."""
 
-    def __init__(self, machine: TillMachine) -> None:
+    def __init__(self, machine: TillMachine, terminal_id: int) -> None:
         self._machine = machine
+        self._terminal_id = terminal_id
 
     def upload(self, batch: bytes, hash_at: object = None) -> object:  # type: ignore[override] # same checks
         ack = verify_acknowledgement(
@@ -72,9 +74,11 @@ class DirectClient(SyncClient):
         check_acknowledgement(ack, batch, hash_at)
         return ack
 
-    def fetch_feed(self, version_in_force: int) -> object:  # type: ignore[override] # same checks
-        feed = make_feed(self._machine.central, version_in_force)
-        return verify_feed(feed, RING.public_key("server"), version_in_force)
+    def fetch_feed(self, version_in_force: int, settled_since: int | None = None) -> Feed:
+        assert settled_since is not None
+        asks = (self._terminal_id, settled_since)
+        feed = make_feed(self._machine.central, version_in_force, asks)
+        return verify_feed(feed, RING.public_key("server"), version_in_force, self._terminal_id)
 
 
 class TillMachine(RuleBasedStateMachine):
@@ -210,7 +214,8 @@ class TillMachine(RuleBasedStateMachine):
         self._tick()
         till = self._till(number)
         till.give_up()
-        synchronise(till.ledger, DirectClient(self), till._sign, till.clock)
+        client = DirectClient(self, till.identity.terminal_id)
+        synchronise(till.ledger, client, till._sign, till.clock)
         assert till.ledger.unsent().count == 0
 
     @rule(number=tills, back=st.integers(0, 3), part=st.sampled_from([None, 250, 600]))
@@ -227,6 +232,24 @@ class TillMachine(RuleBasedStateMachine):
             return
         assert left is not None
         assert result.refunded_total <= left.amount
+
+    @rule(number=tills, outcome=st.sampled_from(Outcome))
+    def decide(self, number: int, outcome: Outcome) -> None:
+        """A supervisor closes the oldest sale in doubt, rightly or wrongly."""
+        self._tick()
+        till = self._till(number)
+        till.give_up()
+        for intent in till.ledger.doubts()[:1]:
+            till.close_doubt(intent.sequence, outcome, supervisor="Ani", reason="dilihat sendiri")
+            assert intent not in till.ledger.doubts()
+
+    @rule()
+    def settle_by_rule(self) -> None:
+        """The office's nightly run, as if the configured days had passed."""
+        later = int(self.time) + self.central.settings.settle_after_days * 24 * 3600
+        settle_overdue(self.central, later)
+        now = circulation(self.central)
+        assert (now.doubts_open, now.difference.amount) == (0, 0)
 
     @rule(number=tills)
     def close_shift(self, number: int) -> None:
@@ -282,7 +305,7 @@ class TillMachine(RuleBasedStateMachine):
             self.sync(number)
         now = circulation(self.central)
         assert now.difference.amount == 0
-        assert (now.quarantined, now.doubts_open) == (0, 0)
+        assert (now.quarantined, now.doubts_open, now.suspense.amount) == (0, 0, 0)
         refunded = sum(
             voucher.amount.amount
             for bench in self.benches

@@ -13,6 +13,7 @@ from dobmi.cardlib.transaction_mac import TransactionMac
 from dobmi.money import Rupiah
 from dobmi.sync.cose import Sign
 from dobmi.sync.voucher import (
+    DecisionVoucher,
     GoodsLine,
     InDoubtVoucher,
     Intent,
@@ -90,20 +91,9 @@ class Chain:
         self, intent: IntentRow, outcome: Outcome, transaction: TransactionMac | None = None
     ) -> bytes:
         """What the card told later of an intent that has its in-doubt voucher."""
-        head = self.head()
-        shift = self.ledger.last_shift()
-        is_open = shift is not None and shift.closed_unix_seconds is None
-        link = Link(
-            terminal_id=self.identity.terminal_id,
-            sequence=head.sequence + 1,
-            previous_hash=head.hash,
-            unix_seconds=self.now(),
-            shift=shift.number if shift is not None and is_open else OUTSIDE_SHIFTS,
-            cashier=self.cashier,
-        )
         return self._append(
             ResolutionVoucher(
-                link=link,
+                link=self._next_link(),
                 resolves=intent.sequence,
                 card_uid=intent.card_uid,
                 outcome=outcome,
@@ -143,6 +133,21 @@ class Chain:
         self._append(voucher)
         return voucher
 
+    def write_decision(
+        self, intent: IntentRow, outcome: Outcome, *, decided_by: str, reason: str
+    ) -> bytes:
+        """What a supervisor decided of an intent that has its in-doubt voucher."""
+        return self._append(
+            DecisionVoucher(
+                link=self._next_link(),
+                resolves=intent.sequence,
+                card_uid=intent.card_uid,
+                outcome=outcome,
+                decided_by=decided_by,
+                reason=reason,
+            )
+        )
+
     def end_open_intent(self) -> None:
         """Give the open intent, if there is one, the voucher that what is known of it asks for."""
         intent = self.ledger.open_intent()
@@ -165,6 +170,20 @@ class Chain:
         hash_ = self.ledger.append_voucher(voucher, encoded)
         self._head = ChainHead(voucher.link.sequence, hash_)
         return hash_
+
+    def _next_link(self) -> Link:
+        """For a voucher that is no sale: in the open shift, or outside any."""
+        head = self.head()
+        shift = self.ledger.last_shift()
+        is_open = shift is not None and shift.closed_unix_seconds is None
+        return Link(
+            terminal_id=self.identity.terminal_id,
+            sequence=head.sequence + 1,
+            previous_hash=head.hash,
+            unix_seconds=self.now(),
+            shift=shift.number if shift is not None and is_open else OUTSIDE_SHIFTS,
+            cashier=self.cashier,
+        )
 
     def _link_of(self, intent: IntentRow) -> Link:
         head = self.head()

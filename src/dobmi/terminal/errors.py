@@ -15,6 +15,9 @@ TerminalError
   SaleInDoubt                  the commit was sent, its answer never came
     AnotherCard                  another card than the one in doubt was tapped
     StillInDoubt                 the card was tapped again, and cannot tell
+  DecisionRefused              a supervisor's decision was not written down
+    NotInDoubt                   no open sale in doubt has that number
+    BadDecision                  no name or reason, or one that a voucher cannot hold
   LedgerError                  the till's own database
     LedgerFull                   no room on the disk
     LedgerUnusable               it cannot be written or read
@@ -137,6 +140,23 @@ class StillInDoubt(SaleInDoubt):
     code = "SALE-STILL-IN-DOUBT"
     message = N_("The card cannot tell any more whether {holder} paid {amount} (sale {sequence}).")
     next_step = N_("Do not hand over the goods. The office settles it after the next sync.")
+
+
+class DecisionRefused(TerminalError):
+    code = "DECISION-REFUSED"
+    message = N_("The sale in doubt was not closed.")
+
+
+class NotInDoubt(DecisionRefused):
+    code = "DECISION-NOT-IN-DOUBT"
+    message = N_("Sale {sequence} is not in doubt at this till, or not any more.")
+    next_step = N_("Look at the list: dobmi terminal in-doubt")
+
+
+class BadDecision(DecisionRefused):
+    code = "DECISION-TEXT"
+    message = N_("A decision needs a name and a reason.")
+    next_step = N_("Give a name of at most 80 and a reason of at most 200 characters.")
 
 
 class LedgerError(TerminalError):

@@ -22,6 +22,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -30,9 +31,10 @@ from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
 from dobmi.sync.cbor import CborValue, decode, encode
 from dobmi.sync.enrolment import Enrolment
-from dobmi.sync.feed import Feed, Limits
+from dobmi.sync.feed import Feed, Limits, SettledAs, Settlement
 from dobmi.sync.voucher import (
     VOUCHER_SIZE_MAX,
+    DecisionVoucher,
     GoodsLine,
     InDoubtVoucher,
     Outcome,
@@ -109,6 +111,31 @@ class SaleState(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a supervisor decided of a sale in doubt: in voucher `voucher_sequence`, and why."""
+
+    voucher_sequence: int
+    outcome: Outcome
+    decided_by: str
+    reason: str
+    unix_seconds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoubtRow:
+    """A sale in doubt and what has been said of it: by the card here, by the server, by a person."""
+
+    intent: IntentRow
+    resolution: Outcome | None
+    settlement: Settlement | None
+    decision: Decision | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.resolution is None and self.settlement is None and self.decision is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
     """Vouchers the server has not acknowledged; `total` is the money in their sales and doubts."""
 
@@ -141,6 +168,8 @@ class ShiftTotals:
     """One cashier's part of a shift. All are flows of this shift but `in_doubt`, which is a stock.
 
     `settled` are earlier doubts, of any shift, that a card answered with "paid" in this one.
+    `server_paid` are doubts of this shift that the central server found paid since, `claimed` those
+    of which a supervisor says so and the card does not yet; both change after the shift.
     """
 
     cashier: str
@@ -153,6 +182,10 @@ class ShiftTotals:
     in_doubt_total: Rupiah = ZERO
     refunds_count: int = 0
     refunds_total: Rupiah = ZERO
+    server_paid_count: int = 0
+    server_paid_total: Rupiah = ZERO
+    claimed_count: int = 0
+    claimed_total: Rupiah = ZERO
 
 
 class Ledger:
@@ -287,6 +320,14 @@ class Ledger:
                 case VoidVoucher():
                     values = {"kind": VoucherKind.VOID, "amount_rupiah": voucher.amount.amount}
                     values |= {"card_uid": voucher.card_uid}
+                case DecisionVoucher():
+                    decided = connection.execute(
+                        sa.select(schema.intents.c.amount_rupiah).where(
+                            schema.intents.c.sequence == voucher.resolves
+                        )
+                    ).scalar_one()
+                    values = {"kind": VoucherKind.DECISION, "amount_rupiah": decided}
+                    values |= {"card_uid": voucher.card_uid}
             hash_ = voucher_hash(encoded)
             connection.execute(
                 schema.vouchers.insert().values(
@@ -300,6 +341,17 @@ class Ledger:
                     **values,
                 )
             )
+            if isinstance(voucher, DecisionVoucher):
+                connection.execute(
+                    schema.decisions.insert().values(
+                        sequence=voucher.resolves,
+                        voucher_sequence=link.sequence,
+                        outcome=voucher.outcome,
+                        decided_by=voucher.decided_by,
+                        reason=voucher.reason,
+                        unix_seconds=link.unix_seconds,
+                    )
+                )
         return hash_
 
     def open_intent(self) -> IntentRow | None:
@@ -313,22 +365,41 @@ class Ledger:
         return None if row is None else _intent(row)
 
     def doubts(self, card_uid: bytes | None = None) -> tuple[IntentRow, ...]:
-        """Intents whose in-doubt voucher no resolution has answered, oldest first."""
+        """Sales in doubt that neither card, nor server, nor supervisor has closed, oldest first."""
+        return tuple(one.intent for one in self.all_doubts(card_uid) if one.is_open)
+
+    def unanswered(self, card_uid: bytes) -> tuple[DoubtRow, ...]:
+        """Sales in doubt that the card itself has not answered for here, closed or not."""
+        return tuple(one for one in self.all_doubts(card_uid) if one.resolution is None)
+
+    def all_doubts(self, card_uid: bytes | None = None) -> tuple[DoubtRow, ...]:
+        """Every sale that got an in-doubt voucher, with all that has been said of it since."""
+        intents, settlements, decisions = schema.intents, schema.settlements, schema.decisions
         resolutions = schema.vouchers.alias("resolutions")
         query = (
-            sa.select(schema.intents)
-            .join(schema.vouchers, schema.vouchers.c.sequence == schema.intents.c.sequence)
-            .outerjoin(resolutions, resolutions.c.resolves == schema.intents.c.sequence)
-            .where(
-                schema.vouchers.c.kind == VoucherKind.IN_DOUBT,
-                resolutions.c.sequence.is_(None),
+            sa.select(
+                intents,
+                resolutions.c.outcome.label("resolution"),
+                settlements.c.outcome.label("settled_as"),
+                settlements.c.unix_seconds.label("settled_unix_seconds"),
+                settlements.c.rule,
+                decisions.c.voucher_sequence,
+                decisions.c.outcome.label("decided"),
+                decisions.c.decided_by,
+                decisions.c.reason,
+                decisions.c.unix_seconds.label("decided_unix_seconds"),
             )
-            .order_by(schema.intents.c.sequence)
+            .join(schema.vouchers, schema.vouchers.c.sequence == intents.c.sequence)
+            .outerjoin(resolutions, resolutions.c.resolves == intents.c.sequence)
+            .outerjoin(settlements, settlements.c.sequence == intents.c.sequence)
+            .outerjoin(decisions, decisions.c.sequence == intents.c.sequence)
+            .where(schema.vouchers.c.kind == VoucherKind.IN_DOUBT)
+            .order_by(intents.c.sequence)
         )
         if card_uid is not None:
-            query = query.where(schema.intents.c.card_uid == card_uid)
+            query = query.where(intents.c.card_uid == card_uid)
         with _durably(), self._engine.connect() as connection:
-            return tuple(_intent(row) for row in connection.execute(query))
+            return tuple(_doubt(row) for row in connection.execute(query))
 
     def intent(self, sequence: int) -> IntentRow | None:
         with _durably(), self._engine.connect() as connection:
@@ -519,6 +590,8 @@ class Ledger:
             _insert_uids(connection, schema.hotlist, feed.blocked)
             connection.execute(schema.credits_waiting.delete())
             _insert_uids(connection, schema.credits_waiting, feed.credits_waiting)
+            for one in () if feed.settlements is None else feed.settlements.settled:
+                _record_settlement(connection, one)
             connection.execute(
                 schema.state.update().values(
                     feed_version=feed.version,
@@ -599,31 +672,44 @@ class Ledger:
         """By cashier, in the order of their names."""
         vouchers = schema.vouchers
         resolutions = vouchers.alias("resolutions")
+        settled, decided = schema.settlements.c.outcome, schema.decisions.c.outcome
+        not_paid_here = sa.func.coalesce(resolutions.c.outcome, Outcome.NOT_PAID) != Outcome.PAID
+        stands = sa.case(
+            (sa.and_(settled == SettledAs.PAID, not_paid_here), "server_paid"),
+            (resolutions.c.sequence.is_not(None), "answered"),
+            (settled == SettledAs.NOT_PAID, "answered"),
+            (sa.or_(settled == SettledAs.HELD, decided == Outcome.PAID), "claimed"),
+            (decided == Outcome.NOT_PAID, "answered"),
+            else_="in_doubt",
+        )
         query = (
             sa.select(
                 vouchers.c.cashier,
                 vouchers.c.kind,
                 vouchers.c.outcome,
-                resolutions.c.sequence.is_not(None).label("resolved"),
+                stands.label("stands"),
                 sa.func.count().label("count"),
                 sa.func.sum(vouchers.c.amount_rupiah).label("total"),
             )
             .outerjoin(resolutions, resolutions.c.resolves == vouchers.c.sequence)
+            .outerjoin(schema.settlements, schema.settlements.c.sequence == vouchers.c.sequence)
+            .outerjoin(schema.decisions, schema.decisions.c.sequence == vouchers.c.sequence)
             .where(vouchers.c.shift == shift)
-            .group_by(vouchers.c.cashier, vouchers.c.kind, vouchers.c.outcome, sa.text("resolved"))
+            .group_by(vouchers.c.cashier, vouchers.c.kind, vouchers.c.outcome, sa.text("stands"))
         )
         with _durably(), self._engine.connect() as connection:
             rows = connection.execute(query).all()
         by_cashier: dict[str, dict[str, Any]] = {}
         for row in rows:
             totals = by_cashier.setdefault(row.cashier, {})
-            match VoucherKind(row.kind), row.outcome, bool(row.resolved):
+            match VoucherKind(row.kind), row.outcome, row.stands:
                 case VoucherKind.SALE, _, _:
                     totals |= {"sales_count": row.count, "sales_total": Rupiah(row.total)}
                 case VoucherKind.RESOLUTION, Outcome.PAID, _:
                     totals |= {"settled_count": row.count, "settled_total": Rupiah(row.total)}
-                case VoucherKind.IN_DOUBT, _, False:
-                    totals |= {"in_doubt_count": row.count, "in_doubt_total": Rupiah(row.total)}
+                case VoucherKind.IN_DOUBT, _, "in_doubt" | "server_paid" | "claimed":
+                    totals[f"{row.stands}_count"] = row.count
+                    totals[f"{row.stands}_total"] = Rupiah(row.total)
                 case VoucherKind.REFUND, _, _:
                     totals |= {"refunds_count": row.count, "refunds_total": Rupiah(row.total)}
                 case VoucherKind.VOID, _, _:
@@ -706,6 +792,46 @@ def _insert_uids(connection: sa.Connection, table: sa.Table, uids: Sequence[byte
         connection.execute(
             table.insert().prefix_with("OR IGNORE"), [{"card_uid": uid} for uid in uids]
         )
+
+
+def _record_settlement(connection: sa.Connection, one: Settlement) -> None:
+    """Keep what the server says of a sale in doubt of this till, unless it has said more since."""
+    own = connection.execute(
+        sa.select(schema.vouchers.c.kind).where(schema.vouchers.c.sequence == one.sequence)
+    ).scalar()
+    if own != VoucherKind.IN_DOUBT:
+        return
+    values = {"outcome": one.outcome, "unix_seconds": one.unix_seconds, "rule": one.rule}
+    connection.execute(
+        insert(schema.settlements)
+        .values(sequence=one.sequence, **values)
+        .on_conflict_do_update(
+            index_elements=["sequence"],
+            set_=values,
+            where=schema.settlements.c.unix_seconds <= one.unix_seconds,
+        )
+    )
+
+
+def _doubt(row: sa.Row[Any]) -> DoubtRow:
+    settlement = decision = None
+    if row.settled_as is not None:
+        settled_as = SettledAs(row.settled_as)
+        settlement = Settlement(row.sequence, settled_as, row.settled_unix_seconds, row.rule)
+    if row.decided is not None:
+        decision = Decision(
+            voucher_sequence=row.voucher_sequence,
+            outcome=Outcome(row.decided),
+            decided_by=row.decided_by,
+            reason=row.reason,
+            unix_seconds=row.decided_unix_seconds,
+        )
+    return DoubtRow(
+        intent=_intent(row),
+        resolution=None if row.resolution is None else Outcome(row.resolution),
+        settlement=settlement,
+        decision=decision,
+    )
 
 
 def _intent(row: sa.Row[Any]) -> IntentRow:

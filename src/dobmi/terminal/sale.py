@@ -17,7 +17,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import assert_never
 from zoneinfo import ZoneInfo
@@ -26,6 +26,7 @@ from dobmi.cardlib.errors import CardError, CardRefused, CardRemoved
 from dobmi.cardlib.purse import CardTrail, Purse, PurseView
 from dobmi.cardlib.purse_layout import ReaderId
 from dobmi.money import Rupiah
+from dobmi.sync.feed import SettledAs, Settlement
 from dobmi.sync.voucher import GoodsLine, Outcome, VoidReason
 from dobmi.terminal.chain import Chain
 from dobmi.terminal.clock import TillClock
@@ -41,11 +42,13 @@ from dobmi.terminal.errors import (
     TooManyUnsent,
     TooMuchUnsent,
 )
-from dobmi.terminal.ledger import IntentRow, Ledger
+from dobmi.terminal.ledger import Decision, DoubtRow, IntentRow, Ledger
 from dobmi.terminal.order import Order
 
 _WIB = ZoneInfo("Asia/Jakarta")
 _SECONDS_PER_HOUR = 3600
+PROVED_BY_THE_CARD = "card"
+"""The rule of the feed's settlements that the card's later transactions prove."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +75,15 @@ class SaleResult:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A sale in doubt and what the card told of it; None: it cannot tell any more."""
+    """A sale in doubt and what the card told of it; None: it cannot tell any more.
+
+    `decision`: a supervisor had closed it, and the member was dealt with.
+    """
 
     intent: IntentRow
     outcome: Outcome | None
     voucher_hash: bytes
+    decision: Decision | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,9 +140,9 @@ def settle_doubts(desk: Desk, purse: Purse) -> list[Settled]:
 
 
 def _ask(desk: Desk, purse: Purse, open_intent: IntentRow | None) -> list[Settled]:
-    doubts = desk.ledger.doubts(purse.uid)
+    doubts = list(desk.ledger.unanswered(purse.uid))
     if open_intent is not None:
-        doubts = (*doubts, open_intent)
+        doubts.append(DoubtRow(intent=open_intent, resolution=None, settlement=None, decision=None))
     if not doubts:
         return []
     try:
@@ -144,12 +151,17 @@ def _ask(desk: Desk, purse: Purse, open_intent: IntentRow | None) -> list[Settle
         if open_intent is None:
             raise
         raise in_doubt(open_intent) from error
-    return [_answer(desk, intent, trail, is_open=intent is open_intent) for intent in doubts]
+    answers = [_answer(desk, doubt, trail, is_open=doubt.intent is open_intent) for doubt in doubts]
+    return [
+        replace(answer, decision=doubt.decision)
+        for answer, doubt in zip(answers, doubts, strict=True)
+        if answer.outcome is not None or doubt.is_open
+    ]
 
 
-def _answer(desk: Desk, intent: IntentRow, trail: CardTrail, *, is_open: bool) -> Settled:
-    """Write down what the card's log tells of `intent`; an open one gets its own voucher first."""
-    chain = desk.chain
+def _answer(desk: Desk, doubt: DoubtRow, trail: CardTrail, *, is_open: bool) -> Settled:
+    """Write down what the card's log tells of a doubt; an open intent gets its own voucher first."""
+    chain, intent = desk.chain, doubt.intent
     sent = desk.commits_sent.get(intent.sequence)
     retap_seconds = None if sent is None else desk.monotonic() - sent
     verdict = judge(intent, chain.identity.terminal_id, trail, retap_seconds)
@@ -169,18 +181,31 @@ def _answer(desk: Desk, intent: IntentRow, trail: CardTrail, *, is_open: bool) -
                 intent, Outcome.NOT_PAID, chain.write_resolution(intent, Outcome.NOT_PAID)
             )
         case Verdict.UNKNOWN:
-            return Settled(intent, None, b"")
+            proved = _proved_elsewhere(doubt.settlement)
+            if proved is None:
+                return Settled(intent, None, b"")
+            return Settled(intent, proved, chain.write_resolution(intent, proved))
         case _:
             assert_never(verdict)
+
+
+def _proved_elsewhere(settlement: Settlement | None) -> Outcome | None:
+    """What the central server found by the card's own transactions, when its log here is too short."""
+    if settlement is None or settlement.rule != PROVED_BY_THE_CARD:
+        return None
+    return {SettledAs.PAID: Outcome.PAID, SettledAs.NOT_PAID: Outcome.NOT_PAID}.get(
+        settlement.outcome
+    )
 
 
 def same_sale(order: Order, settled: list[Settled]) -> SaleResult | None:
     """The sale in doubt that `order` is, if the card paid it: the same card, the same amount.
 
     A sale in doubt was never shown as paid, so its goods are still here. Raises StillInDoubt when
-    the card cannot tell: then another debit might be a second one.
+    the card cannot tell: then another debit might be a second one. What a supervisor closed was
+    dealt with then.
     """
-    same = [one for one in settled if one.intent.amount == order.amount]
+    same = [one for one in settled if one.intent.amount == order.amount and one.decision is None]
     paid = [one for one in same if one.outcome is Outcome.PAID]
     if paid:
         return already_paid(paid[-1].intent, paid[-1].voucher_hash)

@@ -111,6 +111,28 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
 )
 
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("sequence", Integer, ForeignKey("intents.sequence"), primary_key=True),
+    Column("voucher_sequence", Integer, ForeignKey("vouchers.sequence"), nullable=False),
+    Column("outcome", Integer, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+)
+"""What supervisors decided of sales in doubt, by the sale's sequence: one each."""
+
+settlements = Table(
+    "settlements",
+    metadata,
+    Column("sequence", Integer, ForeignKey("intents.sequence"), primary_key=True),
+    Column("outcome", Integer, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+    Column("rule", Text, nullable=False),
+)
+"""What the central server last said of sales in doubt; its time only goes forward."""
+
 hotlist = Table("hotlist", metadata, Column("card_uid", LargeBinary, primary_key=True))
 
 credits_waiting = Table(
@@ -130,6 +152,12 @@ TRIGGERS = [
     *_append_only("identity"),
     *_append_only("intents"),
     *_append_only("vouchers"),
+    *_append_only("decisions"),
+    (
+        "CREATE TRIGGER settlements_go_forward BEFORE UPDATE ON settlements "
+        "WHEN NEW.unix_seconds < OLD.unix_seconds OR NEW.sequence <> OLD.sequence "
+        "BEGIN SELECT RAISE(ABORT, 'what the server settled only goes forward'); END"
+    ),
     (
         "CREATE TRIGGER vouchers_without_gap BEFORE INSERT ON vouchers "
         "WHEN NEW.sequence <> (SELECT coalesce(max(sequence), 0) + 1 FROM vouchers) "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dobmi.terminal.clock import ClockReading, TillClock
 from dobmi.terminal.ledger import (
+    DoubtRow,
     IntentRow,
     Ledger,
     Shift,
@@ -20,13 +21,17 @@ from dobmi.terminal.ledger import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TillStatus:
-    """`doubts` includes a sale whose commit may be under way right now."""
+    """`doubts` includes a sale whose commit may be under way right now.
+
+    `closed_doubts` are those that the server or a supervisor closed, newest first.
+    """
 
     identity: TillIdentity
     clock: ClockReading
     sync: SyncState
     unsent: Unsent
     doubts: tuple[IntentRow, ...]
+    closed_doubts: tuple[DoubtRow, ...]
     quarantined: tuple[tuple[int, str], ...]
     blocked_count: int
     shift: Shift | None
@@ -45,13 +50,20 @@ class TillStatus:
 def till_status(ledger: Ledger, system_time: Callable[[], float] = time.time) -> TillStatus:
     """Raises NotEnrolled, LedgerError."""
     open_intent = ledger.open_intent()
+    doubts = ledger.all_doubts()
     shift = ledger.last_shift()
     return TillStatus(
         identity=ledger.identity(),
         clock=TillClock(ledger, system_time).read(),
         sync=ledger.sync_state(),
         unsent=ledger.unsent(),
-        doubts=ledger.doubts() + (() if open_intent is None else (open_intent,)),
+        closed_doubts=tuple(
+            one
+            for one in reversed(doubts)
+            if one.decision is not None or one.settlement is not None
+        ),
+        doubts=tuple(one.intent for one in doubts if one.is_open)
+        + (() if open_intent is None else (open_intent,)),
         quarantined=ledger.quarantined(),
         blocked_count=ledger.blocked_count(),
         shift=shift,

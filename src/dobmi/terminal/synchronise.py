@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dobmi.i18n import N_
 from dobmi.sync.batch import VOUCHERS_MAX, encode_batch
 from dobmi.sync.client import SyncClient
 from dobmi.sync.cose import Sign
-from dobmi.sync.errors import ServerRefused
+from dobmi.sync.errors import ServerRefused, StaleFeed
+from dobmi.sync.request_signature import CLOCK_DIFFERENCE_SECONDS_MAX
 from dobmi.terminal.clock import TillClock
 from dobmi.terminal.ledger import Ledger
 
@@ -92,7 +94,11 @@ def upload_vouchers(
 
 def fetch_feed(ledger: Ledger, client: SyncClient, clock: TillClock) -> int:
     """Put the newest feed in force; its version. Raises SyncError, the present one staying."""
-    feed = client.fetch_feed(ledger.sync_state().feed_version)
+    state = ledger.sync_state()
+    feed = client.fetch_feed(state.feed_version, state.synced_unix_seconds)
+    # Limits have no version of their own. Servers side by side may differ by a little.
+    if feed.unix_seconds < state.server_unix_seconds - CLOCK_DIFFERENCE_SECONDS_MAX:
+        raise StaleFeed(detail=N_("it was signed before what the server has said since"))
     clock.learn(feed.unix_seconds)
     # As old as the server signed it: one that somebody on the line gives again makes nothing newer.
     ledger.apply_feed(feed, feed.unix_seconds)

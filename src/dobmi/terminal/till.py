@@ -30,16 +30,24 @@ from dobmi.i18n import DEFAULT_LANGUAGE
 from dobmi.money import Rupiah
 from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Invitation
-from dobmi.sync.voucher import GoodsLine, RefundVoucher
+from dobmi.sync.voucher import (
+    REASON_LENGTH_MAX,
+    TEXT_LENGTH_MAX,
+    GoodsLine,
+    Outcome,
+    RefundVoucher,
+)
 from dobmi.terminal import sale
 from dobmi.terminal.chain import Chain
 from dobmi.terminal.clock import TillClock
 from dobmi.terminal.errors import (
     AlreadyEnrolled,
     AnotherCard,
+    BadDecision,
     NoCardCame,
     NoCardKeys,
     NotEnrolled,
+    NotInDoubt,
     NotThisTill,
     SaleInDoubt,
 )
@@ -307,6 +315,27 @@ class Till:
             )
             client = SyncClient(http_client, requester, self._identity.server_public_key)
             return synchronise(self._ledger, client, self._sign, self._desk.clock, progress)
+
+    def close_doubt(
+        self, sequence: int, outcome: Outcome, *, supervisor: str, reason: str
+    ) -> IntentRow:
+        """Write down what a supervisor decided of an open sale in doubt, which is returned.
+
+        No card is asked, and the card's own word still goes before it. Raises NotInDoubt,
+        BadDecision, LedgerError.
+        """
+        self._mark_shown()
+        self.give_up()
+        supervisor, reason = supervisor.strip(), reason.strip()
+        if not (0 < len(supervisor) <= TEXT_LENGTH_MAX and 0 < len(reason) <= REASON_LENGTH_MAX):
+            raise BadDecision
+        for intent in self._ledger.doubts():
+            if intent.sequence == sequence:
+                self._desk.chain.write_decision(
+                    intent, outcome, decided_by=supervisor, reason=reason
+                )
+                return intent
+        raise NotInDoubt(sequence=sequence)
 
     def open_shift(self) -> Shift:
         """Raises ShiftOpen."""
