@@ -13,6 +13,9 @@ from click.testing import CliRunner
 
 from dobmi.cli import demo
 from dobmi.cli.main import root
+from dobmi.firmware_sim.card import SimulatedCard
+from dobmi.firmware_sim.vpcd import VirtualSlot
+from support.pcscd import PcscService
 
 
 @pytest.mark.pcscd
@@ -76,3 +79,19 @@ def test_a_missing_rupiah_makes_the_demo_fail(wrong: str, monkeypatch: pytest.Mo
     result = CliRunner().invoke(root, ["--lang", "en", "demo"])
     assert result.exit_code == 1
     assert "Rp 1 " in result.output
+
+
+@pytest.mark.pcscd
+@pytest.mark.xdist_group("pcscd")
+def test_a_simulated_card_says_when_another_lies_in_the_reader(
+    pcsc_service: PcscService, tmp_path: Path
+) -> None:
+    card = tmp_path / "card.json"
+    SimulatedCard().save(card)
+    with VirtualSlot(port=pcsc_service.current.port) as slot:
+        slot.insert(SimulatedCard())
+        assert slot.wait_until_noticed(3)
+        program = [sys.executable, "-m", "dobmi", "sim", "pcsc", str(card)]
+        done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert "[SIM-READER]" in done.stderr

@@ -140,6 +140,20 @@ def test_removal_hangs_up_and_a_new_card_calls_again(driver: Driver, slot: Virtu
     assert driver.ask(bytes.fromhex("FF CA 00 00 00")) == OTHER_UID + b"\x90\x00"
 
 
+def test_a_card_behind_another_programs_is_not_noticed(driver: Driver, slot: VirtualSlot) -> None:
+    with VirtualSlot(port=driver.port) as behind:
+        slot.insert(RadioCard())
+        driver.accept()
+        behind.insert(RadioCard())
+        assert driver.ask(b"\x04") == ATR
+        assert slot.wait_until_noticed(2)
+        assert not behind.wait_until_noticed(0.05)
+        slot.remove()
+        driver.accept()
+        assert driver.ask(b"\x04") == ATR
+        assert behind.wait_until_noticed(2)
+
+
 def test_a_second_card_has_no_room(slot: VirtualSlot) -> None:
     slot.insert(RadioCard())
     with pytest.raises(ValueError, match="already"):

@@ -24,6 +24,8 @@ from dobmi.firmware_sim.vpcd import VirtualSlot
 from dobmi.i18n import N_
 
 _LOOK_SECONDS = 0.2
+_NOTICED_SECONDS = 3.0
+"""pcscd looks at its readers every 0.4 s."""
 
 _card_file = click.argument("card", type=click.Path(dir_okay=False, path_type=Path))
 _radio = click.option(
@@ -43,6 +45,12 @@ class PcscdMissing(DoBMIError):
     code = "SIM-PCSCD"
     message = N_("There is no virtual PC/SC reader: {detail}")
     next_step = N_("Run scripts/setup, then try again.")
+
+
+class SlotTaken(DoBMIError):
+    code = "SIM-READER"
+    message = N_("Another program keeps a card in the virtual reader.")
+    next_step = N_("End that program (another `dobmi sim pcsc`, a demo), then try again.")
 
 
 @click.group(cls=DomainGroup)
@@ -104,6 +112,8 @@ def pcsc(context: Context, card: Path, radio: str | None) -> None:
     try:
         with ensure_pcscd() as pcscd, VirtualSlot(port=pcscd.port) as slot:
             slot.insert(simulated)
+            if not slot.wait_until_noticed(_NOTICED_SECONDS):
+                raise SlotTaken
             context.say(
                 N_("Card {uid} lies in the virtual reader. Ctrl-C takes it away."),
                 uid=simulated.uid.hex().upper(),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 from enum import IntEnum
-from threading import Lock, Thread, current_thread
+from threading import Event, Lock, Thread, current_thread
 from types import TracebackType
 from typing import Self
 
@@ -49,6 +49,7 @@ class VirtualSlot:
         self._thread: Thread | None = None
         self._moving = Lock()
         self._powered = False
+        self._noticed = Event()
 
     def __enter__(self) -> Self:
         return self
@@ -75,12 +76,20 @@ class VirtualSlot:
             connection = socket.create_connection(self._address, timeout=5)
             connection.settimeout(None)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._noticed.clear()
             self.field.insert(card)
             self._connection = connection
             self._thread = Thread(
                 target=self._serve, args=(connection,), name=f"vpcd {self._address}", daemon=True
             )
             self._thread.start()
+
+    def wait_until_noticed(self, timeout_seconds: float) -> bool:
+        """Whether the driver asks the card anything in that time (it looks every 0.4 s).
+
+        It does not while a card of another program is in the slot: that one's connection comes first.
+        """
+        return self._noticed.wait(timeout_seconds)
 
     def remove(self) -> ContactlessCard | None:
         """Pull the card out, also in the middle of an exchange; None when the slot is empty."""
@@ -121,6 +130,7 @@ class VirtualSlot:
     def _serve(self, connection: socket.socket) -> None:
         try:
             while (message := _receive(connection)) is not None:
+                self._noticed.set()
                 answer = self._answer(message)
                 if answer is not None:
                     connection.sendall(len(answer).to_bytes(2, "big") + answer)
