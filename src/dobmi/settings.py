@@ -73,6 +73,7 @@ class CentralSettings(_Section):
     unsent_vouchers_max: int = Field(default=5_000, gt=0)
     unsent_total_max_rupiah: int = Field(default=50_000_000, gt=0)
     sync_age_hours_max: int = Field(default=336, gt=0)
+    restore_after_days: int = Field(default=30, ge=1, le=3650)
     settle_after_days: int = Field(default=30, ge=1, le=3650)
     originality_keys: dict[str, str] = Field(default_factory=dict)
     """Further trusted originality keys (name: uncompressed secp224r1 point in hex)."""

@@ -119,6 +119,49 @@ def test_a_day_from_blank_card_to_blocked_card(machine: Machine) -> None:
     assert "Rp 12.500" in machine("terminal", "shift", "close")
 
 
+def test_a_refund_and_a_lost_card_from_the_desk(machine: Machine) -> None:
+    """Sold, given back, the card lost, another one issued: all of the money is on it."""
+    siti = str(machine.folder / "siti.json")
+    machine("sim", "new", siti)
+    machine("sim", "new", str(machine.folder / "new.json"))
+    with machine.serving():
+        for role, enrol in (("station", "card"), ("till", "terminal")):
+            printed = machine(
+                "central", "invite", "--role", role, "--name", role, "--seller", "Toko"
+            )
+            machine(enrol, "enrol", invitation(printed))
+        machine("card", "issue", "4711", "Siti Aminah")
+        machine("card", "topup", "100.000")
+    machine("terminal", "sell", "12.500")
+    paper = machine("terminal", "refund", "1", "--amount", "2.500", "--reason", "basah")
+    assert "Rp 2.500" in paper
+    assert "NOT ON THE CARD YET" in paper
+    machine("terminal", "refund", "1", "--amount", "10.001", "--reason", "basah", expect=1)
+    again = json.loads(machine("terminal", "refund", "1", "--reason", "semua", "--json"))
+    assert (again["amount_rupiah"], again["refunded_total_rupiah"]) == (10_000, 12_500)
+    assert "Total refunded: Rp 12.500" in machine("terminal", "shift", "show")
+    machine("terminal", "refund", "9", "--reason", "x", expect=1)
+
+    with machine.serving():
+        machine("terminal", "sync")
+        assert "basah" not in machine("central", "refunds")
+        assert "ordered" in machine("central", "refunds", "--all")
+        uid = json.loads((machine.folder / "siti.json").read_text())["card"]["serial"]
+        replaced = machine("card", "replace", uid, "--reason", "hilang")
+        assert "until tills" in replaced
+        assert "issue one" in replaced
+        machine.use_card("new.json")
+        machine("card", "issue", "4711", "Siti Aminah")
+        machine("terminal", "sync")
+        machine("terminal", "sync")
+        shown = machine("card", "show", uid)
+        assert "replaced for good" in shown
+        assert "Rp 100.000 of it was restored" in shown
+        assert "Rp 100.000" in machine("card", "deliver")
+    balance = json.loads(machine("terminal", "balance", "--json"))["balance_rupiah"]
+    assert balance == 100_000
+
+
 @pytest.mark.parametrize("amount", ["0", "-5", "12,5", "abc", "1e3", "99999999"])
 def test_a_till_refuses_what_is_no_amount_and_says_so(machine: Machine, amount: str) -> None:
     with machine.serving():

@@ -35,11 +35,12 @@ from dobmi.cardlib.transaction_mac import (
     transaction_keys,
     transaction_mac,
 )
-from dobmi.central.cards import days_since_1970, order_credit, statement_of
+from dobmi.central.cards import PendingCredit, days_since_1970, order_credit, statement_of
 from dobmi.central.credit_session import note_attempt, post_delivery
 from dobmi.central.database import insert_rows, insert_unless_there, next_number, open_database
 from dobmi.central.schema import CardState, CreditSource, Role, cards, members
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
+from dobmi.central.settlement import serve_member
 from dobmi.central.terminals import enrol, invite
 from dobmi.money import ZERO, Rupiah
 from dobmi.settings import CentralSettings
@@ -432,13 +433,33 @@ class World:
     def deliver(self, card: ModelCard, staged: Staged, counter: int, mac: bytes) -> None:
         """The card's answer to the credit's commit has come."""
         (credit,) = statement_of(self.central, card.uid).credits_waiting
+        self.deliver_credit(credit, staged, counter, mac)
+
+    def deliver_credit(
+        self, credit: PendingCredit, staged: Staged, counter: int, mac: bytes
+    ) -> None:
+        """As `deliver`, of a credit that the server may not wait for any more."""
         post_delivery(self.central, credit, staged.evidence, TransactionMac(counter, mac))
 
-    def make_cards(self, first_member_number: int, count: int) -> list[ModelCard]:
+    def another_card(self, member_number: int, edition: int = 1) -> ModelCard:
+        """A further card of a member whose earlier ones are not in force any more."""
+        (card,) = self.make_cards(member_number, 1, edition=edition)
+        with self.central.database.write() as connection:
+            serve_member(connection, member_number, self.central.unix_seconds())
+        return card
+
+    def make_cards(
+        self, first_member_number: int, count: int, *, edition: int = 0
+    ) -> list[ModelCard]:
         made = []
         with self.central.database.write() as connection:
             for number in range(first_member_number, first_member_number + count):
-                uid = b"\x04" + hashlib.sha256(number.to_bytes(4, "big")).digest()[:6]
+                uid = (
+                    b"\x04"
+                    + hashlib.sha256(
+                        number.to_bytes(4, "big") + edition.to_bytes(edition > 0, "big")
+                    ).digest()[:6]
+                )
                 holder = Holder(
                     member_number=number,
                     name=f"Anggota {number}",

@@ -50,9 +50,10 @@ from dobmi.central.relay_session import (
     parse_start,
     run_session,
 )
+from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role
 from dobmi.central.server import Central
-from dobmi.central.terminals import authorise, enrol, role_of
+from dobmi.central.terminals import authorise, enrol, note_feed, role_of
 from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 from dobmi.sync import http
@@ -115,6 +116,24 @@ class CardTransaction(BaseModel):
     at: int = Field(description="Unix seconds.")
 
 
+class CardReplacement(BaseModel):
+    """A lost card: when its money comes to the member's new one, and what of it has come."""
+
+    card_uid: str
+    reason: str
+    replaced_at: int = Field(description="Unix seconds.")
+    feed_version: int = Field(description="From this version on, the feed says so.")
+    waits_for_tills: list[int] = Field(description="Tills that have not said they have the block.")
+    restored_by_rule_at: int = Field(description="Then it waits for no till any more.")
+    safe_at: int | None
+    safe_by: str
+    new_card_uid: str | None
+    restored_rupiah: int
+    held_rupiah: int = Field(description="Sales in doubt: what they turn out not to be follows.")
+    left_rupiah: int = Field(description="Still on the old card's account.")
+    shortfall_rupiah: int = Field(description="Spent with the old card and restored all the same.")
+
+
 class Card(BaseModel):
     """What the ledger says. The card may have sales that no till has reported yet."""
 
@@ -128,6 +147,7 @@ class Card(BaseModel):
     balance_rupiah: int
     credits_waiting: list[Credit]
     transactions: list[CardTransaction] = Field(description="Newest first, at most 20.")
+    replacement: CardReplacement | None = Field(description="Of a card that was lost.")
 
 
 class CirculationReport(BaseModel):
@@ -245,6 +265,8 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         settled_since: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
     ) -> Response:
         terminal_id = await _who(central, request, b"", _BOTH)
+        await _in_thread(note_feed, central, terminal_id, since)
+        await _in_thread(restore_due, central)
         asks = None if settled_since is None else (terminal_id, settled_since)
         return Response(await _in_thread(make_feed, central, since, asks), media_type=http.COSE)
 
@@ -322,6 +344,22 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
     )
     async def unblock_card(request: Request, card: _CardName) -> BlockListChange:
         return await change_block_list(request, card, blocked=False)
+
+    @app.post(
+        "/v1/cards/{card}/replace",
+        summary="Block a lost card for good; its money comes to the member's next card",
+        responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        openapi_extra={**_SIGNED, **_json_body("Reason")},
+    )
+    async def replace(request: Request, card: _CardName) -> CardReplacement:
+        body = await _body(request, http.JSON, JSON_SIZE_MAX)
+        station = await _who(central, request, body, _STATION)
+        reason = _parse(Reason, body).reason
+        uid = (await _in_thread(statement_of, central, parse_card(card))).uid
+        await _in_thread(functools.partial(replace_card, central, uid, reason, by_terminal=station))
+        replaced = (await _in_thread(statement_of, central, uid)).replacement
+        assert replaced is not None
+        return _replacement(replaced)
 
     @app.get(
         "/v1/circulation",
@@ -482,6 +520,24 @@ def _credit(credit: PendingCredit) -> Credit:
     )
 
 
+def _replacement(of: Replacement) -> CardReplacement:
+    return CardReplacement(
+        card_uid=of.card_uid.hex().upper(),
+        reason=of.reason,
+        replaced_at=of.at,
+        feed_version=of.feed_version,
+        waits_for_tills=list(of.waits_for),
+        restored_by_rule_at=of.by_rule_at,
+        safe_at=of.safe_at,
+        safe_by=of.safe_by,
+        new_card_uid=None if of.new_card is None else of.new_card.hex().upper(),
+        restored_rupiah=of.restored.amount,
+        held_rupiah=of.held.amount,
+        left_rupiah=of.left.amount,
+        shortfall_rupiah=of.shortfall.amount,
+    )
+
+
 def _card(card: CardStatement) -> Card:
     return Card(
         card_uid=card.uid.hex().upper(),
@@ -493,6 +549,7 @@ def _card(card: CardStatement) -> Card:
         expires=card.expires.isoformat(),
         balance_rupiah=card.balance.amount,
         credits_waiting=[_credit(credit) for credit in card.credits_waiting],
+        replacement=None if card.replacement is None else _replacement(card.replacement),
         transactions=[
             CardTransaction(
                 counter=line.counter,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
-from dobmi.central.database import insert_rows, next_number, whole_sum
+from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     AmountNotAllowed,
     BadParameters,
@@ -18,13 +18,16 @@ from dobmi.central.errors import (
     CardHasExpired,
     CardIsBlocked,
     CardNotActive,
+    CardWasReplaced,
     IdempotencyConflict,
     MemberHasAnotherCard,
     UnknownCard,
 )
-from dobmi.central.orders import append_credit
-from dobmi.central.posting_rules import RULES, Group, Kind, posting
+from dobmi.central.orders import append_credit, balance_on_card
+from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.replacement import Replacement, replacement_of
 from dobmi.central.schema import (
+    WAITING,
     CardState,
     CreditDelivery,
     CreditSource,
@@ -37,7 +40,7 @@ from dobmi.central.schema import (
 )
 from dobmi.central.server import Central
 from dobmi.central.settlement import serve_member
-from dobmi.money import ZERO, Rupiah
+from dobmi.money import Rupiah
 
 CREDIT_MIN = Rupiah(1)
 OWN_KEYS = "dobmi:"
@@ -85,6 +88,7 @@ class CardStatement:
     expires: date
     balance: Rupiah
     credits_waiting: tuple[PendingCredit, ...]
+    replacement: Replacement | None
     transactions: tuple[CardLine, ...]
 
 
@@ -119,6 +123,8 @@ def require_usable(row: Row[Any], now: int) -> None:
     card = row.uid.hex()
     if row.state == CardState.BLOCKED:
         raise CardIsBlocked(card=card, reason=row.block_reason)
+    if row.state == CardState.REPLACED:
+        raise CardWasReplaced(card=card, reason=row.block_reason)
     if row.state != CardState.ACTIVE:
         raise CardNotActive(card=card)
     if row.expires_on_day < now // 86_400:
@@ -149,30 +155,13 @@ def days_since_1970(of: date) -> int:
     return (of - _EPOCH).days
 
 
-def balance_on_card(connection: Connection, uid: bytes) -> Rupiah:
-    """From the journal: all credits of the card's account less its debits."""
-    rows = connection.execute(
-        select(postings.c.kind, whole_sum(postings.c.amount_rupiah))
-        .where(postings.c.card_uid == uid)
-        .group_by(postings.c.kind)
-    )
-    balance = ZERO
-    for kind, total in rows:
-        rule = RULES[Kind(kind)]
-        if rule.credit is Group.CARD:
-            balance += Rupiah(total)
-        if rule.debit is Group.CARD:
-            balance -= Rupiah(total)
-    return balance
-
-
 def waiting_credits(connection: Connection, uid: bytes) -> list[PendingCredit]:
     """Not yet known to be on the card, in the order in which they must be delivered."""
     rows = connection.execute(
         select(pending_credits)
         .where(
             pending_credits.c.card_uid == uid,
-            pending_credits.c.state != CreditDelivery.DELIVERED,
+            pending_credits.c.state.in_(WAITING),
         )
         .order_by(pending_credits.c.sequence)
     )
@@ -202,6 +191,7 @@ def statement_of(central: Central, card: bytes | int, *, lines_max: int = 20) ->
             expires=day(row.expires_on_day),
             balance=balance_on_card(connection, row.uid),
             credits_waiting=tuple(waiting_credits(connection, row.uid)),
+            replacement=replacement_of(connection, row.uid, central.settings.restore_after_days),
             transactions=tuple(
                 CardLine(
                     counter=line.counter,
@@ -290,11 +280,13 @@ def set_blocked(
 ) -> int:
     """Block or unblock a card; the version of the block list that says so.
 
-    Doing it again changes nothing but the reason. Raises UnknownCard; when unblocking, CardNotActive
+    Doing it again changes nothing but the reason. Raises UnknownCard, CardWasReplaced; when unblocking, CardNotActive
     (its issuing was never finished) and MemberHasAnotherCard (issued since it was blocked).
     """
     with central.database.write() as connection:
         row = card_row(connection, card, lock=True)
+        if row.state == CardState.REPLACED:
+            raise CardWasReplaced(card=row.uid.hex(), reason=row.block_reason)
         if not blocked:
             if row.state == CardState.ISSUING:
                 raise CardNotActive(card=row.uid.hex())

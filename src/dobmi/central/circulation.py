@@ -18,6 +18,7 @@ from dobmi.central.schema import (
     in_doubt,
     postings,
     rejected_batches,
+    replacements,
     terminals,
     vouchers,
 )
@@ -59,6 +60,8 @@ def circulation(central: Central) -> Circulation:
         .group_by(card_transactions.c.card_uid)
         .subquery()
     )
+    # A lost card may say what it likes: its money is elsewhere.
+    restored = select(replacements.c.card_uid).where(replacements.c.safe_at.is_not(None))
     with central.database.read() as connection:
         totals = {
             Kind(kind): Rupiah(total)
@@ -70,11 +73,13 @@ def circulation(central: Central) -> Circulation:
         }
         balances = group_balances(totals)
         own_word = connection.execute(
-            select(whole_sum(card_transactions.c.balance_after_rupiah)).join(
+            select(whole_sum(card_transactions.c.balance_after_rupiah))
+            .join(
                 newest,
                 (newest.c.card_uid == card_transactions.c.card_uid)
                 & (newest.c.counter == card_transactions.c.counter),
             )
+            .where(card_transactions.c.card_uid.not_in(restored))
         ).scalar_one()
         doubts, doubts_sum = connection.execute(
             select(func.count(), whole_sum(in_doubt.c.amount_rupiah)).where(

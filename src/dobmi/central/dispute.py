@@ -221,21 +221,22 @@ def _neighbours(
     }
     before, after = rows.get(counter - 1), rows.get(counter + 1)
     encrypted = evidence.encrypted_previous_reader_id
+    goes_on = (
+        before is not None
+        and before.balance_after_rupiah == evidence.balance_before.amount
+        and previous_of(mac_key, uid, counter, encrypted)
+        == ReaderId(terminal_id=before.terminal_id, sequence=before.sequence)
+    )
+    reader = evidence.reader_id
+    leads_to = (
+        after is not None
+        and after.balance_before_rupiah == evidence.balance_after.amount
+        and (after.previous_terminal_id, after.previous_sequence)
+        == (reader.terminal_id, reader.sequence)
+    )
     return (
-        before
-        and _neighbour(
-            before,
-            fits=before.balance_after_rupiah == evidence.balance_before.amount
-            and previous_of(mac_key, uid, counter, encrypted)
-            == ReaderId(terminal_id=before.terminal_id, sequence=before.sequence),
-        ),
-        after
-        and _neighbour(
-            after,
-            fits=after.balance_before_rupiah == evidence.balance_after.amount
-            and (after.previous_terminal_id, after.previous_sequence)
-            == (evidence.reader_id.terminal_id, evidence.reader_id.sequence),
-        ),
+        None if before is None else _neighbour(before, fits=goes_on),
+        None if after is None else _neighbour(after, fits=leads_to),
     )
 
 

@@ -22,6 +22,7 @@ CentralError
   CardProblem                  what a card or its member may not do
     UnknownCard
     CardIsBlocked
+    CardWasReplaced            lost: blocked for good
     CardHasExpired
     CardNotActive
     CardOfAnotherMember
@@ -175,6 +176,12 @@ class CardIsBlocked(CardProblem):
     next_step = N_("Ask the member to come to the office.")
 
 
+class CardWasReplaced(CardProblem):
+    code = "CENTRAL-CARD-REPLACED"
+    message = N_("Card {card} was replaced for good: {reason}")
+    next_step = N_("Keep the card. Its money is the member's new card's.")
+
+
 class CardHasExpired(CardProblem):
     code = "CENTRAL-CARD-EXPIRED"
     message = N_("Card {card} expired on {expired}.")
@@ -196,7 +203,7 @@ class CardOfAnotherMember(CardProblem):
 class MemberHasAnotherCard(CardProblem):
     code = "CENTRAL-MEMBER-HAS-CARD"
     message = N_("Member {member} already has card number {serial} ({card}).")
-    next_step = N_("Block that card first, if it is lost.")
+    next_step = N_("If that card is lost, replace it first: dobmi card replace")
 
 
 class MemberNameDiffers(CardProblem):

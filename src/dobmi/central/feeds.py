@@ -6,7 +6,7 @@ from sqlalchemy import Connection, func, select
 
 from dobmi.central.doubts import Rule
 from dobmi.central.schema import (
-    CreditDelivery,
+    WAITING,
     DoubtState,
     doubt_settlements,
     hotlist_changes,
@@ -53,7 +53,7 @@ def make_feed(central: Central, since: int, settled: tuple[int, int] | None = No
         ).all()
         waiting = connection.execute(
             select(pending_credits.c.card_uid)
-            .where(pending_credits.c.state != CreditDelivery.DELIVERED)
+            .where(pending_credits.c.state.in_(WAITING))
             .distinct()
             .order_by(pending_credits.c.card_uid)
         ).scalars()

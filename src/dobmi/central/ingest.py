@@ -32,6 +32,7 @@ from dobmi.central.errors import (
 )
 from dobmi.central.posting_rules import Kind, posting
 from dobmi.central.refunds import Sold, may_refund, note_refunds, sales_to_refund
+from dobmi.central.replacement import follow_up
 from dobmi.central.schema import (
     CardState,
     CreditDelivery,
@@ -206,7 +207,8 @@ def _card_facts(central: Central, uids: Iterable[bytes]) -> dict[bytes, CardFact
             serial=row.serial,
             member_number=row.member_number,
             mac_key_version=row.mac_key_version,
-            blocked=row.state == CardState.BLOCKED,
+            blocked=row.state in {CardState.BLOCKED, CardState.REPLACED},
+            replaced=row.state == CardState.REPLACED,
         )
         for row in rows
     }
@@ -272,7 +274,7 @@ class _Posting:
     mac_key_of: MacKeyOf
     now: int
     _to_settle: set[bytes] = field(default_factory=set)
-    _refunded: set[bytes] = field(default_factory=set)
+    _to_follow_up: set[bytes] = field(default_factory=set)
     _anomalies: list[dict[str, object]] = field(default_factory=list)
 
     def run(self, checked: Sequence[Checked]) -> tuple[tuple[int, str], ...]:
@@ -297,8 +299,9 @@ class _Posting:
         if new:
             self._find_cards_to_settle(new)
         settle_cards(self.connection, self._to_settle, self.mac_key_of, self.now)
-        for uid in sorted(self._refunded - self._to_settle):
+        for uid in sorted(self._to_follow_up - self._to_settle):
             carry_out_refunds(self.connection, uid, self.now)
+            follow_up(self.connection, uid, self.now)
         return (
             *known,
             *(
@@ -501,7 +504,7 @@ class _Posting:
             for item in new
             if isinstance(item.verdict, Noted) and isinstance(item.voucher, RefundVoucher)
         ]
-        self._refunded.update(voucher.card_uid for voucher in believed)
+        self._to_follow_up.update(voucher.card_uid for voucher in believed)
         note_refunds(self.connection, believed)
 
     def _duplicate(self, voucher: Voucher, key: _Key, other: ReaderId) -> Refused:
@@ -577,6 +580,8 @@ class _Posting:
                     seller=terminal.seller,
                 )
             )
+            if self.facts[uid].replaced:
+                self._to_follow_up.add(uid)
             if self.facts[uid].blocked:
                 self._sale_anomaly("sale-with-blocked-card", sale, f"{evidence.amount}")
             self._look_at_seller(sale.voucher.intent.seller, terminal)
@@ -762,7 +767,7 @@ class _Posting:
         )
         open_credits = select(pending_credits.c.card_uid).where(
             pending_credits.c.card_uid.in_(uids),
-            pending_credits.c.state == CreditDelivery.IN_DOUBT,
+            pending_credits.c.state.in_((CreditDelivery.IN_DOUBT, CreditDelivery.ASSUMED)),
         )
         for (uid,) in self.connection.execute(open_doubts.union(open_credits)):
             self._to_settle.add(bytes(uid))

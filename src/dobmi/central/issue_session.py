@@ -22,6 +22,7 @@ from dobmi.central.errors import (
     BadParameters,
     CardIsBlocked,
     CardOfAnotherMember,
+    CardWasReplaced,
     MemberNameDiffers,
 )
 from dobmi.central.schema import CardState, cards, members
@@ -106,6 +107,8 @@ def _register(
             raise CardOfAnotherMember(card=uid.hex(), member=row.member_number)
         if row.state == CardState.BLOCKED:
             raise CardIsBlocked(card=uid.hex(), reason=row.block_reason)
+        if row.state == CardState.REPLACED:
+            raise CardWasReplaced(card=uid.hex(), reason=row.block_reason)
         holder = Holder(
             member_number=member,
             name=draft.name,

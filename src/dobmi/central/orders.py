@@ -1,12 +1,37 @@
-"""Pending credits as rows: the one place where a card's next one is appended."""
+"""What a card has by the journal, and its next pending credit."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
-from dobmi.central.database import insert_rows, next_number
-from dobmi.central.schema import CardState, CreditDelivery, CreditSource, cards, pending_credits
-from dobmi.money import Rupiah
+from dobmi.central.database import insert_rows, next_number, whole_sum
+from dobmi.central.posting_rules import RULES, Group, Kind
+from dobmi.central.schema import (
+    CardState,
+    CreditDelivery,
+    CreditSource,
+    cards,
+    pending_credits,
+    postings,
+)
+from dobmi.money import ZERO, Rupiah
+
+
+def balance_on_card(connection: Connection, uid: bytes) -> Rupiah:
+    """From the journal: all credits of the card's account less its debits."""
+    rows = connection.execute(
+        select(postings.c.kind, whole_sum(postings.c.amount_rupiah))
+        .where(postings.c.card_uid == uid)
+        .group_by(postings.c.kind)
+    )
+    balance = ZERO
+    for kind, total in rows:
+        rule = RULES[Kind(kind)]
+        if rule.credit is Group.CARD:
+            balance += Rupiah(total)
+        if rule.debit is Group.CARD:
+            balance -= Rupiah(total)
+    return balance
 
 
 def append_credit(

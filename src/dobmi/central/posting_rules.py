@@ -35,6 +35,13 @@ class Kind(StrEnum):
     TOP_UP = "top-up"
     SALARY = "salary"
     DELIVERED = "delivered"
+    MOVED = "moved"
+    """A credit of a lost card, never sent to it, becomes one of the member's new card."""
+    RESTORED = "restored"
+    """What was on a lost card becomes a credit of the member's new one."""
+    SHORTFALL = "shortfall"
+    """Spent with a lost card and restored all the same: the cooperative's expense."""
+    SHORTFALL_BACK = "shortfall-back"
     SALE = "sale"
     REFUND = "refund"
     UNEXPLAINED_LOSS = "unexplained-loss"
@@ -55,6 +62,10 @@ RULES: Mapping[Kind, Rule] = {
     Kind.TOP_UP: Rule(Group.CASH, Group.IN_FLIGHT),
     Kind.SALARY: Rule(Group.SALARY, Group.IN_FLIGHT),
     Kind.DELIVERED: Rule(Group.IN_FLIGHT, Group.CARD),
+    Kind.MOVED: Rule(Group.IN_FLIGHT, Group.IN_FLIGHT),
+    Kind.RESTORED: Rule(Group.CARD, Group.IN_FLIGHT),
+    Kind.SHORTFALL: Rule(Group.SUSPENSE, Group.CARD),
+    Kind.SHORTFALL_BACK: Rule(Group.CARD, Group.SUSPENSE),
     Kind.SALE: Rule(Group.CARD, Group.OUTLET),
     Kind.REFUND: Rule(Group.OUTLET, Group.IN_FLIGHT),
     Kind.UNEXPLAINED_LOSS: Rule(Group.CARD, Group.SUSPENSE),

@@ -48,6 +48,8 @@ class CardState(StrEnum):
     ISSUING = "issuing"
     ACTIVE = "active"
     BLOCKED = "blocked"
+    REPLACED = "replaced"
+    """Lost: blocked for good, its money the member's other card's."""
 
 
 class VoucherStatus(StrEnum):
@@ -84,12 +86,21 @@ class CreditDelivery(StrEnum):
     PENDING = "pending"
     IN_DOUBT = "in_doubt"
     DELIVERED = "delivered"
+    ASSUMED = "assumed"
+    """In doubt on a card that was lost: posted as delivered, and restored with the rest."""
+    MOVED = "moved"
+    """Never sent to a card that was lost: another credit, of the member's new card."""
+
+
+WAITING = (CreditDelivery.PENDING, CreditDelivery.IN_DOUBT)
+"""Still to be brought onto the card, or perhaps there."""
 
 
 class CreditSource(StrEnum):
     CASH = "cash"
     SALARY = "salary"
     REFUND = "refund"
+    RESTORED = "restored"
 
 
 class RefundState(StrEnum):
@@ -126,10 +137,13 @@ terminals = Table(
     Column("head_sequence", _Number, nullable=False),
     Column("head_hash", LargeBinary, nullable=False),
     Column("enrolled_at", _Number, nullable=False),
+    Column("feed_version", _Number, nullable=False, default=0),
+    Column("feed_at", _Number),
     CheckConstraint("id > 0", name="terminal_0_is_the_central_server"),
     _one_of("role", Role),
     _one_of("status", TerminalStatus),
 )
+"""`feed_version`: the block list that the terminal said it has, when it last asked (`feed_at`)."""
 
 invitations = Table(
     "invitations",
@@ -328,8 +342,8 @@ pending_credits = Table(
 Index(
     "credits_waiting",
     pending_credits.c.card_uid,
-    sqlite_where=pending_credits.c.state != CreditDelivery.DELIVERED.value,
-    postgresql_where=pending_credits.c.state != CreditDelivery.DELIVERED.value,
+    sqlite_where=pending_credits.c.state.in_([state.value for state in WAITING]),
+    postgresql_where=pending_credits.c.state.in_([state.value for state in WAITING]),
 )
 
 refunds = Table(
@@ -420,6 +434,19 @@ hotlist_changes = Table(
     Column("by_terminal", _Number),
     Column("at", _Number, nullable=False),
 )
+
+replacements = Table(
+    "replacements",
+    metadata,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), primary_key=True),
+    Column("reason", String(200), nullable=False),
+    Column("by_terminal", _Number),
+    Column("at", _Number, nullable=False),
+    Column("block_version", _Number, nullable=False),
+    Column("safe_at", _Number),
+    Column("safe_by", String(80), nullable=False),
+)
+"""Lost cards. From `safe_at` on, for the reason `safe_by`, their money may be restored."""
 
 APPEND_ONLY = (
     vouchers,

@@ -27,7 +27,9 @@ from dobmi.central.deduction import (
 from dobmi.central.doubts import WITHOUT_THE_CARD, Rule, conclude
 from dobmi.central.posting_rules import Kind, posting
 from dobmi.central.refunds import order_refunds
+from dobmi.central.replacement import follow_up
 from dobmi.central.schema import (
+    WAITING,
     CreditDelivery,
     DoubtState,
     SettledBy,
@@ -43,6 +45,7 @@ from dobmi.central.schema import (
 from dobmi.central.verification import FOREIGN_READER, MacKeyOf, find_counter
 from dobmi.money import Rupiah
 
+_MAY_BE_ON_CARD = (CreditDelivery.IN_DOUBT, CreditDelivery.ASSUMED)
 _SEARCH_AHEAD = 64
 """How many transactions a card may be ahead of what is on record, for an intent to be placed."""
 
@@ -117,6 +120,7 @@ def settle_cards(
     for uid in sorted(set(uids)):
         _Settlement(connection, uid, mac_key_of, now).run()
         carry_out_refunds(connection, uid, now)
+        follow_up(connection, uid, now)
 
 
 def carry_out_refunds(connection: Connection, uid: bytes, now: int) -> None:
@@ -139,6 +143,7 @@ def serve_member(connection: Connection, member_number: int, now: int) -> None:
     owned = select(cards.c.uid).where(cards.c.member_number == member_number)
     for uid in connection.execute(owned.order_by(cards.c.uid)).scalars().all():
         carry_out_refunds(connection, bytes(uid), now)
+        follow_up(connection, bytes(uid), now)
 
 
 def reconcile(database: Database, mac_key_of: MacKeyOf, now: int) -> int:
@@ -248,7 +253,7 @@ class _Settlement:
             )
             .where(
                 credit_attempts.c.card_uid == self._uid,
-                pending_credits.c.state == CreditDelivery.IN_DOUBT,
+                pending_credits.c.state.in_(_MAY_BE_ON_CARD),
             )
         ).all()
         doubts += [
@@ -502,7 +507,7 @@ def deliver_credit(
     ).scalar_one()
     taken = connection.execute(
         update(pending_credits)
-        .where(same_credit, pending_credits.c.state != CreditDelivery.DELIVERED)
+        .where(same_credit, pending_credits.c.state.in_(WAITING))
         .values(state=CreditDelivery.DELIVERED, counter=counter, mac=mac)
     )
     if taken.rowcount:
@@ -516,6 +521,12 @@ def deliver_credit(
             explanation=explanation,
         )
         insert_rows(connection, postings, [row])
+        return
+    connection.execute(  # posted when its card was lost; now it is known
+        update(pending_credits)
+        .where(same_credit, pending_credits.c.state == CreditDelivery.ASSUMED)
+        .values(state=CreditDelivery.DELIVERED, counter=counter, mac=mac)
+    )
 
 
 def last_counters(connection: Connection, uids: Sequence[bytes]) -> dict[bytes, int]:

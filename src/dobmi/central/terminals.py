@@ -23,6 +23,7 @@ from dobmi.central.errors import (
 from dobmi.central.schema import (
     Role,
     TerminalStatus,
+    hotlist_changes,
     invitations,
     request_nonces,
     terminals,
@@ -173,6 +174,22 @@ def role_of(central: Central, terminal_id: int) -> Role:
     if role is None:
         raise UnknownTerminal(terminal_id=terminal_id)
     return Role(role)
+
+
+def note_feed(central: Central, terminal_id: int, since: int) -> None:
+    """The terminal has the block list of version `since`, it says: what waits for it may go on.
+
+    Less than before is kept, too: a till whose database was put back has lost the blocks since.
+    """
+    with central.database.write() as connection:
+        version = connection.execute(
+            select(func.coalesce(func.max(hotlist_changes.c.version), 0))
+        ).scalar_one()
+        connection.execute(
+            update(terminals)
+            .where(terminals.c.id == terminal_id)
+            .values(feed_version=since if since <= version else 0, feed_at=central.unix_seconds())
+        )
 
 
 def set_terminal_status(central: Central, terminal_id: int, status: TerminalStatus) -> None:

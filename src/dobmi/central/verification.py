@@ -63,6 +63,7 @@ class CardFacts:
     member_number: int
     mac_key_version: int
     blocked: bool = False
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

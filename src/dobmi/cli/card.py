@@ -15,7 +15,7 @@ from dobmi.cardlib.errors import CardRemoved, NoCard
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
-from dobmi.cli.context import Context, DomainGroup, show_error
+from dobmi.cli.context import Context, DomainGroup, local_time, show_error
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
@@ -58,6 +58,7 @@ _LEDGER_STATES = {
     "issuing": N_("issuing not finished"),
     "active": N_("active"),
     "blocked": N_("blocked"),
+    "replaced": N_("replaced for good"),
 }
 
 
@@ -245,7 +246,10 @@ def inspect_card(context: Context) -> None:
 @click.pass_obj
 def show(context: Context, uid: bytes) -> None:
     """What the central ledger says of the card UID."""
-    _show_ledger_card(context, cards.ledger_card(_station(context), uid))
+    card = cards.ledger_card(_station(context), uid)
+    _show_ledger_card(context, card)
+    if card.get("replacement"):
+        _say_replacement(context, card["replacement"])
 
 
 @command.command()
@@ -258,6 +262,20 @@ def block(context: Context, uid: bytes, reason: str) -> None:
     context.say(
         N_("Card {uid} is blocked. Tills refuse it from their next sync on."), uid=uid.hex().upper()
     )
+
+
+@command.command()
+@click.argument("old", type=UidType())
+@click.option("--reason", required=True, help="Lost, stolen, broken, … : kept with the card.")
+@click.pass_obj
+def replace(context: Context, old: bytes, reason: str) -> None:
+    """Block the lost card OLD for good; its money comes to the card that is issued instead.
+
+    Issue the member another card: at once, or later. Run again, it says how far it has come.
+    """
+    found = cards.replace(_station(context), old, reason)
+    context.say(N_("Card {uid} is blocked for good."), uid=found["card_uid"])
+    _say_replacement(context, found)
 
 
 @command.command()
@@ -344,6 +362,38 @@ def _with_card(
             connection.disconnect()
         reader.signal(Signal.SUCCESS)
         return result
+
+
+def _say_replacement(context: Context, found: dict[str, Any]) -> None:
+    """When the old card's money comes to the new one, and what of it has come."""
+    restored, left = Rupiah(found["restored_rupiah"]), Rupiah(found["left_rupiah"])
+    if found["new_card_uid"] is None:
+        context.say(N_("The member has no other card yet: issue one."))
+    elif restored:
+        context.say(
+            N_(
+                "{amount} of it was restored to card {uid}: lay that card on, `dobmi card deliver`."
+            ),
+            amount=restored,
+            uid=found["new_card_uid"],
+        )
+    if found["safe_at"] is None:
+        context.say(
+            N_("{amount} waits until tills {tills} have synced, or until {time} at the latest."),
+            amount=left,
+            tills=", ".join(map(str, found["waits_for_tills"])),
+            time=local_time(found["restored_by_rule_at"]),
+        )
+    elif found["held_rupiah"]:
+        context.say(
+            N_("{amount} waits for sales in doubt to be settled."),
+            amount=Rupiah(found["held_rupiah"]),
+        )
+    if found["shortfall_rupiah"]:
+        context.say(
+            N_("{amount} was spent with the old card all the same, at the cooperative's expense."),
+            amount=Rupiah(found["shortfall_rupiah"]),
+        )
 
 
 def _show_ledger_card(context: Context, card: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from dobmi.central.database import Database, open_database
 from dobmi.central.dispute import Neighbour, dispute
 from dobmi.central.errors import KeyFileExists, KeysMissing, LedgerDoesNotAddUp
 from dobmi.central.refunds import refund_list
+from dobmi.central.replacement import restore_due
 from dobmi.central.schema import RefundState, Role, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.central.settlement import reconcile
@@ -301,6 +302,9 @@ def reconcile_cards(context: Context) -> None:
     """Look again at every card with a gap or something open. Changes nothing that is settled."""
     with _central(context) as central:
         looked_at = reconcile(central.database, central.mac_keys(), central.unix_seconds())
+        restored = restore_due(central)
+    if restored:
+        context.say(N_("Lost cards whose money is restored now: {count}."), count=restored)
     context.say(N_("Cards looked at: {count}. See `report` and `in-doubt`."), count=looked_at)
 
 
@@ -415,7 +419,9 @@ def show_dispute(context: Context, terminal: int, sequence: int) -> None:
         say(N_("NOT PROVED: the till claims {claimed}."), **facts)
     if shown.card_mac_verified:
         say(
-            N_("The card's own MAC over this is right, as its transaction {counter}. No till has the key."),
+            N_(
+                "The card's own MAC over this is right, as its transaction {counter}. No till has the key."
+            ),
             **facts,
         )
     elif shown.counter is None or shown.in_doubt:
@@ -451,7 +457,9 @@ def _say_neighbour(context: Context, neighbour: Neighbour, *, is_before: bool) -
     if is_before and neighbour.fits:
         text = N_("Before it: transaction {counter} by {by}, {at}; this sale goes on from it.")
     elif is_before:
-        text = N_("Before it: transaction {counter} by {by}, {at}; this sale does NOT go on from it.")
+        text = N_(
+            "Before it: transaction {counter} by {by}, {at}; this sale does NOT go on from it."
+        )
     elif neighbour.fits:
         text = N_("After it: transaction {counter} by {by}, {at}; there the card names this sale.")
     else:

@@ -92,6 +92,15 @@ def unblock(station: Station, uid: bytes, reason: str) -> dict[str, Any]:
     return station.client.post_json(f"/v1/cards/{uid.hex().upper()}/unblock", {"reason": reason})
 
 
+def replace(station: Station, uid: bytes, reason: str) -> dict[str, Any]:
+    """Block a lost card for good; its money comes to the member's next card, when that is safe.
+
+    What the server says of it is docs/formats/http.md's. Again, it changes nothing. Raises as
+    `ledger_card`.
+    """
+    return station.client.post_json(f"/v1/cards/{uid.hex().upper()}/replace", {"reason": reason})
+
+
 def circulation(station: Station) -> dict[str, Any]:
     """Where every rupiah is, as the central ledger has it. Raises as `ledger_card`."""
     return station.client.get_json("/v1/circulation")
