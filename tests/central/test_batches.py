@@ -121,6 +121,20 @@ def test_a_fork_is_refused_and_reported(office: Office, till: ModelTill, card: M
     assert office.anomalies() == {"forked-chain"}
 
 
+def test_a_fork_is_reported_also_when_strangers_have_filled_the_keep(
+    office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dobmi.central.ingest.REJECTED_ROWS_MAX", 1)
+    office.refused(b"garbage", "SYNC-MALFORMED", 400)
+    twin = dataclasses.replace(till, vouchers=[])
+    till.sell(card, Rupiah(1_000))
+    office.acknowledged(till.batch())
+    twin.sell(card, Rupiah(9_000))
+    office.refused(twin.batch(), "CENTRAL-FORK", 409)
+    assert len(office.rejected()) == 1
+    assert office.anomalies() == {"forked-chain"}
+
+
 def test_an_unknown_terminal_is_refused_and_its_batch_kept(
     office: Office, till: ModelTill, card: ModelCard
 ) -> None:

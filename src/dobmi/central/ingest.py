@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, case, func, select, tuple_, update
 
 from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.cardlib.purse_layout import ReaderId, RecordKind
@@ -217,13 +217,27 @@ def _card_facts(central: Central, uids: Iterable[bytes]) -> dict[bytes, CardFact
 def _keep_rejected(
     central: Central, batch_hash: bytes, data: bytes, error: DoBMIError, now: int
 ) -> None:
-    """P6: kept with the reason, whoever sent it; the content only while the keep has room."""
+    """P6: kept with the reason, whoever sent it; the content only while the keep has room.
+
+    Anybody can fill the keep, so a fork, which only the till's own key can make, is reported
+    beside it.
+    """
     with central.database.write() as connection:
+        if isinstance(error, ForkedChain):
+            fork = anomaly_row(
+                "forked-chain",
+                batch_hash.hex(),
+                at=now,
+                detail=error.explain(),
+                terminal_id=_int(error.facts.get("terminal_id")),
+            )
+            insert_unless_there(connection, anomalies, [fork])
+        kept = rejected_batches.c
         count, kept_bytes = connection.execute(
             select(
                 func.count(),
-                whole_sum(func.length(rejected_batches.c.content)),
-            ).select_from(rejected_batches)
+                whole_sum(case((kept.content.is_not(None), kept.size_bytes), else_=0)),
+            )
         ).one()
         if count >= REJECTED_ROWS_MAX:
             return
@@ -237,15 +251,6 @@ def _keep_rejected(
             "received_at": now,
         }
         insert_unless_there(connection, rejected_batches, [row])
-        if isinstance(error, ForkedChain):
-            fork = anomaly_row(
-                "forked-chain",
-                batch_hash.hex(),
-                at=now,
-                detail=error.explain(),
-                terminal_id=_int(error.facts.get("terminal_id")),
-            )
-            insert_unless_there(connection, anomalies, [fork])
 
 
 def _amount_of(voucher: Voucher) -> Rupiah | None:
