@@ -416,7 +416,7 @@ async def _run_card_session(central: Central, websocket: WebSocket, terminal_id:
             role = await _in_thread(role_of, central, terminal_id)
             if role is not Role.STATION:
                 raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
-        last = await _in_thread(run_session, central, start, exchange, translate)
+        last = await _in_thread(run_session, central, start, exchange, translate, terminal_id)
     except (CentralError, MalformedMessage, RelayInterrupted) as error:
         last = failed(error, translate)
     await websocket.send_bytes(encode_relay(last))

@@ -61,8 +61,12 @@ class Delivered:
         return total
 
 
-def deliver_credits(central: Central, connection: CardConnection) -> Delivered:
+def deliver_credits(
+    central: Central, connection: CardConnection, *, relayed_by: int | None = None
+) -> Delivered:
     """Bring all of the card's pending credits onto it, oldest first.
+
+    `relayed_by`: the terminal between server and card, named beside what no honest one would show.
 
     Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, WrongCreditState, CardError.
     A CardError says in `money_moved` whether the credit then under way arrived; those before it
@@ -80,12 +84,16 @@ def deliver_credits(central: Central, connection: CardConnection) -> Delivered:
     trail = purse.read_trail() if in_doubt else None
     balance = ZERO
     for credit in waiting:
-        balance = _deliver(central, purse, credit, trail)
+        balance = _deliver(central, purse, credit, trail, relayed_by)
     return Delivered(tuple(waiting), balance)
 
 
 def _deliver(
-    central: Central, purse: Purse, credit: PendingCredit, trail: CardTrail | None
+    central: Central,
+    purse: Purse,
+    credit: PendingCredit,
+    trail: CardTrail | None,
+    relayed_by: int | None,
 ) -> Rupiah:
     """The card's balance, the credit being on it."""
     view = purse.begin_credit(credit.sequence)
@@ -111,7 +119,7 @@ def _deliver(
     except CardError as error:
         error.money_moved = MoneyMoved.UNKNOWN
         raise
-    post_delivery(central, credit, prepared.evidence, transaction)
+    post_delivery(central, credit, prepared.evidence, transaction, relayed_by=relayed_by)
     return prepared.balance_after
 
 
@@ -148,7 +156,12 @@ def note_attempt(central: Central, credit: PendingCredit, evidence: bytes) -> bo
 
 
 def post_delivery(
-    central: Central, credit: PendingCredit, evidence: bytes, transaction: TransactionMac
+    central: Central,
+    credit: PendingCredit,
+    evidence: bytes,
+    transaction: TransactionMac,
+    *,
+    relayed_by: int | None = None,
 ) -> None:
     """Post what the card's MAC vouches for. Raises WrongTransactionMac; then it stays in doubt."""
     uid, now = credit.card_uid, central.unix_seconds()
@@ -181,6 +194,8 @@ def post_delivery(
             at=now,
             detail=f"credit of {credit.amount}: the card's MAC does not fit the evidence",
             card_uid=uid,
+            terminal_id=relayed_by,
+            amount=credit.amount,
         )
         insert_unless_there(connection, anomalies, [wrong])
     raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)

@@ -84,12 +84,16 @@ def run_session(
     start: Start,
     exchange: Exchange,
     translate: Callable[[str], str] = str,
+    relayed_by: int | None = None,
 ) -> Done | Failed:
-    """Do what the station asked for; its last message. Never raises for what a card can do."""
+    """Do what the station asked for; its last message. Never raises for what a card can do.
+
+    `relayed_by`: the terminal that relays, to be named beside what no honest relay would show.
+    """
     card = RelayedCard(start.card_uid, exchange)
     try:
         if start.action is Action.CREDIT:
-            return _credit(central, card, start)
+            return _credit(central, card, start, relayed_by)
         return _issue(central, card, start)
     except (CardError, CentralError, MalformedMessage) as error:
         return failed(error, translate)
@@ -113,9 +117,9 @@ def parse_start(data: bytes) -> Start:
     return message
 
 
-def _credit(central: Central, card: RelayedCard, start: Start) -> Done:
+def _credit(central: Central, card: RelayedCard, start: Start, relayed_by: int | None) -> Done:
     Fields(start.parameters, "credit parameters").finish()
-    delivered = deliver_credits(central, card)
+    delivered = deliver_credits(central, card, relayed_by=relayed_by)
     each = tuple((credit.sequence, credit.amount) for credit in delivered.credits)
     return Done(CreditResult(delivered=each, balance=delivered.balance).to_cbor())
 
