@@ -10,7 +10,6 @@ from threading import Event
 import click
 
 from dobmi.cli.context import Context, DomainGroup
-from dobmi.cli.sim_crashes import crashes
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.card_file import CardFileError
@@ -59,9 +58,6 @@ def command() -> None:
 
     A card is kept in a JSON file; what is written to it stays, as on a real card.
     """
-
-
-command.add_command(crashes)
 
 
 @command.command()
