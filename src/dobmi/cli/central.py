@@ -400,7 +400,7 @@ def show_dispute(context: Context, terminal: int, sequence: int) -> None:
     say(N_("Here since {received}; status: {status}; voucher hash {hash}…"), **facts)
     for line in shown.goods:
         say(
-            N_("  {quantity} × {name}: {amount}"),
+            N_("  {quantity} x {name}: {amount}"),
             quantity=line.quantity,
             name=line.name,
             amount=line.amount,
