@@ -125,12 +125,6 @@ def quarantine(central: Central) -> list[Row[Any]]:
         return list(connection.execute(statement.order_by(vouchers.c.received_at)))
 
 
-def doubts(central: Central) -> list[Row[Any]]:
-    """All sales that were ever in doubt, newest first, with what became of them."""
-    with central.database.read() as connection:
-        return list(connection.execute(select(in_doubt).order_by(in_doubt.c.at.desc())))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreportedSale:
     """A transaction that a card names and its till has not sent: it is late, or hides it."""

@@ -7,8 +7,9 @@ older than it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Row, Select, select
 
 from dobmi.central.doubts import Rule, conclude
 from dobmi.central.posting_rules import Kind
@@ -58,6 +59,8 @@ class Doubt:
     newest_counter: int
     rule_at: int
     """When the rule settles it, if it is open then."""
+    will_be_held: bool
+    """Whether the rule will hold it in suspense then, rather than call it not paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,7 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
             doubt_decisions.c.decided_by,
             doubt_decisions.c.paid.label("decided_paid"),
             doubt_decisions.c.reason.label("decision_reason"),
+            postings.c.id.label("held"),
         )
         .join(terminals, terminals.c.id == in_doubt.c.terminal_id)
         .join(
@@ -95,6 +99,12 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
             doubt_decisions,
             (doubt_decisions.c.terminal_id == in_doubt.c.terminal_id)
             & (doubt_decisions.c.sequence == in_doubt.c.sequence),
+        )
+        .outerjoin(
+            postings,
+            (postings.c.kind == Kind.CLAIM_HELD)
+            & (postings.c.terminal_id == in_doubt.c.terminal_id)
+            & (postings.c.sequence == in_doubt.c.sequence),
         )
         .order_by(vouchers.c.received_at, in_doubt.c.terminal_id, in_doubt.c.sequence)
     )
@@ -125,6 +135,7 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
             counter=row.counter,
             newest_counter=newest.get(bytes(row.card_uid), 0),
             rule_at=row.received_at + wait_seconds,
+            will_be_held=_may_be_held(row) and row.held is None,
         )
         for row in rows
     ]
@@ -156,7 +167,7 @@ def settle_overdue(central: Central, now: int) -> SettledByRule:
             amount = Rupiah(still.amount_rupiah)
             where = (still.terminal_id, still.sequence)
             word = f"no word of the card for {days} days"
-            if still.claimed_paid and not _was_held(connection, *where):
+            if _may_be_held(still) and not _was_held(connection, *where):
                 explanation = f"{word}; {still.explanation}"
                 state, rule = DoubtState.SUSPENDED, Rule.CLAIMED_PAID
                 held.append(amount)
@@ -184,6 +195,11 @@ def _open(received_until: int) -> Select[tuple[object, ...]]:
         .where(in_doubt.c.state == DoubtState.OPEN, vouchers.c.received_at <= received_until)
         .order_by(vouchers.c.received_at, in_doubt.c.terminal_id, in_doubt.c.sequence)
     )
+
+
+def _may_be_held(doubt: Row[Any]) -> bool:
+    """Somebody says PAID, and the card gave the evidence its reader id: else it was made up."""
+    return doubt.claimed_paid and doubt.counter is not None
 
 
 def _was_held(connection: Connection, terminal_id: int, sequence: int) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Row
 
-from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
+from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save_key_file
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.app import create_app
 from dobmi.central.cards import CardStatement, parse_card, set_blocked, statement_of
@@ -23,20 +24,20 @@ from dobmi.central.circulation import (
     anomaly_list,
     circulation,
     clocks_behind,
-    doubts,
     quarantine,
     unreported_sales,
 )
 from dobmi.central.database import Database, open_database
 from dobmi.central.dispute import Neighbour, dispute
-from dobmi.central.errors import KeyFileExists, KeysMissing, LedgerDoesNotAddUp
+from dobmi.central.errors import BadParameters, KeyFileExists, KeysMissing, LedgerDoesNotAddUp
+from dobmi.central.overdue import SECONDS_PER_DAY, Doubt, doubt_list, settle_overdue
 from dobmi.central.refunds import refund_list
 from dobmi.central.replacement import restore_due
-from dobmi.central.schema import RefundState, Role, TerminalStatus
+from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
-from dobmi.cli.context import Context, DomainGroup, local_time
+from dobmi.cli.context import WIB, Context, DomainGroup, local_time
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import VoucherKind
@@ -71,6 +72,28 @@ def keys_init(context: Context) -> None:
     context.say(
         N_("Keys made: {path}. Keep a copy of it, and its passphrase, in a safe."), path=path
     )
+
+
+@keys.command("renew")
+@click.pass_obj
+def keys_renew(context: Context) -> None:
+    """Add a generation of new card keys to the server's key file; the old ones stay.
+
+    Then give every till the keys of both (`keys till`), restart the server, and have the cards
+    renewed as they come to a station (`dobmi card rekey`).
+    """
+    path = context.settings.at(context.settings.central.keys)
+    ring = _open_keys(context)
+    passphrase = context.passphrase(context.translate(N_("Passphrase of the central keys")))
+    load_key_file(path, passphrase)  # typed right: the file is opened with it from now on
+    renewed = ring.renewed()
+    replace_key_file(path, renewed, passphrase)
+    context.say(
+        N_("Generation {generation} of the card keys is in {path}. Keep a copy of it in a safe."),
+        generation=max(renewed.masters[CardKey.DEBIT]),
+        path=path,
+    )
+    context.say(N_("Give the tills their new file before the server is restarted: keys till FILE"))
 
 
 @keys.command("till")
@@ -251,24 +274,52 @@ def show_quarantine(context: Context) -> None:
 
 @command.command("in-doubt")
 @click.option("--all", "show_all", is_flag=True, help="Settled ones too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def show_doubts(context: Context, show_all: bool) -> None:
-    """Sales of which it is not known yet whether the card paid."""
+def show_doubts(context: Context, show_all: bool, as_json: bool) -> None:
+    """Sales of which it is not known yet whether the card paid: the longest waiting first.
+
+    With what is known of each, and when `settle` will settle it by rule.
+    """
     with _central(context) as central:
-        found = doubts(central)
-    rows = [
-        (
-            f"{row.terminal_id}/{row.sequence}",
-            row.card_uid.hex().upper(),
-            str(Rupiah(row.amount_rupiah)),
-            local_time(row.at),
-            row.state,
-            row.explanation,
-        )
-        for row in found
-        if show_all or row.state == "open"
-    ]
-    _print_table(context, ("sale", "card", "amount", "at", "state", "explanation"), rows)
+        found = doubt_list(central, settled_too=show_all)
+        now = central.unix_seconds()
+    if as_json:
+        click.echo(json.dumps({"in_doubt": [_doubt_json(doubt, now) for doubt in found]}))
+        return
+    if not found:
+        context.say("No sale is in doubt.")
+    for doubt in found:
+        _say_doubt(context, doubt, now)
+
+
+@command.command("settle")
+@click.option(
+    "--now",
+    metavar="TIME",
+    help="As if it were that time: 2026-11-24T09:41, of western Indonesia, or Unix seconds.",
+)
+@click.pass_obj
+def settle(context: Context, now: str | None) -> None:
+    """Settle by rule the sales that have been in doubt for `settle_after_days`. To be run daily.
+
+    First every card's own word, as `reconcile` does. Without one: not paid; or held in suspense,
+    if the till or a supervisor says that it was paid. A card that turns up later goes before it.
+    Running it again changes nothing.
+    """
+    with _central(context) as central:
+        at = central.unix_seconds() if now is None else _parse_time(now)
+        done = settle_overdue(central, at)
+    context.say(
+        "Settled by rule as not paid: {count} ({total}).",
+        count=done.not_paid_count,
+        total=done.not_paid_total,
+    )
+    context.say(
+        "Held in suspense, said to be paid: {count} ({total}).",
+        count=done.held_count,
+        total=done.held_total,
+    )
 
 
 @command.command("refunds")
@@ -465,6 +516,100 @@ def _say_neighbour(context: Context, neighbour: Neighbour, *, is_before: bool) -
     else:
         text = N_("After it: transaction {counter} by {by}, {at}; there the card names ANOTHER.")
     context.say(text, **facts)
+
+
+def _parse_time(text: str) -> int:
+    """Unix seconds. Raises BadParameters."""
+    try:
+        if text.isdecimal():
+            return int(text)
+        found = datetime.fromisoformat(text)
+        return int((found if found.tzinfo else found.replace(tzinfo=WIB)).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise BadParameters(detail=N_("--now is no time")) from error
+
+
+def _say_doubt(context: Context, doubt: Doubt, now: int) -> None:
+    context.say(
+        "Sale {terminal}/{sequence} at {name}, {time}, known for {days} days: {amount}, "
+        "{holder} (member {member}), card {card}",
+        terminal=doubt.terminal_id,
+        sequence=doubt.sequence,
+        name=doubt.terminal_name,
+        time=local_time(doubt.at),
+        days=max(0, now - doubt.received_at) // SECONDS_PER_DAY,
+        amount=doubt.amount,
+        holder=doubt.member_name,
+        member=doubt.member_number,
+        card=doubt.card_uid.hex().upper(),
+    )
+    if doubt.state is not DoubtState.OPEN:
+        context.say(
+            "  {state}: {explanation}",
+            state=context.translate(_DOUBT_STATES[doubt.state]),
+            explanation=doubt.explanation,
+        )
+        return
+    if doubt.decided_by and doubt.decided_paid:
+        context.say(
+            "  Supervisor {supervisor} says that it was paid: {reason}",
+            supervisor=doubt.decided_by,
+            reason=doubt.decision_reason,
+        )
+    elif doubt.claimed_paid:
+        context.say("  The till says that it was paid; the card has not vouched for it.")
+    if doubt.counter is None:
+        context.say("  It is not known for which of the card's transactions it was made.")
+    elif doubt.newest_counter >= doubt.counter:
+        context.say(
+            "  The card was used since (transaction {newest}), but a till in between has not "
+            "reported yet.",
+            newest=doubt.newest_counter,
+        )
+    else:
+        context.say(
+            "  It would be the card's transaction {counter}; nothing that came after is known.",
+            counter=doubt.counter,
+        )
+    when = local_time(doubt.rule_at)
+    if doubt.will_be_held:
+        context.say("  Without the card: held in suspense by rule from {time}.", time=when)
+    else:
+        context.say("  Without the card: not paid by rule from {time}.", time=when)
+
+
+_DOUBT_STATES = {
+    DoubtState.PAID: N_("PAID"),
+    DoubtState.NOT_PAID: N_("NOT PAID"),
+    DoubtState.DISPUTED: N_("DISPUTED, in suspense"),
+    DoubtState.SUSPENDED: N_("HELD in suspense"),
+}
+
+
+def _doubt_json(doubt: Doubt, now: int) -> dict[str, object]:
+    return {
+        "terminal_id": doubt.terminal_id,
+        "terminal_name": doubt.terminal_name,
+        "sequence": doubt.sequence,
+        "card_uid": doubt.card_uid.hex().upper(),
+        "member_number": doubt.member_number,
+        "member_name": doubt.member_name,
+        "amount_rupiah": doubt.amount.amount,
+        "unix_seconds": doubt.at,
+        "received_unix_seconds": doubt.received_at,
+        "age_seconds": max(0, now - doubt.received_at),
+        "state": doubt.state.value,
+        "settled_by": doubt.settled_by.value,
+        "explanation": doubt.explanation,
+        "claimed_paid": doubt.claimed_paid,
+        "decided_by": doubt.decided_by,
+        "decided_paid": doubt.decided_paid if doubt.decided_by else None,
+        "decision_reason": doubt.decision_reason,
+        "counter": doubt.counter,
+        "newest_counter": doubt.newest_counter,
+        "rule_unix_seconds": doubt.rule_at if doubt.state is DoubtState.OPEN else None,
+        "will_be_held": doubt.will_be_held,
+    }
 
 
 def _card_of(row: Row[tuple[object, ...]]) -> str:

@@ -22,6 +22,7 @@ from dobmi.sync import http
 from dobmi.sync.client import HttpClient, Patience
 from dobmi.sync.enrolment import Invitation
 from dobmi.sync.errors import SyncError
+from dobmi.sync.feed import SettledAs
 from dobmi.sync.voucher import GoodsLine, Outcome
 from dobmi.terminal.errors import (
     AnotherCard,
@@ -34,7 +35,7 @@ from dobmi.terminal.errors import (
     SaleInDoubt,
     StillInDoubt,
 )
-from dobmi.terminal.ledger import IntentRow, Ledger, ShiftTotals
+from dobmi.terminal.ledger import DoubtRow, IntentRow, Ledger, ShiftTotals
 from dobmi.terminal.order import parse_amount, parse_goods_line
 from dobmi.terminal.refund import RefundResult
 from dobmi.terminal.sale import SaleResult
@@ -44,6 +45,9 @@ from dobmi.terminal.till import SIGNING_KEY, BalanceResult, ShiftReport, Till, e
 EXIT_REFUSED = 1
 EXIT_IN_DOUBT = 3
 TAPS_MAX = 10
+_CLOSED_SHOWN_SECONDS = 30 * 24 * 3600
+_MINUTES_PER_HOUR = 60
+_HOURS_SHOWN_MAX = 48
 _AT_ONCE = Patience(
     attempts=1, connect_timeout_seconds=2, silence_timeout_seconds=2, answer_timeout_seconds=3
 )
@@ -257,16 +261,70 @@ def shift_close(context: Context) -> None:
         _say_shift(context, till.close_shift())
 
 
-@command.command("in-doubt")
-@click.pass_obj
-def in_doubt(context: Context) -> None:
-    """List the sales of which it is not known whether they were paid."""
+@command.group("in-doubt", cls=DomainGroup, invoke_without_command=True)
+@click.option("--all", "show_all", is_flag=True, help="Older ones that were closed, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def in_doubt(click_context: click.Context, show_all: bool, as_json: bool) -> None:
+    """List the sales of which it is not known whether they were paid, and what became of them.
+
+    Those that the central server or a supervisor closed stay in the list for 30 days.
+    """
+    if click_context.invoked_subcommand is not None:
+        return
+    context = click_context.ensure_object(Context)
     with _ledger(context) as ledger:
-        doubts = till_status(ledger).doubts
-    if not doubts:
+        now = till_status(ledger)
+    since = 0 if show_all else now.clock.unix_seconds - _CLOSED_SHOWN_SECONDS
+    closed = [one for one in now.closed_doubts if _closed_at(one) >= since]
+    if as_json:
+        _print_json(
+            {
+                "in_doubt": [_doubt_json(intent, now) for intent in now.doubts],
+                "closed": [_closed_json(one, now) for one in closed],
+            }
+        )
+        return
+    if not now.doubts:
         context.say("No sale is in doubt.")
-    for intent in doubts:
-        _say_doubt(context, intent)
+    _say_doubts(context, now)
+    for one in closed:
+        _say_closed(context, one)
+
+
+@in_doubt.command("close")
+@click.argument("sequence", type=click.IntRange(min=1))
+@click.option("--paid/--not-paid", "paid", default=None, required=True, help="What is decided.")
+@click.option("--supervisor", required=True, metavar="NAME", help="Who decides.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, in words.")
+@click.pass_obj
+def close_doubt(context: Context, sequence: int, paid: bool, supervisor: str, reason: str) -> None:
+    """Close the sale in doubt number SEQUENCE as a supervisor decides, without its card.
+
+    The decision is signed and goes to the central server as a claim. The card's own word, when it
+    is tapped again anywhere, goes before it.
+    """
+    outcome = Outcome.PAID if paid else Outcome.NOT_PAID
+    with _till(context, cards=False) as till:
+        intent = till.close_doubt(sequence, outcome, supervisor=supervisor, reason=reason)
+    facts: dict[str, object] = {
+        "sequence": sequence,
+        "amount": intent.amount,
+        "holder": intent.holder,
+        "supervisor": supervisor,
+    }
+    if paid:
+        context.say(
+            "Sale {sequence} over {amount} of {holder} is closed as PAID by {supervisor}. "
+            "The outlet is credited when the card confirms it.",
+            **facts,
+        )
+    else:
+        context.say(
+            "Sale {sequence} over {amount} of {holder} is closed as NOT PAID by {supervisor}. "
+            "If the card shows otherwise, the member gets the goods or the money back.",
+            **facts,
+        )
 
 
 # Settings to parts
@@ -368,7 +426,11 @@ def _sync(context: Context) -> None:
             shown = True
             context.say("Sent {done} of {total} vouchers.", done=done, total=total)
 
+        before = {one.intent.sequence: one.settlement for one in till.ledger.all_doubts()}
         result = till.sync(progress)
+        for one in till.ledger.all_doubts():
+            if one.settlement not in (None, before[one.intent.sequence]):
+                _say_closed(context, one)
         if not shown:
             context.say("There was nothing to send.")
         for sequence, reason in result.quarantined:
@@ -504,6 +566,12 @@ def _say_settled(
             context.say("Sale {sequence} of {time} over {amount} was not paid.", **facts)
         else:
             context.say("Sale {sequence} of {time} over {amount} stays in doubt.", **facts)
+        if one.decision is not None and one.decision.outcome is not one.outcome:
+            context.say(
+                "  Supervisor {supervisor} had closed it otherwise. Call the supervisor: the goods, "
+                "or a refund, are somebody's.",
+                supervisor=one.decision.decided_by,
+            )
 
 
 def _warn_of_clock(context: Context, till: Till, as_json: bool) -> None:
@@ -515,16 +583,100 @@ def _warn_of_clock(context: Context, till: Till, as_json: bool) -> None:
         )
 
 
-def _say_doubt(context: Context, intent: IntentRow) -> None:
+def _say_doubts(context: Context, now: TillStatus) -> None:
+    """The open ones, and what to do about them."""
+    for intent in now.doubts:
+        _say_doubt(context, intent, now.clock.unix_seconds)
+    if now.doubts:
+        context.say(
+            "→ Tap the same card again: it tells. When it is used at any till, the central server "
+            "finds out too. If neither can be: dobmi terminal in-doubt close {sequence}",
+            sequence=now.doubts[0].sequence,
+        )
+
+
+def _say_doubt(context: Context, intent: IntentRow, now_unix_seconds: int) -> None:
     context.say(
-        "Sale {sequence}, {time}: {amount}, {holder} (member {member}), cashier {cashier}",
+        "Sale {sequence}, {time} ({age}): {amount}, {holder} (member {member}), cashier {cashier}",
         sequence=intent.sequence,
         time=local_time(intent.unix_seconds),
+        age=_age(context, now_unix_seconds - intent.unix_seconds),
         amount=intent.amount,
         holder=intent.holder,
         member=intent.member_number,
         cashier=intent.cashier,
     )
+
+
+def _age(context: Context, seconds: int) -> str:
+    minutes = max(0, seconds) // 60
+    if minutes < _MINUTES_PER_HOUR:
+        return context.translate(N_("{count} minutes ago")).format(count=minutes)
+    hours = minutes // _MINUTES_PER_HOUR
+    if hours < _HOURS_SHOWN_MAX:
+        return context.translate(N_("{count} hours ago")).format(count=hours)
+    return context.translate(N_("{count} days ago")).format(count=hours // 24)
+
+
+_SETTLED_LINES = {
+    SettledAs.PAID: N_(
+        "  {time}: settled by the central server: PAID. If the goods are still here: sell the same "
+        "amount to the same card, and nothing is charged."
+    ),
+    SettledAs.NOT_PAID: N_("  {time}: settled by the central server: NOT PAID."),
+    SettledAs.HELD: N_(
+        "  {time}: not certain for the central server: the money is in suspense, and the office "
+        "looks into it."
+    ),
+}
+_RULE_LINES = {
+    "card": N_("  The card was used since, and shows it."),
+    "no-word": N_("  The card was not seen for as long as the office waits: the outlet bears it."),
+    "claimed-paid": N_(
+        "  It was said to be paid here, and the card has not confirmed it for long."
+    ),
+    "unexplained": N_("  The card shows another amount than this till."),
+}
+
+
+def _say_closed(context: Context, one: DoubtRow) -> None:
+    intent, decision, settlement = one.intent, one.decision, one.settlement
+    context.say(
+        "Sale {sequence}, {time}: {amount}, {holder} (member {member})",
+        sequence=intent.sequence,
+        time=local_time(intent.unix_seconds),
+        amount=intent.amount,
+        holder=intent.holder,
+        member=intent.member_number,
+    )
+    if decision is not None:
+        line = (
+            N_("  {time}: closed by supervisor {supervisor}: PAID. {reason}")
+            if decision.outcome is Outcome.PAID
+            else N_("  {time}: closed by supervisor {supervisor}: NOT PAID. {reason}")
+        )
+        context.say(
+            line,
+            time=local_time(decision.unix_seconds),
+            supervisor=decision.decided_by,
+            reason=decision.reason,
+        )
+    if settlement is not None:
+        context.say(_SETTLED_LINES[settlement.outcome], time=local_time(settlement.unix_seconds))
+        if settlement.rule in _RULE_LINES:
+            context.say(_RULE_LINES[settlement.rule])
+    if one.resolution is not None:
+        context.say(
+            N_("  This till has read on the card since: PAID.")
+            if one.resolution is Outcome.PAID
+            else N_("  This till has read on the card since: NOT PAID.")
+        )
+
+
+def _closed_at(one: DoubtRow) -> int:
+    """When it was last heard of."""
+    told = [one.decision, one.settlement]
+    return max(each.unix_seconds for each in told if each is not None)
 
 
 def _say_shift(context: Context, report: ShiftReport) -> None:
@@ -541,7 +693,10 @@ def _say_shift(context: Context, report: ShiftReport) -> None:
         _say_totals(context, totals)
     context.say(
         "Total paid: {total}",
-        total=sum((one.sales_total + one.settled_total for one in report.totals), ZERO),
+        total=sum(
+            (one.sales_total + one.settled_total + one.server_paid_total for one in report.totals),
+            ZERO,
+        ),
     )
     refunded = sum((one.refunds_total for one in report.totals), ZERO)
     if refunded:
@@ -558,6 +713,18 @@ def _say_totals(context: Context, totals: ShiftTotals) -> None:
             "  settled   {count:>5}  {total}",
             count=totals.settled_count,
             total=totals.settled_total,
+        )
+    if totals.server_paid_count:
+        context.say(
+            "  settled by the central server {count:>5}  {total}",
+            count=totals.server_paid_count,
+            total=totals.server_paid_total,
+        )
+    if totals.claimed_count:
+        context.say(
+            "  said to be paid, not confirmed {count:>5}  {total}",
+            count=totals.claimed_count,
+            total=totals.claimed_total,
         )
     context.say("  voided    {count:>5}", count=totals.void_count)
     if totals.refunds_count:
@@ -631,8 +798,7 @@ def _say_status(
         count=len(now.doubts),
         total=sum((one.amount for one in now.doubts), ZERO),
     )
-    for intent in now.doubts:
-        _say_doubt(context, intent)
+    _say_doubts(context, now)
     for sequence, reason in now.quarantined:
         say("Held      voucher {sequence}: {reason}", sequence=sequence, reason=reason)
     if now.clock.is_wrong:
@@ -713,6 +879,42 @@ def _balance_json(result: BalanceResult) -> dict[str, Any]:
     }
 
 
+def _doubt_json(intent: IntentRow, now: TillStatus) -> dict[str, Any]:
+    return {
+        "sequence": intent.sequence,
+        "card_uid": intent.card_uid.hex().upper(),
+        "member_number": intent.member_number,
+        "holder": intent.holder,
+        "amount_rupiah": intent.amount.amount,
+        "unix_seconds": intent.unix_seconds,
+        "age_seconds": max(0, now.clock.unix_seconds - intent.unix_seconds),
+        "cashier": intent.cashier,
+        "shift": intent.shift,
+    }
+
+
+def _closed_json(one: DoubtRow, now: TillStatus) -> dict[str, Any]:
+    decision, settlement = one.decision, one.settlement
+    return {
+        **_doubt_json(one.intent, now),
+        "decision": decision
+        and {
+            "paid": decision.outcome is Outcome.PAID,
+            "supervisor": decision.decided_by,
+            "reason": decision.reason,
+            "voucher_sequence": decision.voucher_sequence,
+            "unix_seconds": decision.unix_seconds,
+        },
+        "settlement": settlement
+        and {
+            "outcome": settlement.outcome.name.lower(),
+            "rule": settlement.rule,
+            "unix_seconds": settlement.unix_seconds,
+        },
+        "card_told_paid": one.resolution and one.resolution is Outcome.PAID,
+    }
+
+
 def _status_json(
     now: TillStatus, network: str | None, reader: tuple[str | None, str | None]
 ) -> dict[str, Any]:
@@ -729,17 +931,7 @@ def _status_json(
         "unsent_count": now.unsent.count,
         "unsent_total_rupiah": now.unsent.total.amount,
         "oldest_unsent_age_seconds": now.oldest_unsent_age_seconds,
-        "in_doubt": [
-            {
-                "sequence": intent.sequence,
-                "card_uid": intent.card_uid.hex().upper(),
-                "member_number": intent.member_number,
-                "holder": intent.holder,
-                "amount_rupiah": intent.amount.amount,
-                "unix_seconds": intent.unix_seconds,
-            }
-            for intent in now.doubts
-        ],
+        "in_doubt": [_doubt_json(intent, now) for intent in now.doubts],
         "quarantined": [
             {"sequence": sequence, "reason": reason} for sequence, reason in now.quarantined
         ],
