@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import DatabaseError
 from starlette.testclient import TestClient
 
@@ -19,7 +19,7 @@ from dobmi.central import ingest
 from dobmi.central.app import create_app
 from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.errors import ServerBusy, VouchersMissing
-from dobmi.central.schema import APPEND_ONLY, TerminalStatus
+from dobmi.central.schema import APPEND_ONLY, TerminalStatus, postings
 from dobmi.central.terminals import set_terminal_status
 from dobmi.money import Rupiah
 from dobmi.sync.batch import BATCH_SIZE_MAX, encode_batch
@@ -439,3 +439,15 @@ def test_tills_that_report_at_once_lose_nothing(office: Office, card: ModelCard)
     for holder in (card, second):
         assert statement_of(office.world.central, holder.uid).balance == holder.balance
     assert office.anomalies() == set()
+
+
+def test_one_look_at_the_ledger_sees_one_moment(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    """A report made of several queries: what is posted meanwhile is in all of them or in none."""
+    count = select(func.count()).select_from(postings)
+    with office.world.central.database.read() as connection:
+        before = connection.execute(count).scalar_one()
+        till.sell(card, Rupiah(1_000))
+        office.acknowledged(till.batch())
+        assert connection.execute(count).scalar_one() == before

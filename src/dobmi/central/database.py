@@ -51,8 +51,11 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent look. Nothing is written."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+        with self.engine.connect() as connection:
+            if connection.dialect.name == "postgresql":  # else each statement would see its own
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
