@@ -10,6 +10,7 @@ from threading import Event
 import click
 
 from dobmi.cli.context import Context, DomainGroup
+from dobmi.cli.sim_fleet import fleet
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.card_file import CardFileError
@@ -58,6 +59,9 @@ def command() -> None:
 
     A card is kept in a JSON file; what is written to it stays, as on a real card.
     """
+
+
+command.add_command(fleet)
 
 
 @command.command()

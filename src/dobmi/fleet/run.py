@@ -1,0 +1,107 @@
+"""A seed's run, and the shortest list of events that still fails."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dobmi.fleet.acts import play
+from dobmi.fleet.events import Event, plan, simpler
+from dobmi.fleet.oracles import Finding
+from dobmi.fleet.world import Line, OracleFailed, World, new_world
+
+HOURS = 4.0
+_SHRINK_RUNS_MAX = 400
+
+Tamper = Callable[[World], None]
+
+
+def _leave_alone(_: World) -> None:
+    """No sabotage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one list of events. `findings` are empty if all oracles held."""
+
+    story: tuple[Line, ...]
+    steps: int
+    sales: int
+    faults: Counter[str]
+    findings: tuple[Finding, ...] = ()
+    failed_at: int | None = None
+
+    @property
+    def oracles(self) -> frozenset[str]:
+        return frozenset(finding.oracle for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shrunk:
+    events: tuple[Event, ...]
+    outcome: Outcome
+    runs: int = field(compare=False)
+
+
+def run_events(events: Sequence[Event], tamper: Tamper = _leave_alone) -> Outcome:
+    with new_world(tamper) as world:
+        findings: tuple[Finding, ...] = ()
+        failed_at = None
+        try:
+            play(world, events)
+        except OracleFailed as failure:
+            findings, failed_at = failure.findings, failure.step
+        return Outcome(
+            story=tuple(world.story),
+            steps=len(events) if failed_at is None else min(failed_at + 1, len(events)),
+            sales=world.sales,
+            faults=world.faults,
+            findings=findings,
+            failed_at=failed_at,
+        )
+
+
+def run_seed(seed: int, hours: float = HOURS, tamper: Tamper = _leave_alone) -> Outcome:
+    return run_events(plan(seed, hours), tamper)
+
+
+def shrink(
+    events: Sequence[Event],
+    failed: Outcome,
+    tamper: Tamper = _leave_alone,
+    *,
+    runs_max: int = _SHRINK_RUNS_MAX,
+) -> Shrunk:
+    """Take events out, and faults out of events, for as long as one of the same oracles fails."""
+    kept, outcome, runs = list(events), failed, 0
+    if failed.failed_at is not None:
+        kept = kept[: failed.failed_at + 1]
+
+    def still_fails(candidate: list[Event]) -> bool:
+        nonlocal kept, outcome, runs
+        if runs >= runs_max:
+            return False
+        runs += 1
+        tried = run_events(candidate, tamper)
+        if not tried.oracles & failed.oracles:
+            return False
+        assert tried.failed_at is not None
+        kept, outcome = candidate[: tried.failed_at + 1], tried
+        return True
+
+    size = max(1, len(kept) // 2)
+    while size:
+        start = 0
+        while start < len(kept):
+            if not still_fails(kept[:start] + kept[start + size :]):
+                start += size
+        size //= 2
+    index = 0
+    while index < len(kept):
+        if not any(
+            still_fails([*kept[:index], easier, *kept[index + 1 :]])
+            for easier in simpler(kept[index])
+        ):
+            index += 1
+    return Shrunk(events=tuple(kept), outcome=outcome, runs=runs)
