@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,14 @@ from pydantic import SecretStr
 from dobmi.cardlib.custody import load_key_file
 from dobmi.cardlib.errors import KeyNotHeld
 from dobmi.cardlib.purse_layout import CardKey
+from dobmi.central.ingest import take_batch
 from dobmi.cli.central import command
 from dobmi.cli.context import Context
+from dobmi.money import Rupiah
 from dobmi.settings import CentralSettings, Settings
 from dobmi.sync.enrolment import Invitation
+from dobmi.sync.voucher import Outcome
+from support.traffic import START, World
 
 
 class Desk:
@@ -99,6 +104,46 @@ def test_the_report_of_an_empty_ledger_adds_up(ready: Desk) -> None:
     ready.refused("CENTRAL-CARD-UNKNOWN", "card", "1")
     ready.refused("CENTRAL-PARAMETERS", "card", "whose")
     ready.refused("CENTRAL-UNKNOWN-TERMINAL", "terminals", "--block", "5")
+
+
+def test_a_sale_in_doubt_from_list_to_settlement(ready: Desk) -> None:
+    """P6: the office sees who, how much, since when, what is known, and what the rule will do."""
+    settings = CentralSettings()
+    ring = load_key_file(ready.folder / "central.keys", "kunci kantor")
+    world = World.create(ready.folder, keys=ring, url="sqlite:///central.db", settings=settings)
+    till, card = world.till(), world.card(4711)
+    world.top_up(world.station(), card, Rupiah(100_000))
+    till.doubt(card, Rupiah(5_000), committed=True)
+    till.doubt(card, Rupiah(3_000), committed=False)
+    till.decide(card, 1, Outcome.PAID)
+    take_batch(world.central, till.batch())
+    world.central.database.close()
+    listed = ready.ok("in-doubt")
+    for text in (
+        f"Sale {till.terminal_id}/1 at Kasir 1, ",
+        "WIB, known for 0 days: Rp 5.000, Anggota 4711 (member 4711), card "
+        + card.uid.hex().upper(),
+        "Supervisor Ani says that it was paid: barang dibawa",
+        "held in suspense by rule from 14-02-2027 15:00 WIB",
+        "not paid by rule from 14-02-2027 15:00 WIB",
+    ):
+        assert text in listed
+    found = json.loads(ready.ok("in-doubt", "--json"))["in_doubt"]
+    assert [(one["sequence"], one["amount_rupiah"]) for one in found] == [(1, 5_000), (2, 3_000)]
+    ready.ok("settle", "--now", "2027-02-14T14:59")
+    assert ready.ok("in-doubt") == listed
+    done = ready.ok("settle", "--now", "2027-02-14T15:00")
+    assert "not paid: 1 (Rp 3.000)" in done
+    assert "said to be paid: 1 (Rp 5.000)" in done
+    again = ready.ok("settle", "--now", str(START + 60 * 24 * 3600))
+    assert "not paid: 0 (Rp 0)" in again
+    assert "said to be paid: 0 (Rp 0)" in again
+    assert "No sale is in doubt." in ready.ok("in-doubt")
+    settled = ready.ok("in-doubt", "--all")
+    assert "HELD in suspense: no word of the card for 30 days" in settled
+    assert "NOT PAID: no word of the card for 30 days" in settled
+    ready.ok("report")
+    ready.refused("CENTRAL-PARAMETERS", "settle", "--now", "kemarin")
 
 
 def test_init_on_a_database_in_use_changes_nothing(ready: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from click.testing import CliRunner, Result
 
 from dobmi.cardlib.custody import save_key_file
 from dobmi.cardlib.readers.base import Reader
+from dobmi.central.circulation import anomaly_list
+from dobmi.central.overdue import doubt_list, settle_overdue
+from dobmi.central.schema import DoubtState, SettledBy
 from dobmi.central.server import Central
 from dobmi.cli import terminal as commands
 from dobmi.cli.main import root
@@ -73,10 +77,10 @@ class Counter:
     def lay(self, card: SimulatedCard) -> None:
         card.save(self.card_path)
 
-    def settings(self, server: str | None = None) -> None:
+    def settings(self, server: str | None = None, card: Path | None = None) -> None:
         (self.folder / "dobmi.toml").write_text(
             f'language = "en"\npassphrase = "{PASSPHRASE}"\n[terminal]\n'
-            f'reader = "sim:{self.card_path}"\nserver = "{server or self.url}"\n'
+            f'reader = "sim:{card or self.card_path}"\nserver = "{server or self.url}"\n'
             'cashier = "Siti"\ncard_wait_seconds = 0.2\n',
             encoding="utf-8",
         )
@@ -308,6 +312,141 @@ class TestAroundTheSale:
         counter.settings()
         assert "SYNC-MALFORMED" in counter.run("enrol", "AAAAA-BBBBB", code=1)
         assert not (folder / "terminal-identity.keys").exists()
+
+
+class TestInDoubt:
+    """What a cashier and a supervisor see of a sale in doubt, and what becomes of it."""
+
+    @pytest.fixture
+    def doubt(self, counter: Counter, torn: type[TornOnce]) -> type[TornOnce]:
+        """Sale 1 over 12,500 is in doubt; the card paid."""
+        torn.taps_left = 1
+        counter.run("sell", "12500", code=3)
+        torn.taps_left = 99
+        return torn
+
+    @staticmethod
+    def other_till(counter: Counter, folder: Path) -> Counter:
+        """A second till of the same server, which reads the same card."""
+        folder.mkdir()
+        other = Counter(folder, counter.central, counter.url)
+        other.settings(card=counter.card_path)
+        save_key_file(folder / "till.keys", TILL_KEYS, PASSPHRASE)
+        other.run("enrol", str(till_invitation(counter.central, "Kasir 2")))
+        return other
+
+    @pytest.mark.usefixtures("doubt")
+    def test_list_and_status_name_whom_how_much_how_old_and_what_to_do(
+        self, counter: Counter
+    ) -> None:
+        for output in (counter.run("in-doubt"), counter.run("status")):
+            line = next(line for line in output.splitlines() if line.startswith("Sale 1, "))
+            assert re.fullmatch(
+                r"Sale 1, \d\d-\d\d-\d{4} \d\d:\d\d WIB \(0 minutes ago\): Rp 12\.500, "
+                r"Anggota 4711 \(member 4711\), cashier Siti",
+                line,
+            )
+            assert "Tap the same card again" in output
+            assert "dobmi terminal in-doubt close 1" in output
+        (doubt,) = counter.json("in-doubt")["in_doubt"]
+        assert (doubt["sequence"], doubt["amount_rupiah"], doubt["member_number"]) == (
+            1,
+            12_500,
+            4711,
+        )
+        assert 0 <= doubt["age_seconds"] < 60
+
+    @pytest.mark.usefixtures("doubt")
+    @pytest.mark.parametrize(("option", "word"), [("--paid", "PAID"), ("--not-paid", "NOT PAID")])
+    def test_a_supervisor_closes_it_with_a_name_and_a_reason(
+        self, counter: Counter, option: str, word: str
+    ) -> None:
+        output = counter.run(
+            "in-doubt", "close", "1", option, "--supervisor", "Ani", "--reason", "nota ada"
+        )
+        assert f"is closed as {word} by Ani" in output
+        assert counter.json("status")["in_doubt"] == []
+        listed = counter.run("in-doubt")
+        assert "No sale is in doubt." in listed
+        assert f"closed by supervisor Ani: {word}. nota ada" in listed
+        (closed,) = counter.json("in-doubt")["closed"]
+        assert closed["decision"]["supervisor"] == "Ani"
+        assert closed["decision"]["paid"] is (word == "PAID")
+        counter.run("sync")
+        doubts = doubt_list(counter.central, settled_too=True)
+        assert [(one.decided_by, one.decision_reason) for one in doubts] == [("Ani", "nota ada")]
+        assert doubts[0].state == (DoubtState.OPEN if word == "PAID" else DoubtState.NOT_PAID)
+        shown = counter.run("shift", "show")
+        assert ("said to be paid, not confirmed     1  Rp 12.500" in shown) is (word == "PAID")
+        assert "Total paid: Rp 0" in shown
+
+    @pytest.mark.usefixtures("doubt")
+    def test_it_is_not_closed_without_a_word_why_nor_twice(self, counter: Counter) -> None:
+        close = ["in-doubt", "close", "1", "--not-paid", "--supervisor"]
+        assert "DECISION-TEXT" in counter.run(*close, "Ani", "--reason", " ", code=1)
+        assert "DECISION-TEXT" in counter.run(*close, "x" * 81, "--reason", "nota", code=1)
+        counter.run(*close, "Ani", "--reason", "nota", code=0)
+        assert "DECISION-NOT-IN-DOUBT" in counter.run(*close, "Ani", "--reason", "nota", code=1)
+        close[2] = "77"
+        assert "DECISION-NOT-IN-DOUBT" in counter.run(*close, "Ani", "--reason", "nota", code=1)
+        counter.run("in-doubt", "close", "1", "--supervisor", "Ani", "--reason", "x", code=2)
+
+    @pytest.mark.usefixtures("doubt")
+    def test_used_at_another_till_it_is_settled_and_leaves_the_list(
+        self, counter: Counter, tmp_path: Path
+    ) -> None:
+        counter.run("sync")
+        assert "in doubt      1  Rp 12.500" in counter.run("shift", "show")
+        other = self.other_till(counter, tmp_path / "other")
+        other.run("sell", "500")
+        other.run("sync")
+        assert "settled by the central server: PAID" in counter.run("sync")
+        listed = counter.run("in-doubt")
+        assert "No sale is in doubt." in listed
+        assert "settled by the central server: PAID" in listed
+        assert "The card was used since, and shows it." in listed
+        assert counter.json("status")["in_doubt"] == []
+        (closed,) = counter.json("in-doubt")["closed"]
+        assert closed["settlement"]["outcome"] == "paid"
+        shown = counter.run("shift", "show")
+        assert "settled by the central server     1  Rp 12.500" in shown
+        assert "in doubt      0  Rp 0" in shown
+        assert "Total paid: Rp 12.500" in shown
+        assert "settled by the central server" not in counter.run("sync"), "it is told once"
+        # The goods are still here: the same sale to the same card charges nothing.
+        assert "ALREADY PAID" in counter.run("sell", "12500")
+        assert "Total paid: Rp 12.500" in counter.run("shift", "show")
+
+    @pytest.mark.usefixtures("doubt")
+    def test_settled_by_rule_it_says_why_and_the_card_still_goes_before_the_rule(
+        self, counter: Counter
+    ) -> None:
+        counter.run("sync")
+        later = counter.central.unix_seconds() + 30 * 24 * 3600
+        assert settle_overdue(counter.central, later).not_paid_count == 1
+        output = counter.run("sync")
+        assert "settled by the central server: NOT PAID" in output
+        assert "The card was not seen for as long as the office waits" in output
+        assert counter.json("status")["in_doubt"] == []
+        assert "WAS PAID by this card" in counter.run("balance")
+        counter.run("sync")
+        (doubt,) = doubt_list(counter.central, settled_too=True)
+        assert (doubt.state, doubt.settled_by) == (DoubtState.PAID, SettledBy.RESOLUTION)
+
+    @pytest.mark.usefixtures("doubt")
+    def test_a_card_that_contradicts_the_supervisor_is_said_so_and_a_new_sale_is_a_new_one(
+        self, counter: Counter
+    ) -> None:
+        counter.run("in-doubt", "close", "1", "--not-paid", "--supervisor", "Ani", "--reason", "x")
+        output = counter.run("sell", "12500")
+        assert "PAID\n" in output
+        assert "ALREADY" not in output
+        assert "Sale 1 of" in output
+        assert "WAS PAID by this card" in output
+        assert "Supervisor Ani had closed it otherwise" in output
+        assert counter.balance == 75_000
+        counter.run("sync")
+        assert {row.kind for row in anomaly_list(counter.central)} == {"decision-contradicted"}
 
 
 def test_the_program_itself_sells_and_loads_no_server_parts(counter: Counter) -> None:

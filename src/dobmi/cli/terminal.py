@@ -294,16 +294,20 @@ def in_doubt(click_context: click.Context, show_all: bool, as_json: bool) -> Non
 
 @in_doubt.command("close")
 @click.argument("sequence", type=click.IntRange(min=1))
-@click.option("--paid/--not-paid", "paid", default=None, required=True, help="What is decided.")
+@click.option("--paid/--not-paid", "paid", default=None, help="What is decided.")
 @click.option("--supervisor", required=True, metavar="NAME", help="Who decides.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why, in words.")
 @click.pass_obj
-def close_doubt(context: Context, sequence: int, paid: bool, supervisor: str, reason: str) -> None:
+def close_doubt(
+    context: Context, sequence: int, paid: bool | None, supervisor: str, reason: str
+) -> None:
     """Close the sale in doubt number SEQUENCE as a supervisor decides, without its card.
 
     The decision is signed and goes to the central server as a claim. The card's own word, when it
     is tapped again anywhere, goes before it.
     """
+    if paid is None:
+        raise click.UsageError(context.translate(N_("Give --paid or --not-paid.")))
     outcome = Outcome.PAID if paid else Outcome.NOT_PAID
     with _till(context, cards=False) as till:
         intent = till.close_doubt(sequence, outcome, supervisor=supervisor, reason=reason)
