@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sqlite3
@@ -14,8 +15,10 @@ import pytest
 from sqlalchemy import event
 
 from dobmi.cardlib.custody import KeyRing
+from dobmi.firmware_sim.faults import Moment, at_command
 from dobmi.money import Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
+from dobmi.sync.feed import SettledAs, Settlement, Settlements
 from dobmi.terminal.clock import TillClock
 from dobmi.terminal.errors import (
     LedgerFull,
@@ -24,13 +27,14 @@ from dobmi.terminal.errors import (
     NoShift,
     NotEnrolled,
     NotThisTill,
+    SaleInDoubt,
     ShiftOpen,
     TillInUse,
 )
 from dobmi.terminal.ledger import IntentRow, Ledger
 from dobmi.terminal.lock import TillLock
 from dobmi.terminal.status import till_status
-from support.tills import NOW, Bench, card_with
+from support.tills import NOW, Bench, another_holder, card_with
 
 AMOUNT = Rupiah(1_000)
 
@@ -135,6 +139,28 @@ class TestPromises:
         assert ledger.sync_state().acknowledged_sequence == 3
         assert ledger.quarantined() == ((2, "CARD-TMAC"),)
         assert ledger.unsent().count == 0
+
+    def test_what_the_server_settled_never_goes_back_and_is_of_doubts_only(
+        self, sold: Bench, ledger: Ledger
+    ) -> None:
+        card = card_with(holder=another_holder(2))
+        sold.tap(card, at_command(0xC7, Moment.AFTER))
+        with sold.open() as till:
+            with pytest.raises(SaleInDoubt):
+                till.sell(Rupiah(500))
+            till.give_up()
+            doubt = till.ledger.head().sequence
+        for outcome, at in ((SettledAs.PAID, NOW + 9), (SettledAs.NOT_PAID, NOW + 8)):
+            told = [Settlement(number, outcome, at, "card") for number in (1, doubt, doubt + 5)]
+            settlements = Settlements(terminal_id=7, since=0, settled=tuple(told))
+            sold.feed(settlements=settlements)
+        (row,) = ledger.all_doubts()
+        assert row.settlement == Settlement(doubt, SettledAs.PAID, NOW + 9, "card")
+        with contextlib.closing(sqlite3.connect(sold.database)) as connection:
+            with pytest.raises(sqlite3.IntegrityError, match="only goes forward"):
+                connection.execute("UPDATE settlements SET unix_seconds = 1")
+            kept = connection.execute("SELECT sequence FROM settlements").fetchall()
+        assert kept == [(doubt,)]
 
     def test_it_is_durable_as_it_says(self, ledger: Ledger) -> None:
         with ledger._engine.connect() as connection:

@@ -31,6 +31,7 @@ from dobmi.firmware_sim.faults import Fault, Moment, at_command, at_frame
 from dobmi.firmware_sim.personality import Personality
 from dobmi.firmware_sim.reader import SimulatedConnection, SimulatedReader
 from dobmi.money import Rupiah
+from dobmi.sync.feed import SettledAs, Settlement, Settlements
 from dobmi.sync.voucher import (
     GoodsLine,
     InDoubtVoucher,
@@ -475,6 +476,38 @@ class TestInDoubt:
             assert [one.sequence for one in till.ledger.doubts()] == [1]
             assert till.sell(Rupiah(500)).sequence == 2
         assert balance_of(card) == 100_000 - 12_500 - 10_000 - 500
+
+    @pytest.mark.parametrize(
+        ("settled", "rule", "charged"),
+        [
+            (SettledAs.PAID, "card", 0),
+            (SettledAs.NOT_PAID, "card", 12_500),
+            (SettledAs.NOT_PAID, "no-word", 12_500),
+            (SettledAs.HELD, "claimed-paid", 12_500),
+        ],
+    )
+    def test_used_ten_times_elsewhere_the_server_knows_and_its_word_is_used_once(
+        self, bench: Bench, tmp_path: Path, settled: SettledAs, rule: str, charged: int
+    ) -> None:
+        card = card_with()
+        other = Bench(tmp_path, terminal_id=8, time=NOW + 5).enrol()
+        moment = Moment.AFTER if settled is SettledAs.PAID else Moment.BEFORE
+        with bench.open() as till, other.open() as elsewhere:
+            self._in_doubt(bench, till, card, moment)
+            till.give_up()
+            other.tap(card)
+            for _ in range(10):
+                elsewhere.sell(Rupiah(1_000))
+            told = (Settlement(1, settled, NOW + 60, rule),)
+            bench.feed(settlements=Settlements(terminal_id=7, since=0, settled=told))
+            assert till.ledger.doubts() == ()
+            before = balance_of(card)
+            bench.tap(card)
+            assert till.sell(AMOUNT).already_paid is (settled is SettledAs.PAID)
+            assert balance_of(card) == before - charged
+            bench.tap(card)
+            assert not till.sell(AMOUNT).already_paid
+            assert balance_of(card) == before - charged - 12_500
 
     def test_minutes_after_the_tear_a_long_log_of_a_till_with_a_fast_clock_still_tells(
         self, bench: Bench, tmp_path: Path
