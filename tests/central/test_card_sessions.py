@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from starlette.testclient import WebSocketDenialResponse
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
+from dobmi.central.app import create_app
 from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.schema import CardState, card_transactions
@@ -23,13 +26,14 @@ from dobmi.sync.relay import (
     Done,
     Failed,
     IssueResult,
+    RekeyResult,
     Responses,
     decode_relay,
 )
 from support.card_sessions import deliver, issue, relay
 from support.central_client import Office
 from support.purses import purse_of
-from support.traffic import ModelTill
+from support.traffic import ModelTill, World
 
 COMMIT_TRANSACTION = 0xC7
 
@@ -118,6 +122,84 @@ def frames_of_a_credit(office: Office, station: ModelTill, card: SimulatedCard) 
     order(office, station, card, 1_000, key="counting")
     assert isinstance(deliver(office.client, station, counted), Done)
     return counted.frames_seen
+
+
+class TestNewKeys:
+    """`rekey` over the relay; a generation was added, and the server restarted with it."""
+
+    @pytest.fixture
+    def card(self, office: Office, station: ModelTill) -> SimulatedCard:
+        card = SimulatedCard()
+        assert isinstance(issue(office.client, station, card), Done)
+        order(office, station, card, 50_000)
+        assert isinstance(deliver(office.client, station, card), Done)
+        return card
+
+    @pytest.fixture
+    def renewed(self, office: Office, card: SimulatedCard) -> Iterator[Office]:
+        """The same books, another process."""
+        del card
+        central = replace(office.world.central, keys=office.world.central.keys.renewed())
+        with TestClient(create_app(central)) as client:
+            yield Office(World(central), client)
+
+    def test_a_station_brings_a_card_to_the_newest_keys(
+        self, renewed: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        for changed in (4, 0):
+            done = relay(renewed.client, station, card, Action.REKEY)
+            assert isinstance(done, Done)
+            result = RekeyResult.from_cbor(done.result)
+            assert result == RekeyResult(generation=2, changed_count=changed)
+        assert statement_of(renewed.world.central, card.uid).key_version == 2
+        assert balance(renewed, card) == Rupiah(50_000)
+
+    def test_a_till_may_not(self, renewed: Office, card: SimulatedCard) -> None:
+        last = relay(renewed.client, renewed.world.till(), card, Action.REKEY)
+        assert isinstance(last, Failed)
+        assert last.code == "CENTRAL-ROLE"
+
+    def test_a_blocked_card_keeps_its_keys(
+        self, renewed: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        set_blocked(renewed.world.central, card.uid, "hilang", blocked=True, by_terminal=None)
+        last = relay(renewed.client, station, card, Action.REKEY)
+        assert isinstance(last, Failed)
+        assert (last.code, last.money_moved) == ("CENTRAL-CARD-BLOCKED", "no")
+
+    @pytest.mark.parametrize("moment", Moment)
+    def test_torn_at_any_frame_credits_still_come_and_it_goes_on(
+        self, office: Office, renewed: Office, station: ModelTill, moment: Moment
+    ) -> None:
+        for index in range(18):
+            card = SimulatedCard()
+            member = 5000 + index
+            assert isinstance(issue(office.client, station, card, member, "Budi"), Done)
+            torn = relay(
+                renewed.client, station, FaultyCard(card, [at_frame(index, moment)]), Action.REKEY
+            )
+            assert isinstance(torn, Failed), index
+            assert torn.money_moved == "no"
+            order(renewed, station, card, 500, key=f"torn-{moment.value}-{index}")
+            assert isinstance(deliver(renewed.client, station, card), Done), index
+            done = relay(renewed.client, station, card, Action.REKEY)
+            assert isinstance(done, Done), index
+            assert balance(renewed, card) == Rupiah(500)
+        assert circulation(renewed.world.central).in_flight == ZERO
+
+    def test_issuing_that_began_under_the_old_keys_ends_under_the_new(
+        self, office: Office, renewed: Office, station: ModelTill
+    ) -> None:
+        card = SimulatedCard()
+        assert isinstance(
+            issue(office.client, station, FaultyCard(card, [at_frame(20, Moment.AFTER)]), 4712),
+            Failed,
+        )
+        assert isinstance(issue(renewed.client, station, card, 4712), Done)
+        order(renewed, station, card, 700, key="after-issue")
+        assert isinstance(deliver(renewed.client, station, card), Done)
+        assert balance(renewed, card) == Rupiah(700)
+        assert renewed.anomalies() == set()
 
 
 @pytest.mark.parametrize("moment", Moment)

@@ -162,6 +162,30 @@ def test_a_refund_and_a_lost_card_from_the_desk(machine: Machine) -> None:
     assert balance == 100_000
 
 
+def test_keys_are_renewed_while_cards_and_tills_are_in_use(machine: Machine) -> None:
+    machine("sim", "new", str(machine.folder / "siti.json"))
+    with machine.serving():
+        for role, enrol in (("station", "card"), ("till", "terminal")):
+            printed = machine(
+                "central", "invite", "--role", role, "--name", role, "--seller", "Toko"
+            )
+            machine(enrol, "enrol", invitation(printed))
+        machine("card", "issue", "4711", "Siti Aminah")
+        machine("card", "topup", "100.000")
+    assert "Generation 2" in machine("central", "keys", "renew")
+    (machine.folder / "till.keys").unlink()
+    machine("central", "keys", "till", str(machine.folder / "till.keys"))
+    machine("terminal", "sell", "1.000")
+    with machine.serving():
+        assert "4 changed" in machine("card", "rekey")
+        assert "generation 2 already" in machine("card", "rekey")
+        machine("card", "topup", "500")
+    machine("terminal", "sell", "1.000")
+    assert json.loads(machine("terminal", "balance", "--json"))["balance_rupiah"] == 98_500
+    ring = load_key_file(machine.folder / "central.keys", PASSPHRASE)
+    assert all(set(versions) == {1, 2} for versions in ring.masters.values())
+
+
 @pytest.mark.parametrize("amount", ["0", "-5", "12,5", "abc", "1e3", "99999999"])
 def test_a_till_refuses_what_is_no_amount_and_says_so(machine: Machine, amount: str) -> None:
     with machine.serving():

@@ -20,6 +20,7 @@ from dobmi.sync.relay import (
     CreditResult,
     Done,
     Failed,
+    RekeyResult,
     Responses,
     Start,
     encode_relay,
@@ -216,6 +217,10 @@ def samples() -> dict[str, bytes]:
     found["relay_card_gone"] = encode_relay(CardGone("CARD-REMOVED"))
     found["relay_done"] = encode_relay(
         Done(CreditResult(delivered=((1, Rupiah(50_000)),), balance=Rupiah(62_500)).to_cbor())
+    )
+    found["relay_start_rekey"] = encode_relay(Start(Action.REKEY, UID))
+    found["relay_done_rekey"] = encode_relay(
+        Done(RekeyResult(generation=2, changed_count=4).to_cbor())
     )
     found["relay_failed"] = encode_relay(Failed("CENTRAL-CARD", "Blocked.", "Come in.", "no"))
     return found

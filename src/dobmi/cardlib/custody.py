@@ -25,6 +25,7 @@ from dobmi.cardlib.errors import DamagedKeyFile, KeyNotHeld, WrongPassphrase
 from dobmi.cardlib.keys import DesfireKey
 from dobmi.cardlib.purse_layout import CardKey, diversification_input
 
+VERSION_MAX = 255
 _FORMAT = "dobmi key file 1"
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 1 << 15, 8, 1
 _SCRYPT_N_MAX = 1 << 20
@@ -72,6 +73,29 @@ class KeyRing:
             signing={name: self.signing[name] for name in signing},
         )
 
+    def renewed(self) -> KeyRing:
+        """This ring with a further generation, of new random keys, of every master it holds.
+
+        Raises ValueError after generation 255.
+        """
+        renewed: dict[CardKey, Mapping[int, bytes]] = {}
+        for key, versions in self.masters.items():
+            newest = max(versions) + 1
+            if newest > VERSION_MAX:
+                msg = f"a key has at most {VERSION_MAX} generations"
+                raise ValueError(msg)
+            renewed[key] = {**versions, newest: secrets.token_bytes(16)}
+        return KeyRing(masters=renewed, signing=self.signing)
+
+    def pinned(self, key: CardKey, version: int) -> KeyRing:
+        """This ring with `key` of that generation alone. Raises KeyNotHeld."""
+        held = self.masters.get(key, {})
+        if version not in held:
+            raise KeyNotHeld(key=key.value, version=version)
+        return KeyRing(
+            masters={**self.masters, key: {version: held[version]}}, signing=self.signing
+        )
+
     def card_key(self, key: CardKey, uid: bytes, version: int | None = None) -> DesfireKey:
         versions = self.masters.get(key, {})
         if version is None:
@@ -100,6 +124,23 @@ def save_key_file(path: Path, ring: KeyRing, passphrase: str) -> None:
     """
     if path.exists():
         raise FileExistsError(path)
+    temporary = _write_beside(path, ring, passphrase)
+    os.link(temporary, path)
+    temporary.unlink()
+    sync_folder(path.parent)
+
+
+def replace_key_file(path: Path, ring: KeyRing, passphrase: str) -> None:
+    """Write `ring` in the place of the file there is, all of it or none. Raises OSError.
+
+    For a ring that has the keys of the old one and more: nothing of the old file remains.
+    """
+    _write_beside(path, ring, passphrase).replace(path)
+    sync_folder(path.parent)
+
+
+def _write_beside(path: Path, ring: KeyRing, passphrase: str) -> Path:
+    """The encrypted file under its temporary name, on disk."""
     salt, nonce = secrets.token_bytes(16), secrets.token_bytes(12)
     header = {
         "format": _FORMAT,
@@ -122,8 +163,16 @@ def save_key_file(path: Path, ring: KeyRing, passphrase: str) -> None:
         json.dump({**header, "sealed": sealed.hex()}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
-    os.link(temporary, path)
-    temporary.unlink()
+    return temporary
+
+
+def sync_folder(folder: Path) -> None:
+    """A new file's name survives a power cut only once its folder is synced. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_key_file(path: Path, passphrase: str) -> KeyRing:

@@ -32,7 +32,7 @@ from dobmi.cardlib.files import (
     TransactionMacFile,
     ValueFile,
 )
-from dobmi.cardlib.keys import FACTORY_PICC_KEY, ZERO_AES_KEY, DesfireKey
+from dobmi.cardlib.keys import FACTORY_PICC_KEY
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS, verify_originality
 from dobmi.cardlib.purse_layout import (
     CREDIT_STATE_LENGTH,
@@ -46,6 +46,7 @@ from dobmi.cardlib.purse_layout import (
     Holder,
 )
 from dobmi.cardlib.readers.base import CardConnection
+from dobmi.cardlib.rekey import ORDER, authenticate_application, change_keys, present_key
 from dobmi.cardlib.secure_messaging import CommMode
 from dobmi.cardlib.version import Generation
 from dobmi.money import Rupiah
@@ -153,7 +154,8 @@ def _is_finished(card: DesfireCard, custody: KeyCustody, content: bytes) -> bool
     """Whether the card is a purse already, and of this holder. Raises AlreadyIssued otherwise."""
     if card.get_key_version(CardKey.DEBIT.number) == 0:
         return False
-    _authenticate_application(card, custody.card_key(CardKey.APPLICATION, card.uid))
+    versions = {CardKey.APPLICATION: card.get_key_version(CardKey.APPLICATION.number)}
+    authenticate_application(card, present_key(custody, card.uid, CardKey.APPLICATION, versions))
     _require_same_holder(card, content)
     return True
 
@@ -162,15 +164,13 @@ def _fill_the_application(
     card: DesfireCard, custody: KeyCustody, content: bytes, balance_max: Rupiah, *, created: bool
 ) -> None:
     """Files, holder and keys, as far as they are missing. 14 exchanges for a new application."""
-    application_key = custody.card_key(CardKey.APPLICATION, card.uid)
     files: list[int] = []
-    still_zero = {CardKey.CREDIT, CardKey.PIN, CardKey.APPLICATION}
+    versions = dict.fromkeys(ORDER, 0)
     if not created:
         files = card.get_file_ids()
-        still_zero = {key for key in still_zero if card.get_key_version(key.number) == 0}
-    _authenticate_application(
-        card, ZERO_AES_KEY if CardKey.APPLICATION in still_zero else application_key
-    )
+        for key in (CardKey.CREDIT, CardKey.PIN, CardKey.APPLICATION):
+            versions[key] = card.get_key_version(key.number)
+    authenticate_application(card, present_key(custody, card.uid, CardKey.APPLICATION, versions))
     _create_files(card, files, balance_max)
     if FileNo.TRANSACTION_MAC not in files:
         # A standard file is not tear-safe, so the holder is written anew until the next step,
@@ -183,14 +183,8 @@ def _fill_the_application(
         )
     else:
         _require_same_holder(card, content)
-    for key in (CardKey.CREDIT, CardKey.PIN):
-        if key in still_zero:
-            card.change_key(key.number, custody.card_key(key, card.uid), ZERO_AES_KEY)
-    if CardKey.APPLICATION in still_zero:
-        card.change_key(CardKey.APPLICATION.number, application_key)
-        _authenticate_application(card, application_key)
-    debit_key = custody.card_key(CardKey.DEBIT, card.uid)
-    card.change_key(CardKey.DEBIT.number, debit_key, ZERO_AES_KEY)
+    # Also those that an attempt under an earlier generation set: the debit key comes last.
+    change_keys(card, custody, versions)
 
 
 def _create_files(card: DesfireCard, files: list[int], balance_max: Rupiah) -> None:
@@ -216,10 +210,3 @@ def _create_files(card: DesfireCard, files: list[int], balance_max: Rupiah) -> N
 def _require_same_holder(card: DesfireCard, content: bytes) -> None:
     if card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL) != content:
         raise AlreadyIssued
-
-
-def _authenticate_application(card: DesfireCard, key: DesfireKey) -> None:
-    try:
-        card.authenticate_ev2_first(CardKey.APPLICATION.number, key)
-    except AuthenticationError as error:
-        raise OtherKeySet from error

@@ -27,12 +27,14 @@ from dobmi.cardlib.errors import (
     IllegalCommand,
     InsufficientBalance,
     IsoRefused,
+    KeyNotHeld,
     NotOurCard,
     OtherKeySet,
     UnfinishedCard,
     UnsupportedCard,
 )
 from dobmi.cardlib.files import RecordFileSettings
+from dobmi.cardlib.keys import DesfireKey
 from dobmi.cardlib.purse_layout import (
     CENTRAL_TERMINAL_ID,
     CREDIT_STATE_LENGTH,
@@ -219,9 +221,9 @@ class Purse:
         could have the card say that a credit which did arrive did not. Raises as `read`.
         """
         reader_id = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=sequence)
-        self._open()
+        credit_key = self._open(for_credit=True)
+        assert credit_key is not None
         self._card.commit_reader_id(reader_id.encode())
-        credit_key = self._custody.card_key(CardKey.CREDIT, self.uid)
         self._card.authenticate_ev2_non_first(CardKey.CREDIT.number, credit_key)
         content = self._card.read_data(FileNo.CREDIT_STATE, 0, CREDIT_STATE_LENGTH, CommMode.FULL)
         state = CreditState.decode(content)
@@ -278,8 +280,12 @@ class Purse:
         assert transaction is not None
         return transaction
 
-    def _open(self) -> None:
-        """Select and authenticate with the debit key: 3 exchanges, 2 to 5 more to say why not."""
+    def _open(self, *, for_credit: bool = False) -> DesfireKey | None:
+        """Select and authenticate with the debit key; the card's credit key, if asked for.
+
+        3 exchanges. A card of an older generation that is held takes 4 more, 5 for a credit; 2 to 5
+        more say why any other is refused.
+        """
         self._running, self._step = None, _Step.IDLE
         try:
             self._card.select_application(PURSE_AID)
@@ -289,9 +295,30 @@ class Purse:
         try:
             self._card.authenticate_ev2_first(CardKey.DEBIT.number, debit_key)
         except AuthenticationError as error:
-            self._card.select_application(PURSE_AID)
-            finished = self._card.get_key_version(CardKey.DEBIT.number) != 0
-            raise (OtherKeySet if finished else UnfinishedCard) from error
+            return self._open_older(debit_key.version, error, for_credit=for_credit)
+        # The debit key is changed last, so the credit key is of the newest generation, too.
+        return self._custody.card_key(CardKey.CREDIT, self.uid) if for_credit else None
+
+    def _open_older(
+        self, newest: int, refusal: AuthenticationError, *, for_credit: bool
+    ) -> DesfireKey | None:
+        """Try the generations that the card itself names."""
+        self._card.select_application(PURSE_AID)
+        version = self._card.get_key_version(CardKey.DEBIT.number)
+        if version == 0:
+            raise UnfinishedCard from refusal
+        if version == newest:
+            raise OtherKeySet from refusal
+        credit_key = None
+        try:
+            debit_key = self._custody.card_key(CardKey.DEBIT, self.uid, version)
+            if for_credit:
+                credit_version = self._card.get_key_version(CardKey.CREDIT.number)
+                credit_key = self._custody.card_key(CardKey.CREDIT, self.uid, credit_version)
+            self._card.authenticate_ev2_first(CardKey.DEBIT.number, debit_key)
+        except (AuthenticationError, KeyNotHeld) as error:
+            raise OtherKeySet from error
+        return credit_key
 
     def _view(self) -> PurseView:
         content = self._card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL)

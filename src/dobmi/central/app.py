@@ -147,6 +147,7 @@ class Card(BaseModel):
     balance_rupiah: int
     credits_waiting: list[Credit]
     transactions: list[CardTransaction] = Field(description="Newest first, at most 20.")
+    key_generation: int = Field(description="Of the card's keys, when they were last changed.")
     replacement: CardReplacement | None = Field(description="Of a card that was lost.")
 
 
@@ -412,7 +413,7 @@ async def _run_card_session(central: Central, websocket: WebSocket, terminal_id:
     last: Done | Failed
     try:
         start = parse_start(await _receive(websocket))
-        if start.action is Action.ISSUE:
+        if start.action is not Action.CREDIT:
             role = await _in_thread(role_of, central, terminal_id)
             if role is not Role.STATION:
                 raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
@@ -549,6 +550,7 @@ def _card(card: CardStatement) -> Card:
         expires=card.expires.isoformat(),
         balance_rupiah=card.balance.amount,
         credits_waiting=[_credit(credit) for credit in card.credits_waiting],
+        key_generation=card.key_version,
         replacement=None if card.replacement is None else _replacement(card.replacement),
         transactions=[
             CardTransaction(

@@ -88,6 +88,7 @@ class CardStatement:
     expires: date
     balance: Rupiah
     credits_waiting: tuple[PendingCredit, ...]
+    key_version: int
     replacement: Replacement | None
     transactions: tuple[CardLine, ...]
 
@@ -191,6 +192,7 @@ def statement_of(central: Central, card: bytes | int, *, lines_max: int = 20) ->
             expires=day(row.expires_on_day),
             balance=balance_on_card(connection, row.uid),
             credits_waiting=tuple(waiting_credits(connection, row.uid)),
+            key_version=row.key_version,
             replacement=replacement_of(connection, row.uid, central.settings.restore_after_days),
             transactions=tuple(
                 CardLine(

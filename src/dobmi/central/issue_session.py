@@ -64,9 +64,11 @@ def issue_card(
         raise BadParameters(detail=str(error)) from error
     with central.database.write() as database:
         holder, resumed = _register(central, database, uid, draft, now)
+        mac_key_version = card_row(database, uid).mac_key_version
     done = personalise(
         connection,
-        central.keys,
+        # The card may have got this key in an earlier attempt, and keeps it for life.
+        central.keys.pinned(CardKey.TRANSACTION_MAC, mac_key_version),
         holder,
         central.sign_holder,
         balance_max=Rupiah(central.settings.balance_max_rupiah),
@@ -80,7 +82,10 @@ def issue_card(
         database.execute(
             update(cards)
             .where(cards.c.uid == uid, cards.c.state == CardState.ISSUING)
-            .values(state=CardState.ACTIVE.value)
+            .values(
+                state=CardState.ACTIVE.value,
+                key_version=central.keys.card_key(CardKey.DEBIT, uid).version,
+            )
         )
         row = card_row(database, uid)
         serve_member(database, member_number, now)

@@ -15,6 +15,7 @@ from dobmi.central.cards import days_since_1970
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.errors import CentralError
 from dobmi.central.issue_session import issue_card
+from dobmi.central.rekey_session import rekey_card
 from dobmi.central.server import Central
 from dobmi.errors import DoBMIError
 from dobmi.sync.cbor import Fields
@@ -28,6 +29,7 @@ from dobmi.sync.relay import (
     Done,
     Failed,
     IssueResult,
+    RekeyResult,
     RelayMessage,
     Responses,
     Start,
@@ -94,6 +96,8 @@ def run_session(
     try:
         if start.action is Action.CREDIT:
             return _credit(central, card, start, relayed_by)
+        if start.action is Action.REKEY:
+            return _rekey(central, card, start)
         return _issue(central, card, start)
     except (CardError, CentralError, MalformedMessage) as error:
         return failed(error, translate)
@@ -122,6 +126,13 @@ def _credit(central: Central, card: RelayedCard, start: Start, relayed_by: int |
     delivered = deliver_credits(central, card, relayed_by=relayed_by)
     each = tuple((credit.sequence, credit.amount) for credit in delivered.credits)
     return Done(CreditResult(delivered=each, balance=delivered.balance).to_cbor())
+
+
+def _rekey(central: Central, card: RelayedCard, start: Start) -> Done:
+    Fields(start.parameters, "rekey parameters").finish()
+    done = rekey_card(central, card)
+    result = RekeyResult(generation=done.generation, changed_count=len(done.changed))
+    return Done(result.to_cbor())
 
 
 def _issue(central: Central, card: RelayedCard, start: Start) -> Done:

@@ -183,6 +183,7 @@ cards = Table(
     Column("state", String(10), nullable=False),
     Column("expires_on_day", Integer, nullable=False),
     Column("mac_key_version", Integer, nullable=False),
+    Column("key_version", Integer, nullable=False, default=1),
     Column("registered_at", _Number, nullable=False),
     Column("block_reason", String(200), nullable=False),
     _one_of("state", CardState),

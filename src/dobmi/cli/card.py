@@ -52,6 +52,7 @@ _LEDGER_CARD = {
     "block_reason": N_("why it is blocked"),
     "expires": N_("valid until"),
     "balance_rupiah": N_("balance"),
+    "key_generation": N_("generation of its keys"),
 }
 
 _LEDGER_STATES = {
@@ -202,6 +203,28 @@ def deliver(context: Context) -> None:
     station = _station(context)
     with _reader(context) as reader:
         _deliver(context, station, reader)
+
+
+@command.command()
+@click.pass_obj
+def rekey(context: Context) -> None:
+    """Bring the keys of the card on the reader to the newest generation.
+
+    A card pulled away half-way works on, and is finished when it is laid on again.
+    """
+    station = _station(context)
+    with _reader(context) as reader:
+        done = _with_card(context, reader, lambda connection: cards.rekey(station, connection))
+    if done.changed_count:
+        context.say(
+            N_("Card keys are at generation {generation} now: {count} changed."),
+            generation=done.generation,
+            count=done.changed_count,
+        )
+    else:
+        context.say(
+            N_("Card keys were at generation {generation} already."), generation=done.generation
+        )
 
 
 @command.command(name="inspect")

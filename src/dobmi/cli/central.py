@@ -83,10 +83,10 @@ def keys_renew(context: Context) -> None:
     renewed as they come to a station (`dobmi card rekey`).
     """
     path = context.settings.at(context.settings.central.keys)
-    ring = _open_keys(context)
+    if not path.is_file():
+        raise KeysMissing(path=path)
     passphrase = context.passphrase(context.translate(N_("Passphrase of the central keys")))
-    load_key_file(path, passphrase)  # typed right: the file is opened with it from now on
-    renewed = ring.renewed()
+    renewed = load_key_file(path, passphrase).renewed()
     replace_key_file(path, renewed, passphrase)
     context.say(
         N_("Generation {generation} of the card keys is in {path}. Keep a copy of it in a safe."),

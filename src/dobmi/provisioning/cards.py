@@ -15,7 +15,7 @@ from dobmi.cardlib.readers import CardConnection
 from dobmi.money import Rupiah
 from dobmi.provisioning.enrolment import Station
 from dobmi.sync.cbor import CborValue
-from dobmi.sync.relay import Action, CreditResult, IssueResult, Start
+from dobmi.sync.relay import Action, CreditResult, IssueResult, RekeyResult, Start
 from dobmi.sync.relay_client import relay_card_session
 
 
@@ -75,6 +75,14 @@ def deliver_credits(station: Station, connection: CardConnection) -> CreditResul
     Raises as `issue`.
     """
     return CreditResult.from_cbor(_relay(station, connection, Action.CREDIT, {}))
+
+
+def rekey(station: Station, connection: CardConnection) -> RekeyResult:
+    """Bring the card's keys to the newest generation. Interrupted, it is run again and goes on.
+
+    Raises as `issue`.
+    """
+    return RekeyResult.from_cbor(_relay(station, connection, Action.REKEY, {}))
 
 
 def ledger_card(station: Station, uid: bytes) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Action(StrEnum):
     """Deliver the card's pending credits: no parameters; the result is a CreditResult."""
     ISSUE = "issue"
     """Make a blank card a purse: 1 member number, 2 name; the result is an IssueResult."""
+    REKEY = "rekey"
+    """Bring a card's keys to the newest generation: no parameters; the result is a RekeyResult."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,25 @@ class IssueResult:
             generation=fields.text(3, 40),
             resumed=bool(fields.uint(4, 1)),
         )
+        fields.finish()
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RekeyResult:
+    """What a REKEY session did: the generation of the card's keys now, how many were older."""
+
+    generation: int
+    changed_count: int
+
+    def to_cbor(self) -> dict[int, CborValue]:
+        return {1: self.generation, 2: self.changed_count}
+
+    @classmethod
+    def from_cbor(cls, value: CborValue) -> RekeyResult:
+        """Raises MalformedMessage."""
+        fields = Fields(value, "rekey result")
+        result = cls(generation=fields.uint(1, 8), changed_count=fields.uint(2, 8))
         fields.finish()
         return result
 
