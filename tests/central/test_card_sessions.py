@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 from sqlalchemy import select, text
 from starlette.testclient import TestClient, WebSocketDenialResponse
@@ -298,6 +300,28 @@ def test_a_station_that_takes_for_ever_is_not_waited_for(
     assert last.money_moved == "no"
     assert isinstance(deliver(office.client, station, card), Done)
     assert balance(office, card) == Rupiah(7_000)
+
+
+def test_sessions_that_wait_for_their_stations_keep_nobody_else_waiting(
+    office: Office, station: ModelTill, card: SimulatedCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty slow stations would hold all the threads in which everything else is done."""
+    order(office, station, card, 7_000)
+    served = []
+
+    def look(_command: bytes, response: bytes) -> bytes:
+        served.append(office.client.get("/healthz").status_code)
+        return response
+
+    monkeypatch.setattr("dobmi.central.app._card_sessions", anyio.CapacityLimiter(1))
+    assert office.client.portal is not None
+    office.client.portal.call(_leave_one_thread)
+    assert isinstance(relay(office.client, station, card, Action.CREDIT, spoil=look), Done)
+    assert set(served) == {200}
+
+
+async def _leave_one_thread() -> None:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = 1
 
 
 def test_a_session_must_be_signed_and_is_opened_once(office: Office, station: ModelTill) -> None:

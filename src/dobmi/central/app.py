@@ -63,6 +63,10 @@ from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, encode_rela
 
 _T = TypeVar("_T")
 
+CARD_SESSIONS_MAX = 40
+_card_sessions = anyio.CapacityLimiter(CARD_SESSIONS_MAX)
+"""Threads of their own: a session waits for its station most of the time, and nobody else does."""
+
 ENROL_SIZE_MAX = 4096
 JSON_SIZE_MAX = 16 * 1024
 _BOTH = (Role.TILL, Role.STATION)
@@ -417,7 +421,10 @@ async def _run_card_session(central: Central, websocket: WebSocket, terminal_id:
             role = await _in_thread(role_of, central, terminal_id)
             if role is not Role.STATION:
                 raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
-        last = await _in_thread(run_session, central, start, exchange, translate, terminal_id)
+        last = await anyio.to_thread.run_sync(
+            functools.partial(run_session, central, start, exchange, translate, terminal_id),
+            limiter=_card_sessions,
+        )
     except (CentralError, MalformedMessage, RelayInterrupted) as error:
         last = failed(error, translate)
     await websocket.send_bytes(encode_relay(last))
