@@ -13,7 +13,7 @@ language, and says whether money moved.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import ClassVar
 
@@ -24,6 +24,30 @@ class MoneyMoved(StrEnum):
     NO = "no"
     YES = "yes"
     UNKNOWN = "unknown"
+
+
+class Phrase:
+    """A text with facts of its own, as the fact of an error: `message` is a message id."""
+
+    def __init__(self, message: str, **facts: object) -> None:
+        self.message = message
+        self.facts = facts
+
+    def explain(self, translate: Callable[[str], str] = str) -> str:
+        return translate(self.message).format(**_translated(self.facts, translate))
+
+    __str__ = explain
+
+
+def _translated(facts: Mapping[str, object], translate: Callable[[str], str]) -> dict[str, object]:
+    """A fact that is itself a marked text, or a Phrase, is put into the language too."""
+    said: dict[str, object] = {}
+    for name, fact in facts.items():
+        if isinstance(fact, Phrase):
+            said[name] = fact.explain(translate)
+        else:
+            said[name] = translate(fact) if isinstance(fact, str) and fact else fact
+    return said
 
 
 class DoBMIError(Exception):
@@ -45,17 +69,10 @@ class DoBMIError(Exception):
             self.money_moved = money_moved
 
     def explain(self, translate: Callable[[str], str] = str) -> str:
-        return translate(self.message).format(**self._translated_facts(translate))
+        return translate(self.message).format(**_translated(self.facts, translate))
 
     def advise(self, translate: Callable[[str], str] = str) -> str:
-        return translate(self.next_step).format(**self._translated_facts(translate))
-
-    def _translated_facts(self, translate: Callable[[str], str]) -> dict[str, object]:
-        """A fact that is itself a marked text is put into the language too."""
-        return {
-            name: translate(fact) if isinstance(fact, str) and fact else fact
-            for name, fact in self.facts.items()
-        }
+        return translate(self.next_step).format(**_translated(self.facts, translate))
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.explain()}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -194,6 +196,7 @@ def test_a_till_refuses_what_is_no_amount_and_says_so(machine: Machine, amount: 
         )
         machine("terminal", "enrol", till)
     printed = machine("terminal", "sell", "--", amount, expect=1)
+    assert "Tap the card" not in printed
     assert "No money moved." in printed
     assert "→" in printed
 
@@ -240,6 +243,26 @@ def test_a_card_is_described_in_the_users_language(machine: Machine) -> None:
         assert english not in shown + looked
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["5000", "--item", "Gula=4000"], "bukan 5.000"),
+        (["--item", "Gula"], "NAMA=HARGA"),
+        ([], "jumlah uang"),
+        (["--item", "Gula=4000", "--qty", "2", "--qty", "3"], "barang"),
+    ],
+)
+def test_a_wrong_cart_is_explained_in_indonesian(
+    machine: Machine, arguments: list[str], said: str
+) -> None:
+    with machine.serving():
+        printed = machine("central", "invite", "--role", "till", "--name", "Toko", "--seller", "T")
+        machine("terminal", "enrol", invitation(printed))
+    refused = machine("terminal", "sell", *arguments, expect=1, language="id")
+    assert said in refused.replace("Rp ", "")
+    assert " is " not in refused
+
+
 def test_errors_are_in_indonesian_unless_english_is_asked_for(machine: Machine) -> None:
     assert "Tidak ada uang yang berpindah." in machine(
         "card", "issue", "4711", "Siti", expect=1, language="id"
@@ -268,6 +291,21 @@ def test_a_wrong_setting_is_named_and_nothing_is_started(tmp_path: Path, setting
 
 @pytest.mark.parametrize("role", ["terminal", "card", "central", "sim", "demo"])
 def test_every_role_explains_itself(role: str) -> None:
-    result = CliRunner().invoke(root, [role, "--help"])
+    result = CliRunner().invoke(root, ["--lang", "en", role, "--help"])
     assert result.exit_code == 0
     assert "Usage: " in result.output
+
+
+def test_a_command_called_wrongly_says_so_in_indonesian(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dobmi", "card", "block", "04AABBCCDDEEFF"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "[USAGE]" in done.stderr
+    assert "--reason" in done.stderr
+    assert "Tidak ada uang yang berpindah." in done.stderr
+    assert "dobmi card block --help" in done.stderr

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
-from dobmi.cli.context import DomainGroup, early_translation, make_context
+from dobmi.cli.context import MONEY, DomainGroup, early_translation, make_context
+from dobmi.cli.usage_texts import speak
+from dobmi.errors import MoneyMoved
 from dobmi.i18n import LANGUAGES, N_
 
 _ROLES = {
@@ -97,16 +99,36 @@ def root(ctx: click.Context, config: Path | None, lang: str | None) -> None:
     role's commands.
     """
     ctx.obj = make_context(config, lang)
+    speak(ctx.obj.language)
     role = root.get_command(ctx, ctx.invoked_subcommand or "")
     if role is not None:
         translate_help(role, ctx.obj.translate)
 
 
 def main() -> None:
+    """The program. Exit codes: 0 done, 1 refused, 2 called wrongly, others by the command."""
     try:
-        root(prog_name="dobmi")
+        sys.exit(root.main(prog_name="dobmi", standalone_mode=False))
+    except click.ClickException as error:
+        ctx = getattr(error, "ctx", None)
+        show_usage(error, ctx if isinstance(ctx, click.Context) else click.Context(root))
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
     except ModuleNotFoundError as error:
         role = next((argument for argument in sys.argv[1:] if argument in _ROLES), "demo")
         click.secho(f"[NOT-INSTALLED] {error.name}", fg="red", err=True)
         click.echo(f"→ pip install 'dobmi[{_ROLES[role][2]}]'", err=True)
         sys.exit(1)
+
+
+def show_usage(error: click.ClickException, ctx: click.Context) -> None:
+    """A command called wrongly: what is wrong, that no money moved, where to read on."""
+    translate = early_translation(ctx)
+    click.secho(f"[USAGE] {error.format_message()}", fg="red", err=True)
+    click.echo(translate(MONEY[MoneyMoved.NO]), err=True)
+    click.echo(
+        "→ "
+        + translate(N_("Read how it is used: {command} --help")).format(command=ctx.command_path),
+        err=True,
+    )

@@ -399,12 +399,18 @@ def _sell_with_patience(
 
     The result, and whether the card had to be tapped again for it.
     """
-    if not as_json:
-        context.say("Tap the card: {amount}", amount=amount)
+
+    def announce() -> None:
+        if not as_json:
+            context.say("Tap the card: {amount}", amount=amount)
+
     doubt: SaleInDoubt | None = None
     for _ in range(TAPS_MAX):
         try:
-            result = till.sell(amount, goods, only_card=None if doubt is None else doubt.uid)
+            if doubt is None:
+                result = till.sell(amount, goods, announce=announce)
+            else:
+                result = till.sell(amount, goods, only_card=doubt.uid)
         except StillInDoubt:
             raise
         except SaleInDoubt as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dobmi.errors import Phrase
+from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.feed import Limits
 from dobmi.sync.voucher import (
@@ -43,7 +45,7 @@ def parse_goods_line(text: str) -> GoodsLine:
     if x and count.strip().isdecimal():
         quantity, name = int(count), rest
     if not equals or not name.strip():
-        raise BadCart(detail=f"{text[:40]!r} is not NAME=PRICE")
+        raise BadCart(detail=Phrase(N_("{text!r} is not NAME=PRICE"), text=text[:40]))
     return GoodsLine(name.strip(), quantity, parse_amount(price))
 
 
@@ -56,9 +58,11 @@ def check_order(order: Order, limits: Limits, issuer: str, seller: str, cashier:
         raise AmountOverLimit(amount=order.amount, limit=limit)
     total = sum((line.amount for line in order.goods), ZERO)
     if order.goods and total != order.amount:
-        raise BadCart(detail=f"the goods come to {total}, not {order.amount}")
+        text = N_("the goods come to {total}, not {amount}")
+        raise BadCart(detail=Phrase(text, total=total, amount=order.amount))
     if len(cashier) > TEXT_LENGTH_MAX:
-        raise BadCart(detail=f"a cashier's name has at most {TEXT_LENGTH_MAX} characters")
+        text = N_("a cashier's name has at most {length} characters")
+        raise BadCart(detail=Phrase(text, length=TEXT_LENGTH_MAX))
     # The longest voucher that this order can become: what cannot be written must not be debited.
     longest = SaleVoucher(
         link=Link(
@@ -83,4 +87,4 @@ def check_order(order: Order, limits: Limits, issuer: str, seller: str, cashier:
     try:
         encode_voucher(longest, bytes(32), lambda _: bytes(64))
     except (ValueError, TypeError) as error:
-        raise BadCart(detail=str(error)) from error
+        raise BadCart(detail=N_("a name or a number in it is too long")) from error

@@ -192,8 +192,11 @@ class Till:
         goods: tuple[GoodsLine, ...] = (),
         *,
         only_card: bytes | None = None,
+        announce: Callable[[], None] = lambda: None,
     ) -> SaleResult:
         """Wait for a card and sell to it. Paid when this returns.
+
+        `announce` is called when the order is accepted and a card is waited for.
 
         After SaleInDoubt call it again with `only_card` set to the error's `uid`: the same card and
         amount are the same sale, which is then found paid, or sold anew if the card did not pay.
@@ -210,7 +213,7 @@ class Till:
         settled: list[Settled] | None = None
         try:
             shift = self._open_shift()
-            with self._card() as purse:
+            with self._card(announce) as purse:
                 if only_card is not None and purse.uid != only_card:
                     raise self._another_card(only_card)
                 settled = sale.settle_doubts(self._desk, purse)
@@ -372,12 +375,13 @@ class Till:
         return self.open_shift()
 
     @contextmanager
-    def _card(self) -> Iterator[Purse]:
+    def _card(self, announce: Callable[[], None] = lambda: None) -> Iterator[Purse]:
         """A purse on the card that is tapped; its light goes red when anything fails."""
         if self._custody is None:
             raise NoCardKeys
         reader = self._opened_reader()
         self._signal(Signal.READY)
+        announce()
         if not reader.wait_for_card(self._card_wait_seconds):
             raise NoCardCame(seconds=f"{self._card_wait_seconds:g}")
         connection: CardConnection | None = None
