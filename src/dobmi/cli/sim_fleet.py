@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
 
 import click
 from rich.console import Console
@@ -18,7 +14,7 @@ from rich.table import Table
 from dobmi.cli.context import Context
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.fleet.events import plan
-from dobmi.fleet.run import HOURS, Outcome, Shrunk, run_seed, shrink
+from dobmi.fleet.run import HOURS, Figures, Shrunk, run_seed, shrink
 from dobmi.fleet.story import tell, tell_events
 from dobmi.i18n import N_
 
@@ -33,50 +29,6 @@ class OracleFound(DoBMIError):
     )
     next_step = N_("See it again with: dobmi sim fleet --seed {seed} --hours {hours:g}")
     money_moved = MoneyMoved.UNKNOWN
-
-
-@dataclass(slots=True)
-class Figures:
-    """What was run, and what it took."""
-
-    seeds: int = 0
-    steps: int = 0
-    sales: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    started: float = field(default_factory=time.perf_counter)
-    failures: dict[int, Outcome] = field(default_factory=dict)
-
-    def add(self, seed: int, outcome: Outcome) -> None:
-        self.seeds += 1
-        self.steps += outcome.steps
-        self.sales += outcome.sales
-        self.faults += outcome.faults
-        if outcome.findings:
-            self.failures[seed] = outcome
-
-    def as_json(self) -> dict[str, Any]:
-        seconds = time.perf_counter() - self.started
-        return {
-            "seeds": self.seeds,
-            "steps": self.steps,
-            "simulated_sales": self.sales,
-            "faults_injected": sum(self.faults.values()),
-            "faults_by_kind": dict(sorted(self.faults.items())),
-            "seconds": round(seconds, 3),
-            "seeds_per_minute": round(60 * self.seeds / seconds, 1),
-            "simulated_sales_per_second": round(self.sales / seconds, 1),
-            "failures": [
-                {
-                    "seed": seed,
-                    "step": outcome.failed_at,
-                    "findings": [
-                        {"oracle": finding.oracle, "text": finding.text}
-                        for finding in outcome.findings
-                    ],
-                }
-                for seed, outcome in self.failures.items()
-            ],
-        }
 
 
 @click.command()

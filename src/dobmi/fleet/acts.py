@@ -228,7 +228,7 @@ def _(event: Deliver, world: World) -> None:
     if isinstance(result, dict):
         delivered = CreditResult.from_cbor(result).delivered
         each = ", ".join(f"number {number}, {amount}" for number, amount in delivered)
-        world.say(f"delivered: {each or 'nothing'}")
+        world.note(f"delivered: {each or 'nothing'}")
 
 
 @act.register
@@ -248,11 +248,11 @@ def _(event: Restart, world: World) -> None:
     else:
         process.kill(event.effect)
         world.count(f"till: {event.effect.value}")
-        world.say(f"{process.name}: {event.effect.value}")
+        world.note(f"{process.name}: {event.effect.value}")
     if event.has_no_clock:
         process.clock_offset_seconds = _CLOCKLESS_UNIX_SECONDS - world.time
         world.count("clock: none at boot")
-        world.say(f"{process.name} starts without a clock")
+        world.note(f"{process.name} starts without a clock")
     world.at_till(process, "starts", lambda _: None)
 
 
@@ -262,7 +262,7 @@ def _(event: KillServer, world: World) -> None:
     power = event.effect is Effect.POWER_CUT
     world.office.restart(disk.cut_power() if power else disk.image())
     world.count(f"server: {event.effect.value}")
-    world.say(f"the central server: {event.effect.value}")
+    world.note(f"the central server: {event.effect.value}")
 
 
 @act.register
@@ -271,7 +271,7 @@ def _(event: SetClock, world: World) -> None:
     is_back = event.offset_seconds < process.clock_offset_seconds
     process.clock_offset_seconds = event.offset_seconds
     world.count("clock: jumps back" if is_back else "clock: wrong")
-    world.say(f"{process.name}'s clock is off by {event.offset_seconds} s")
+    world.note(f"{process.name}'s clock is off by {event.offset_seconds} s")
 
 
 @act.register
@@ -280,13 +280,13 @@ def _(event: Outage, world: World) -> None:
     world.outages[who] = world.time + event.seconds
     world.network.down.add(who)
     world.count("network: outage")
-    world.say(f"{who} has no network for {event.seconds} s")
+    world.note(f"{who} has no network for {event.seconds} s")
 
 
 @act.register
 def _(event: Backup, world: World) -> None:
     world.backups[event.who] = world.disk(event.who).backup()
-    world.say(f"{world.name(event.who)}'s database is backed up")
+    world.note(f"{world.name(event.who)}'s database is backed up")
 
 
 @act.register
@@ -299,7 +299,7 @@ def _(event: Restore, world: World) -> None:
         world.witness.server_restored = True
         world.oracles.forget_server()
         world.count("server: old backup restored")
-        world.say("the central server's database is restored from the backup")
+        world.note("the central server's database is restored from the backup")
         return
     process, record = world.tills[event.who], world.witness.tills[event.who]
     if process.till is not None:
@@ -313,12 +313,12 @@ def _(event: Restore, world: World) -> None:
     for key in [key for key in world.unclaimed if key[0] == record.terminal_id]:
         del world.unclaimed[key]
     world.count("till: old backup restored")
-    world.say(f"{process.name}'s database is restored from the backup, to voucher {head}")
+    world.note(f"{process.name}'s database is restored from the backup, to voucher {head}")
 
 
 def _settle(world: World) -> None:
     """The day after: no faults, every card used once more at every till, everything reported."""
-    world.say("— the faults end; every card is used once more and everybody reports —")
+    world.note("— the faults end; every card is used once more and everybody reports —")
     world.pass_time(7200)
     world.outages.clear()
     world.network.down.clear()

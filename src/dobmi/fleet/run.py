@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dobmi.fleet.acts import play
 from dobmi.fleet.events import Event, plan, simpler
@@ -35,6 +37,50 @@ class Outcome:
     @property
     def oracles(self) -> frozenset[str]:
         return frozenset(finding.oracle for finding in self.findings)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was run, and what it took."""
+
+    seeds: int = 0
+    steps: int = 0
+    sales: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.perf_counter)
+    failures: dict[int, Outcome] = field(default_factory=dict)
+
+    def add(self, seed: int, outcome: Outcome) -> None:
+        self.seeds += 1
+        self.steps += outcome.steps
+        self.sales += outcome.sales
+        self.faults += outcome.faults
+        if outcome.findings:
+            self.failures[seed] = outcome
+
+    def as_json(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.started
+        return {
+            "seeds": self.seeds,
+            "steps": self.steps,
+            "simulated_sales": self.sales,
+            "faults_injected": sum(self.faults.values()),
+            "faults_by_kind": dict(sorted(self.faults.items())),
+            "seconds": round(seconds, 3),
+            "seeds_per_minute": round(60 * self.seeds / seconds, 1),
+            "simulated_sales_per_second": round(self.sales / seconds, 1),
+            "failures": [
+                {
+                    "seed": seed,
+                    "step": outcome.failed_at,
+                    "findings": [
+                        {"oracle": finding.oracle, "text": finding.text}
+                        for finding in outcome.findings
+                    ],
+                }
+                for seed, outcome in self.failures.items()
+            ],
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

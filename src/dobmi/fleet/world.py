@@ -144,7 +144,7 @@ class World:
     def pass_time(self, seconds: float) -> None:
         self.time += seconds
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self.story.append(Line(self.seconds(), text))
 
     def close(self) -> None:
@@ -162,15 +162,15 @@ class World:
             outcome = do(self.started(process))
         except Killed:
             process.died()
-            self.say(f"{process.name}: {what}: the till dies in the middle")
+            self.note(f"{process.name}: {what}: the till dies in the middle")
             return None
         except DoBMIError as error:
             outcome = error
             problem = f" {error.facts['problem']}" if "problem" in error.facts else ""
             moved = error.money_moved
-            self.say(f"{process.name}: {what}: {error.code}{problem}, money moved: {moved}")
+            self.note(f"{process.name}: {what}: {error.code}{problem}, money moved: {moved}")
         else:
-            self.say(f"{process.name}: {what}: {_told(outcome)}")
+            self.note(f"{process.name}: {what}: {_told(outcome)}")
         if process.till is not None:
             self.hear_settled(process, process.till)
         return outcome
@@ -181,7 +181,7 @@ class World:
         if was_down:
             self._settled_seen[process.terminal_id] = 0
             for intent, _ in till.not_shown:
-                self.say(f"{process.name} starts and reports sale {intent.sequence} as paid")
+                self.note(f"{process.name} starts and reports sale {intent.sequence} as paid")
                 self.claim(process.terminal_id, intent.sequence)
         return till
 
@@ -189,7 +189,7 @@ class World:
         seen = self._settled_seen.get(process.terminal_id, 0)
         for settled in till.settled[seen:]:
             outcome = "cannot be told" if settled.outcome is None else settled.outcome.name.lower()
-            self.say(f"{process.name}: sale {settled.intent.sequence} in doubt: {outcome}")
+            self.note(f"{process.name}: sale {settled.intent.sequence} in doubt: {outcome}")
             self.claim(process.terminal_id, settled.intent.sequence)
         self._settled_seen[process.terminal_id] = len(till.settled)
 
@@ -225,9 +225,9 @@ class World:
                     SyncClient(client, self.requester(STATION), enrolment.server_public_key)
                 )
         except DoBMIError as error:
-            self.say(f"{what}: {error.code} {error.facts.get('problem', '')}".rstrip())
+            self.note(f"{what}: {error.code} {error.facts.get('problem', '')}".rstrip())
             return error
-        self.say(f"{what}: done")
+        self.note(f"{what}: done")
         return answer
 
     def relayed(
@@ -248,11 +248,11 @@ class World:
                 reader.connect().transmit,
                 open_channel=self.network.channel_opener(name),
             )
-            self.say(f"{name}: {what}: done")
+            self.note(f"{name}: {what}: done")
         except DoBMIError as error:
             outcome = error
             problem = f" {error.facts['problem']}" if "problem" in error.facts else ""
-            self.say(f"{name}: {what}: {error.code}{problem}, money moved: {error.money_moved}")
+            self.note(f"{name}: {what}: {error.code}{problem}, money moved: {error.money_moved}")
         reader.remove()
         self.network.relay_fault = None
         self.disarm(self.office.disk)
@@ -298,7 +298,7 @@ class World:
         self.pass_time(_TAP_SECONDS)
         if tear is not None:
             self.count(f"radio: pulled away {tear.moment.value} the card acted")
-            self.say(
+            self.note(
                 f"{self.member(card)} will pull the card away at frame {tear.frame}, "
                 f"{tear.moment.value} the card acts"
             )
@@ -312,7 +312,7 @@ class World:
         if struck is not None:
             whose = "server" if disk is self.office.disk else "till"
             self.count(f"{whose}: {struck.effect.value}")
-            self.say(
+            self.note(
                 f"({disk.path.stem}: {struck.effect.value} {struck.place.value} {struck.index})"
             )
 
@@ -325,7 +325,7 @@ class World:
             self.witness.acknowledged[ack.terminal_id, ack.head_sequence] = ack.head_hash
 
     def server_died(self) -> None:
-        self.say("the central server dies in the middle, and starts again")
+        self.note("the central server dies in the middle, and starts again")
 
     def end_outages(self) -> None:
         for who, until in list(self.outages.items()):
@@ -336,7 +336,7 @@ class World:
     def deliver_held(self) -> None:
         for request, answer in self.network.deliver_held():
             status = "the server died" if answer is None else answer.status
-            self.say(f"a late {request.method} {request.path} arrives: {status}")
+            self.note(f"a late {request.method} {request.path} arrives: {status}")
 
     def count(self, what: str) -> None:
         self.faults[what] += 1
@@ -364,7 +364,7 @@ class World:
     def fail(self, step: int, findings: Sequence[Finding]) -> None:
         """Raises OracleFailed if there are any."""
         for finding in findings:
-            self.say(f"ORACLE {finding.oracle}: {finding.text}")
+            self.note(f"ORACLE {finding.oracle}: {finding.text}")
         if findings:
             raise OracleFailed(step, tuple(findings))
 
