@@ -171,6 +171,36 @@ def test_a_doubt_that_no_card_can_answer(scene: Scene) -> None:
     assert scene.losses() == {}
 
 
+@cheat(
+    "The card is asked for its reader id but not debited; 'paid, no answer', says the till",
+    KEY_OF_TILL,
+)
+def test_a_doubt_that_the_card_began(scene: Scene) -> None:
+    till, other, card = scene.till(), scene.till("B"), scene.card()
+    forger = till.forger()
+    purse = scene.purse(card)
+    purse.begin_sale(forger.next_reader_id)
+    evidence = purse.prepare_debit(Rupiah(PRICE), scene.now).evidence
+    intent = forger.intent(card.uid, evidence, Rupiah(PRICE))
+    forger.append(InDoubtVoucher(link=forger.link(), intent=intent))
+    forger.append(
+        ResolutionVoucher(link=forger.link(), resolves=1, card_uid=card.uid, outcome=Outcome.PAID)
+    )
+    scene.upload(forger.batch())
+    assert scene.codes() == {}
+    scene.later(days=31)
+    settle_overdue(scene.central, scene.now)
+    scene.look(When.RULE)
+    assert scene.suspense() == PRICE
+    other.sync()
+    other.sell(card, 1_000)
+    other.sync(When.NEXT_SALE)
+    assert scene.codes() == {"doubt suspended": When.RULE, "doubt not_paid": When.NEXT_SALE}
+    assert scene.named() == {"till A", "member's card", "Rp 5.000"}
+    assert scene.suspense() == 0
+    assert scene.losses() == {}
+
+
 def _invent_doubt(forger: ModelTill, change: Callable[[bytes], bytes]) -> None:
     """A doubt made out of the till's first sale, and the till's word that it was paid."""
     real = decode_voucher(forger.vouchers[0])
@@ -550,6 +580,25 @@ def test_a_stolen_till_sells_on(scene: Scene) -> None:
     }
     assert scene.named() == {"till A"}
     assert scene.losses() == {"thief": -PRICE, COOPERATIVE: PRICE}
+
+
+@cheat(
+    "A stolen till's clock is held back too, and no block list let in",
+    "the till, its machine and network",
+)
+def test_a_stolen_till_meets_its_limits(scene: Scene) -> None:
+    scene.limit(unsent_total_max_rupiah=12_000)
+    till, card = scene.till(), scene.card()
+    till.sync()
+    set_terminal_status(scene.central, till.terminal_id, TerminalStatus.BLOCKED)
+    scene.later(days=30)
+    till.offset_seconds = -30 * 86_400
+    for _ in range(2):
+        till.sell(card, PRICE)
+        scene.hand_over("thief", till.owner, PRICE)
+    till.try_to_sell(card, PRICE)
+    assert scene.codes() == {"SALE-UNSENT-SUM": When.AT_ONCE}
+    assert scene.losses() == {"thief": -2 * PRICE, COOPERATIVE: 2 * PRICE}
 
 
 @cheat("What a blocked till had sold before the theft is sent by the thief, and refused", "a till")

@@ -55,7 +55,7 @@ from dobmi.sync.errors import ServerRefused
 from dobmi.sync.relay import Start
 from dobmi.sync.relay_client import relay_card_session
 from dobmi.sync.voucher import decode_voucher
-from dobmi.terminal.errors import SyncTooOld
+from dobmi.terminal.errors import SyncTooOld, TooMuchUnsent
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.sale import SaleResult
 from dobmi.terminal.till import Till, enrol_till
@@ -442,7 +442,7 @@ class Scene:
         code = error.code
         if isinstance(error, ServerRefused):
             code = str(error.facts["problem"])
-        says_card = card is not None and not isinstance(error, SyncTooOld)
+        says_card = card is not None and not isinstance(error, SyncTooOld | TooMuchUnsent)
         named = self.names[card.uid] if card is not None and says_card else ""
         self.note(Finding(code, terminal, named), when)
 
