@@ -17,6 +17,7 @@ from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.credit_session import note_attempt
 from dobmi.central.errors import CardNotActive, CardWasReplaced
+from dobmi.central.overdue import settle_overdue
 from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.schema import CardState, CreditSource, TerminalStatus, cards, postings
 from dobmi.central.server import Central
@@ -261,6 +262,16 @@ class TestDoubts:
         ]
         assert loss.ledger_of_old() == ZERO
         assert circulation(loss.central).suspense == ZERO
+
+
+    def test_the_rule_for_doubts_releases_it_too(self, loss: Loss) -> None:
+        loss.till.doubt(loss.old, Rupiah(30_000), committed=False)
+        loss.replace()
+        new = loss.office.world.another_card(4711)
+        loss.all_sync()
+        loss.clock[0] += 30 * DAY
+        settle_overdue(loss.central, loss.clock[0])
+        assert [amount for amount, _ in loss.owed(new)] == [70_000, 30_000]
 
 
 class TestCreditsOfTheOldCard:

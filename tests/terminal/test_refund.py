@@ -12,6 +12,7 @@ from dobmi.cardlib.errors import CardRemoved
 from dobmi.errors import MoneyMoved
 from dobmi.firmware_sim.faults import Moment, at_command
 from dobmi.money import ZERO, Rupiah
+from dobmi.sync.feed import SettledAs, Settlement, Settlements
 from dobmi.sync.voucher import GoodsLine, RefundVoucher
 from dobmi.terminal.errors import (
     BadRefund,
@@ -26,7 +27,7 @@ from dobmi.terminal.errors import (
 )
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.till import Till
-from support.tills import Bench, Crash, balance_of, card_with, crash_around
+from support.tills import NOW, Bench, Crash, balance_of, card_with, crash_around
 
 AMOUNT = Rupiah(12_500)
 COMMIT = 0xC7
@@ -191,6 +192,30 @@ def test_a_doubt_that_was_not_paid_is_never_refunded(bench: Bench) -> None:
         till.balance()
         with pytest.raises(SaleNotPaid):
             till.refund(1, reason="x")
+
+
+@pytest.mark.parametrize(
+    ("word", "refusal"),
+    [
+        (SettledAs.PAID, None),
+        (SettledAs.NOT_PAID, SaleNotPaid),
+        (SettledAs.HELD, RefundOfDoubt),
+    ],
+)
+def test_the_servers_word_on_a_doubt_counts(
+    bench: Bench, word: SettledAs, refusal: type[RefundRefused] | None
+) -> None:
+    with bench.open() as till:
+        doubt = in_doubt(bench, till)
+        till.give_up()
+    settled = Settlements(terminal_id=7, since=0, settled=(Settlement(doubt, word, NOW, "card"),))
+    bench.feed(settlements=settled)
+    with bench.open() as till:
+        if refusal is None:
+            assert till.refund(doubt, reason="x", supervisor="Ani").amount == AMOUNT
+        else:
+            with pytest.raises(refusal):
+                till.refund(doubt, reason="x", supervisor="Ani")
 
 
 def test_the_database_itself_refuses_what_is_beyond_the_sale(bench: Bench) -> None:

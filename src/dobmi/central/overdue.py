@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, Select, select
 
 from dobmi.central.doubts import Rule, conclude
 from dobmi.central.posting_rules import Kind
+from dobmi.central.replacement import follow_up
 from dobmi.central.schema import (
     DoubtState,
     SettledBy,
@@ -25,7 +26,7 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import last_counters, reconcile
+from dobmi.central.settlement import carry_out_refunds, last_counters, reconcile
 from dobmi.money import ZERO, Rupiah
 
 SECONDS_PER_DAY = 24 * 3600
@@ -176,6 +177,8 @@ def settle_overdue(central: Central, now: int) -> SettledByRule:
                 state, rule = DoubtState.NOT_PAID, Rule.NO_WORD
                 not_paid.append(amount)
             conclude(connection, *where, state, rule, explanation=explanation, now=now)
+            carry_out_refunds(connection, bytes(row.card_uid), now)
+            follow_up(connection, bytes(row.card_uid), now)
     return SettledByRule(
         not_paid_count=len(not_paid),
         not_paid_total=sum(not_paid, ZERO),

@@ -439,7 +439,10 @@ class Ledger:
         """What is known of the sale whose intent has this sequence."""
         own, resolution = schema.vouchers, schema.vouchers.alias("resolution")
         query = (
-            sa.select(own.c.kind, resolution.c.outcome)
+            sa.select(
+                own.c.kind, resolution.c.outcome, schema.settlements.c.outcome.label("server")
+            )
+            .outerjoin(schema.settlements, schema.settlements.c.sequence == own.c.sequence)
             .outerjoin(
                 resolution,
                 sa.and_(
@@ -451,11 +454,14 @@ class Ledger:
         )
         with _durably(), self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        if row is not None and (row.kind == VoucherKind.SALE or row.outcome == Outcome.PAID):
-            return SaleState.PAID
-        if row is None or (row.kind == VoucherKind.IN_DOUBT and row.outcome is None):
+        if row is None:
             return SaleState.IN_DOUBT
-        return SaleState.NOT_PAID
+        if row.kind == VoucherKind.SALE or row.outcome == Outcome.PAID:
+            return SaleState.PAID
+        if row.kind == VoucherKind.VOID or row.outcome == Outcome.NOT_PAID:
+            return SaleState.NOT_PAID
+        settled = {SettledAs.PAID: SaleState.PAID, SettledAs.NOT_PAID: SaleState.NOT_PAID}
+        return settled.get(row.server, SaleState.IN_DOUBT)
 
     def refunded(self, sequence: int) -> Rupiah:
         """What of that sale has been given back."""

@@ -14,7 +14,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from dobmi.sync.feed import Limits
+from dobmi.sync.feed import Limits, SettledAs
 from dobmi.sync.voucher import Outcome, VoucherKind
 
 SCHEMA_VERSION = 2
@@ -178,10 +178,13 @@ TRIGGERS = [
         "CREATE TRIGGER refunds_within_their_sale BEFORE INSERT ON vouchers "  # noqa: S608 - our own numbers
         "WHEN NEW.refunds IS NOT NULL AND (NEW.amount_rupiah <= 0 OR NEW.amount_rupiah + "
         "(SELECT coalesce(sum(amount_rupiah), 0) FROM vouchers WHERE refunds = NEW.refunds) > "
-        "coalesce((SELECT i.amount_rupiah FROM intents i JOIN vouchers v "
-        "ON i.sequence = coalesce(v.resolves, v.sequence) WHERE i.sequence = NEW.refunds "
-        f"AND (v.kind = {VoucherKind.SALE.value} "
-        f"OR (v.kind = {VoucherKind.RESOLUTION.value} AND v.outcome = {Outcome.PAID.value}))), 0)) "
+        "coalesce((SELECT i.amount_rupiah FROM intents i WHERE i.sequence = NEW.refunds AND ("
+        "EXISTS (SELECT 1 FROM vouchers v WHERE v.sequence = i.sequence "
+        f"AND v.kind = {VoucherKind.SALE.value}) OR "
+        "EXISTS (SELECT 1 FROM vouchers v WHERE v.resolves = i.sequence "
+        f"AND v.kind = {VoucherKind.RESOLUTION.value} AND v.outcome = {Outcome.PAID.value}) OR "
+        "EXISTS (SELECT 1 FROM settlements s WHERE s.sequence = i.sequence "
+        f"AND s.outcome = {SettledAs.PAID.value}))), 0)) "
         "BEGIN SELECT RAISE(ABORT, 'a refund beyond its sale'); END"
     ),
     (
