@@ -137,12 +137,6 @@ class Losing(RuleBasedStateMachine):
         restore_due(self.world.central)
         place.version = self.version
 
-    @precondition(lambda self: self.blocked_at)
-    @rule()
-    def wait_for_a_month(self) -> None:
-        self.clock[0] += 31 * DAY
-        self.by_rule = bool(restore_due(self.world.central)) or self.by_rule
-
     def _report(self, place: Place) -> None:
         while place.till.send_from <= len(place.till.vouchers):
             take_batch(self.world.central, place.till.batch())
@@ -193,10 +187,23 @@ class Losing(RuleBasedStateMachine):
         assert now.in_flight == sum((credit.amount for credit in waiting), ZERO)
 
 
-TestLostCards = Losing.TestCase
-TestLostCards.settings = settings(
+class GivingUpOnTills(Losing):
+    """Now and then a month passes, and the money is restored by rule."""
+
+    @precondition(lambda self: self.blocked_at)
+    @rule()
+    def wait_for_a_month(self) -> None:
+        self.clock[0] += 31 * DAY
+        self.by_rule = bool(restore_due(self.world.central)) or self.by_rule
+
+
+_BOUNDED = settings(
     max_examples=25,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+TestLostCards = Losing.TestCase
+TestLostCards.settings = _BOUNDED
+TestLostCardsAndTillsThatStayAway = GivingUpOnTills.TestCase
+TestLostCardsAndTillsThatStayAway.settings = _BOUNDED
