@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from types import ModuleType
 
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey, Holder
@@ -154,7 +155,7 @@ class Crash(BaseException):
 
 def crash_around(
     monkeypatch_setattr: Callable[[object, str, object], None],
-    owner: type,
+    owner: type | ModuleType,
     step: str,
     *,
     after: bool,

@@ -757,6 +757,27 @@ class TestCrash:
             assert told
             assert result.already_paid
 
+    @pytest.mark.parametrize("acknowledged", [False, True], ids=["untold", "told"])
+    def test_the_next_sale_hides_none_that_the_caller_has_not_told(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch, acknowledged: bool
+    ) -> None:
+        card = card_with()
+        bench.tap(card)
+        with monkeypatch.context() as patch:
+            crash_around(patch.setattr, Chain, "write_sale", after=True)
+            with pytest.raises(Crash), bench.open() as till:
+                till.sell(AMOUNT)
+        with bench.open() as till:
+            bench.tap(card_with(holder=another_holder(4712)))
+            till.sell(AMOUNT)
+            if acknowledged:
+                till.acknowledge_not_shown()
+        bench.tap(card)
+        with bench.open() as till:
+            untold = [intent.sequence for intent, _ in till.not_shown]
+            assert untold == ([] if acknowledged else [1, 2])
+            assert till.sell(AMOUNT).already_paid is not acknowledged
+
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize("step", ["write_in_doubt", "write_resolution", "write_sale"])
     @pytest.mark.parametrize("moment", Moment)

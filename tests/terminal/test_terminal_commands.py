@@ -29,7 +29,7 @@ from dobmi.firmware_sim.faults import FaultyCard, Moment, at_command
 from dobmi.firmware_sim.reader import CardFileReader
 from dobmi.terminal import till as till_module
 from support.servers import issued, new_central, serving, till_invitation
-from support.tills import RING, TILL_KEYS, balance_of
+from support.tills import RING, TILL_KEYS, Crash, balance_of, crash_around
 
 COMMIT = 0xC7
 PASSPHRASE = "a passphrase for tests"
@@ -238,6 +238,88 @@ class TestSell:
         )
         assert result.exit_code == 1
         assert "SALE-CART" in result.output
+
+
+class TestNotShown:
+    """A sale is paid and the program dies before it says so: somebody is told, and nobody pays twice."""
+
+    @pytest.fixture(params=[["--json"], []], ids=["json", "text"])
+    def first(
+        self, counter: Counter, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    ) -> SimulatedCard:
+        """The card that paid 12,500 in sale 1, and nobody saw it."""
+        with monkeypatch.context() as patch:
+            for name in ("_print_json", "_receipt"):
+                crash_around(patch.setattr, commands, name, after=False)
+            with pytest.raises(Crash):
+                counter.run("sell", "12500", *request.param)
+        assert counter.balance == 87_500
+        return SimulatedCard.load(counter.card_path)
+
+    def test_a_refused_sale_of_another_card_tells_it_and_does_not_settle_it(
+        self, counter: Counter, first: SimulatedCard
+    ) -> None:
+        counter.lay(issued(counter.central, 500, 4712))
+        told = {"sequence": 1, "card_uid": first.uid.hex().upper(), "amount_rupiah": 12_500}
+        for _ in range(2):
+            (sale,) = counter.json("sell", "12500", code=1)["not_shown"]
+            assert {name: sale[name] for name in told} == told
+        (sale,) = counter.json("status")["not_shown"]
+        assert sale["sequence"] == 1
+        counter.lay(first)
+        again = counter.json("sell", "12500")
+        assert again["already_paid"] is True
+        assert counter.balance == 87_500
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["sell", "500"], ["balance"], ["refund", "1", "--amount", "500", "--reason", "x"]],
+        ids=["sell", "balance", "refund"],
+    )
+    @pytest.mark.parametrize("as_json", [True, False], ids=["json", "text"])
+    @pytest.mark.usefixtures("first")
+    def test_whatever_marks_it_as_shown_has_shown_it_once(
+        self, counter: Counter, arguments: list[str], as_json: bool
+    ) -> None:
+        counter.lay(issued(counter.central, 5_000, 4712))
+        if as_json:
+            assert [one["sequence"] for one in counter.json(*arguments)["not_shown"]] == [1]
+        else:
+            assert "Anggota 4711 PAID Rp 12.500" in counter.run(*arguments)
+        assert counter.json("balance")["not_shown"] == []
+        assert counter.json("status")["not_shown"] == []
+
+    @pytest.mark.usefixtures("first")
+    def test_output_that_fails_shows_nothing(
+        self, counter: Counter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counter.lay(issued(counter.central, 5_000, 4712))
+        with monkeypatch.context() as patch:
+            crash_around(patch.setattr, commands, "_print_json", after=False)
+            with pytest.raises(Crash):
+                counter.json("balance")
+        assert [one["sequence"] for one in counter.json("balance")["not_shown"]] == [1]
+
+    def test_a_refund_too(self, counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+        counter.run("sell", "12500")
+        refund = ["refund", "1", "--amount", "500", "--reason", "x"]
+        with monkeypatch.context() as patch:
+            crash_around(patch.setattr, commands, "_print_json", after=False)
+            with pytest.raises(Crash):
+                counter.json(*refund)
+        (told,) = counter.json("sell", "999999", code=1)["refunds_not_shown"]
+        assert (told["sequence"], told["refunds"], told["amount_rupiah"]) == (2, 1, 500)
+        assert counter.json(*refund)["already_written"] is True
+        assert "a refund of Rp 500" not in counter.run("balance")
+
+    def test_what_a_refused_sale_settled_stands_in_its_json(
+        self, counter: Counter, torn: type[TornOnce]
+    ) -> None:
+        torn.taps_left = 1
+        counter.run("sell", "12500", code=3)
+        torn.taps_left = 99
+        refused = counter.json("sell", "100000", code=1)
+        assert refused["settled"] == [{"sequence": 1, "amount_rupiah": 12_500, "paid": True}]
 
 
 class TestAroundTheSale:

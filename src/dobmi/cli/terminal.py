@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from dobmi.sync.client import HttpClient, Patience
 from dobmi.sync.enrolment import Invitation
 from dobmi.sync.errors import SyncError
 from dobmi.sync.feed import SettledAs
-from dobmi.sync.voucher import GoodsLine, Outcome
+from dobmi.sync.voucher import GoodsLine, Outcome, RefundVoucher
 from dobmi.terminal.errors import (
     AnotherCard,
     BadCart,
@@ -113,7 +113,7 @@ def sell(
 
     The first --qty belongs to the first --item, and so on: --item "Beras 5 kg=75000" --qty 2
     """
-    with _reporting(context, as_json):
+    with _reporting(context, as_json) as beside:
         goods = _goods(items, quantities)
         if amount is None and not goods:
             raise BadCart(detail=N_("neither an amount nor goods"))
@@ -121,11 +121,13 @@ def sell(
             sum((line.amount for line in goods), ZERO) if amount is None else parse_amount(amount)
         )
         with _till(context) as till:
+            beside.update(_not_shown_json(till.not_shown, till.refunds_not_shown))
             _say_not_shown(context, till, as_json)
             _warn_of_clock(context, till, as_json)
             try:
                 result, retapped = _sell_with_patience(context, till, total, goods, as_json)
             except DoBMIError:
+                beside["settled"] = _settled_json(till)
                 _say_settled(context, till, as_json)
                 raise
             except KeyboardInterrupt:
@@ -134,10 +136,11 @@ def sell(
                     raise
                 raise doubt from None
             if as_json:
-                _print_json({**_sale_json(result), "settled": _settled_json(till)})
+                _print_json({**_sale_json(result), **beside, "settled": _settled_json(till)})
             else:
                 _receipt(context, result, earlier=result.already_paid and not retapped)
                 _say_settled(context, till, as_json, besides=result.sequence)
+            till.acknowledge_not_shown()
 
 
 @command.command()
@@ -160,14 +163,17 @@ def refund(
 
     No card is needed: the money comes to the member's card through the central server.
     """
-    with _reporting(context, as_json), _till(context, cards=False) as till:
+    with _reporting(context, as_json) as beside, _till(context, cards=False) as till:
+        beside.update(_not_shown_json(till.not_shown, till.refunds_not_shown))
+        _say_not_shown(context, till, as_json)
         _warn_of_clock(context, till, as_json)
         part = None if amount is None else parse_amount(amount)
         result = till.refund(sequence, part, reason=reason, supervisor=supervisor)
         if as_json:
-            _print_json(_refund_json(result))
+            _print_json({**_refund_json(result), **beside})
         else:
             _refund_paper(context, till, result)
+        till.acknowledge_not_shown()
 
 
 @command.command()
@@ -175,30 +181,18 @@ def refund(
 @click.pass_obj
 def balance(context: Context, as_json: bool) -> None:
     """Show what is on a card."""
-    with _reporting(context, as_json), _till(context) as till:
+    with _reporting(context, as_json) as beside, _till(context) as till:
+        beside.update(_not_shown_json(till.not_shown, till.refunds_not_shown))
         _say_not_shown(context, till, as_json)
         if not as_json:
             context.say("Tap the card.")
         result = till.balance()
         if as_json:
-            _print_json({**_balance_json(result), "settled": _settled_json(till)})
-            return
-        context.say(
-            "{holder}, member {member}: {balance}",
-            holder=result.holder.name,
-            member=result.holder.member_number,
-            balance=result.balance,
-        )
-        if result.is_blocked:
-            context.say("This card is blocked. Send the member to the office.")
-        if result.is_expired:
-            context.say(
-                "This card was valid until {expires}.",
-                expires=result.holder.expires.strftime("%d-%m-%Y"),
-            )
-        if result.has_credit_waiting:
-            context.say("A credit is waiting for this card at the central server.")
-        _say_settled(context, till, as_json)
+            _print_json({**_balance_json(result), **beside, "settled": _settled_json(till)})
+        else:
+            _say_balance(context, result)
+            _say_settled(context, till, as_json)
+        till.acknowledge_not_shown()
 
 
 @command.command()
@@ -460,10 +454,14 @@ def _sync(context: Context) -> None:
 
 
 @contextmanager
-def _reporting(context: Context, as_json: bool) -> Iterator[None]:
-    """Errors with their exit code; as JSON on standard output where that was asked for."""
+def _reporting(context: Context, as_json: bool) -> Iterator[dict[str, Any]]:
+    """Errors with their exit code; as JSON on standard output where that was asked for.
+
+    What is put into the yielded members stands in the error's JSON object too.
+    """
+    beside: dict[str, Any] = {"not_shown": [], "refunds_not_shown": []}
     try:
-        yield
+        yield beside
     except DoBMIError as error:
         if as_json:
             _print_json(
@@ -472,6 +470,7 @@ def _reporting(context: Context, as_json: bool) -> Iterator[None]:
                     "message": error.explain(context.translate),
                     "next_step": error.advise(context.translate),
                     "money_moved": error.money_moved.value,
+                    **beside,
                 }
             )
         else:
@@ -546,16 +545,74 @@ def _refund_paper(context: Context, till: Till, result: RefundResult) -> None:
     context.say("after that the office puts it on the card. Keep this paper until then.")
 
 
+def _say_balance(context: Context, result: BalanceResult) -> None:
+    context.say(
+        "{holder}, member {member}: {balance}",
+        holder=result.holder.name,
+        member=result.holder.member_number,
+        balance=result.balance,
+    )
+    if result.is_blocked:
+        context.say("This card is blocked. Send the member to the office.")
+    if result.is_expired:
+        context.say(
+            "This card was valid until {expires}.",
+            expires=result.holder.expires.strftime("%d-%m-%Y"),
+        )
+    if result.has_credit_waiting:
+        context.say("A credit is waiting for this card at the central server.")
+
+
 def _say_not_shown(context: Context, till: Till, as_json: bool) -> None:
+    if as_json:
+        return
     for intent, _ in till.not_shown:
-        if not as_json:
-            context.say(
-                "Before the till stopped, {holder} PAID {amount} at {time} (sale {sequence}).",
-                holder=intent.holder,
-                amount=intent.amount,
-                time=local_time(intent.unix_seconds),
-                sequence=intent.sequence,
-            )
+        context.say(
+            "Before the till stopped, {holder} PAID {amount} at {time} (sale {sequence}).",
+            holder=intent.holder,
+            amount=intent.amount,
+            time=local_time(intent.unix_seconds),
+            sequence=intent.sequence,
+        )
+    for voucher in till.refunds_not_shown:
+        context.say(
+            "Before the till stopped, a refund of {amount} was written down at {time} (voucher "
+            "{sequence}, of sale {sale}).",
+            amount=voucher.amount,
+            time=local_time(voucher.link.unix_seconds),
+            sequence=voucher.link.sequence,
+            sale=voucher.refunds,
+        )
+
+
+def _not_shown_json(
+    sales: Iterable[tuple[IntentRow, bytes]], refunds: Iterable[RefundVoucher]
+) -> dict[str, Any]:
+    """What was done before and may never have reached the cashier: tell it, charge it not again."""
+    return {
+        "not_shown": [
+            {
+                "sequence": intent.sequence,
+                "voucher_hash": hash_.hex(),
+                "card_uid": intent.card_uid.hex().upper(),
+                "member_number": intent.member_number,
+                "holder": intent.holder,
+                "amount_rupiah": intent.amount.amount,
+                "unix_seconds": intent.unix_seconds,
+            }
+            for intent, hash_ in sales
+        ],
+        "refunds_not_shown": [
+            {
+                "sequence": voucher.link.sequence,
+                "refunds": voucher.refunds,
+                "card_uid": voucher.card_uid.hex().upper(),
+                "amount_rupiah": voucher.amount.amount,
+                "unix_seconds": voucher.link.unix_seconds,
+            }
+            for voucher in refunds
+        ],
+    }
 
 
 def _say_settled(
@@ -956,4 +1013,5 @@ def _status_json(
         "feed_version": now.sync.feed_version,
         "blocked_count": now.blocked_count,
         "shift": now.shift.number if now.shift is not None and shift_open else None,
+        **_not_shown_json(now.not_shown, now.refunds_not_shown),
     }

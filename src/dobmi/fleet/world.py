@@ -183,6 +183,7 @@ class World:
             for intent, _ in till.not_shown:
                 self.note(f"{process.name} starts and reports sale {intent.sequence} as paid")
                 self.claim(process.terminal_id, intent.sequence)
+            till.acknowledge_not_shown()
         return till
 
     def hear_settled(self, process: TillProcess, till: Till) -> None:

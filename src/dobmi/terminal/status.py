@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dobmi.sync.voucher import RefundVoucher
 from dobmi.terminal.clock import ClockReading, TillClock
 from dobmi.terminal.ledger import (
     DoubtRow,
@@ -23,7 +24,8 @@ from dobmi.terminal.ledger import (
 class TillStatus:
     """`doubts` includes a sale whose commit may be under way right now.
 
-    `closed_doubts` are those that the server or a supervisor closed, newest first.
+    `closed_doubts` are those that the server or a supervisor closed, newest first. `not_shown` and
+    `refunds_not_shown` are done, and a crash may have kept that from the cashier.
     """
 
     identity: TillIdentity
@@ -36,6 +38,8 @@ class TillStatus:
     blocked_count: int
     shift: Shift | None
     shift_totals: tuple[ShiftTotals, ...]
+    not_shown: tuple[tuple[IntentRow, bytes], ...]
+    refunds_not_shown: tuple[RefundVoucher, ...]
 
     @property
     def sync_age_seconds(self) -> int:
@@ -68,4 +72,6 @@ def till_status(ledger: Ledger, system_time: Callable[[], float] = time.time) ->
         blocked_count=ledger.blocked_count(),
         shift=shift,
         shift_totals=() if shift is None else ledger.shift_totals(shift.number),
+        not_shown=tuple(ledger.paid_and_not_shown()),
+        refunds_not_shown=tuple(ledger.refunds_not_shown()),
     )

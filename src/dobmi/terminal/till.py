@@ -122,13 +122,17 @@ class Till:
         self._transport = transport
         self._stack = ExitStack()
         self._returned = False
+        self._acknowledged = False
         self._identity: TillIdentity
         self._ledger: Ledger
         self._desk: Desk
         self.settled: list[Settled] = []
         """Every sale in doubt that a card answered for since the till was started."""
         self.not_shown: list[tuple[IntentRow, bytes]] = []
-        """Paid sales that a crash may have kept from the cashier; with their voucher hashes."""
+        """Paid sales that a crash may have kept from the cashier; with their voucher hashes.
+
+        They and `refunds_not_shown` stay so until `acknowledge_not_shown`.
+        """
         self.refunds_not_shown: list[RefundVoucher] = []
         """Refunds that a crash may have kept from being printed."""
 
@@ -285,6 +289,13 @@ class Till:
             found = self._refund_result(voucher)
         self._returned = True
         return found
+
+    def acknowledge_not_shown(self) -> None:
+        """`not_shown` and `refunds_not_shown` have been put out: they need no telling again.
+
+        That is written down with the next result that reaches the caller.
+        """
+        self._acknowledged = True
 
     def wait_for_removal(self) -> bool:
         """True once no card lies on the reader, False when the time for a card is up."""
@@ -464,9 +475,14 @@ class Till:
         return None
 
     def _mark_shown(self) -> None:
-        """The caller came back, so the last result has reached it."""
+        """The caller came back, so the last result has reached it; not so what it has not told."""
         if self._returned:
-            self._ledger.mark_shown(self._ledger.head().sequence)
+            shown = self._ledger.head().sequence
+            if not self._acknowledged:
+                untold = [intent.sequence for intent, _ in self.not_shown]
+                untold += [voucher.link.sequence for voucher in self.refunds_not_shown]
+                shown = min([shown, *(sequence - 1 for sequence in untold)])
+            self._ledger.mark_shown(shown)
             self._returned = False
 
 
