@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from dobmi.cardlib.purse_layout import CardKey
+import pytest
+from sqlalchemy import select
+
+from dobmi.cardlib.purse_layout import CardKey, ReaderId
 from dobmi.central.cards import order_credit, statement_of
-from dobmi.central.schema import CreditSource
+from dobmi.central.circulation import circulation
+from dobmi.central.credit_settlement import settle_credit
+from dobmi.central.errors import CreditNotInDoubt, CreditNotPlaced, CreditNotSeen, UnknownCredit
+from dobmi.central.schema import CreditSource, credit_settlements, postings
 from dobmi.firmware_sim.card import SimulatedCard
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.relay import Done, Failed
 from support.card_sessions import deliver, issue
 from support.central_client import Office
-from support.lying_till import LyingTill
+from support.lying_till import GarblingTill, LyingTill, RenamingTill
 from support.purses import purse_of
 from support.traffic import ModelTill
 
 
-def order(office: Office, card: SimulatedCard, station: ModelTill) -> None:
+def order(office: Office, card: SimulatedCard, station: ModelTill, key: str = "order-0001") -> None:
     order_credit(
         office.world.central,
         card.uid,
         Rupiah(7_000),
         CreditSource.CASH,
-        idempotency_key="order-0001",
+        idempotency_key=key,
         station=station.terminal_id,
     )
 
@@ -60,4 +66,92 @@ def test_a_till_cannot_have_the_server_search_without_end(office: Office) -> Non
     assert isinstance(last, Failed)
     assert last.money_moved == "unknown"
     assert isinstance(deliver(office.client, station, card), Done)
+    assert statement_of(central, card.uid).balance == Rupiah(7_000)
+
+
+def sell(office: Office, card: SimulatedCard, till: ModelTill, amount: Rupiah) -> None:
+    """A sale at an honest till, reported."""
+    purse = purse_of(card, office.world.central.keys)
+    purse.begin_sale(till.next_reader_id)
+    prepared = purse.prepare_debit(amount, 1_800_000_000)
+    purse.stage(prepared)
+    last = purse.commit()
+    till.append_evidence(card.uid, prepared.evidence, amount, last.counter, last.mac)
+    assert office.acknowledged(till.batch()).quarantined == ()
+
+
+@pytest.mark.parametrize("renames", [True, False], ids=["command", "answer"])
+@pytest.mark.parametrize("sales", [0, 1, 2], ids=["last", "one sale later", "two sales later"])
+def test_a_credit_that_a_till_made_unprovable_is_settled_on_the_cards_word(
+    office: Office, *, renames: bool, sales: int
+) -> None:
+    """The card has the money, no evidence fits its MAC: all later credits wait until a person says."""
+    central = office.world.central
+    station, till, honest = office.world.station(), office.world.till(), office.world.till()
+    card = SimulatedCard()
+    issue(office.client, station, card)
+    order(office, card, station)
+    assert isinstance(deliver(office.client, station, card), Done)
+    order(office, card, station, "order-0002")
+    key = central.keys.card_key(CardKey.DEBIT, card.uid).value
+    name = ReaderId(terminal_id=honest.terminal_id, sequence=9).encode()
+    lying = RenamingTill(card, key, name) if renames else GarblingTill(card, key)
+    assert isinstance(deliver(office.client, till, lying), Failed)
+    on_card = purse_of(card, central.keys).read().balance
+    assert on_card == Rupiah(14_000)
+    with pytest.raises(CreditNotSeen):
+        settle_credit(central, card.uid, 2, reason="diubah", settled_by="Ani")
+    for _ in range(sales):
+        sell(office, card, honest, Rupiah(2_000))
+    order(office, card, station, "order-0003")
+    last = deliver(office.client, station, card)
+    if isinstance(last, Failed):
+        assert last.code == "CARD-TMAC"
+        assert last.money_moved == "unknown"
+        assert "credit-without-proof" in office.anomalies()
+        settled = settle_credit(central, card.uid, 2, reason="diubah", settled_by="Ani")
+        assert (settled.amount, settled.counter) == (Rupiah(7_000), 2)
+        with central.database.read() as connection:
+            kept = connection.execute(select(credit_settlements)).one()
+            said = connection.execute(
+                select(postings.c.explanation).where(
+                    postings.c.kind == "delivered", postings.c.sequence == 2
+                )
+            ).scalar_one()
+        assert (kept.settled_by, kept.reason, kept.counter) == ("Ani", "diubah", 2)
+        assert "Ani: diubah" in said
+        with pytest.raises(CreditNotInDoubt):
+            settle_credit(central, card.uid, 2, reason="lagi", settled_by="Ani")
+        assert isinstance(deliver(office.client, station, card), Done)
+    else:  # found by the number it was made for: the command alone was changed
+        assert renames
+        assert sales
+    sell(office, card, honest, Rupiah(1_000))
+    on_card = purse_of(card, central.keys).read().balance
+    assert on_card == Rupiah(21_000 - 2_000 * sales - 1_000)
+    assert statement_of(central, card.uid).balance == on_card
+    now = circulation(central)
+    assert (now.difference, now.suspense, now.in_flight) == (ZERO, ZERO, ZERO)
+    assert now.on_cards_by_their_own_word == on_card
+
+
+def test_an_unprovable_credit_is_not_put_where_another_transaction_is(office: Office) -> None:
+    """A relay that hides how often the card was used cannot have the credit explain anything."""
+    central = office.world.central
+    station, till = office.world.station(), office.world.till()
+    card = SimulatedCard()
+    issue(office.client, station, card)
+    order(office, card, station)
+    key = central.keys.card_key(CardKey.DEBIT, card.uid).value
+    assert isinstance(deliver(office.client, till, GarblingTill(card, key)), Failed)
+    exaggerating = LyingTill(card, key)
+    exaggerating.swallow_commit, exaggerating.exaggerates = False, True
+    assert isinstance(deliver(office.client, till, exaggerating), Failed)
+    with pytest.raises(CreditNotPlaced):
+        settle_credit(central, card.uid, 1, reason="diubah", settled_by="Ani")
+    assert statement_of(central, card.uid).balance == ZERO
+    assert isinstance(deliver(office.client, station, card), Failed)
+    assert settle_credit(central, card.uid, 1, reason="diubah", settled_by="Ani").counter == 1
+    with pytest.raises(UnknownCredit):
+        settle_credit(central, card.uid, 2, reason="diubah", settled_by="Ani")
     assert statement_of(central, card.uid).balance == Rupiah(7_000)

@@ -99,3 +99,18 @@ class RenamingTill(LyingTill):
             mac = truncate_mac(cmac(self._session.mac_key, covered))
             frame = frame[:5] + self._reader_id + mac + frame[29:]
         return super().process(frame)
+
+
+class GarblingTill(LyingTill):
+    """Changes the card's answer to the reader id: the evidence that the server keeps is wrong."""
+
+    def __init__(self, card: SimulatedCard, debit_key: bytes) -> None:
+        super().__init__(card, debit_key)
+        self.swallow_commit = False
+
+    def process(self, frame: bytes) -> bytes:
+        response = super().process(frame)
+        if frame[1] == _COMMIT_READER_ID and self._session is not None:
+            self.lies += 1
+            return self._maced(self._session, b"\x5a" * 16)
+        return response

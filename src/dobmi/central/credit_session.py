@@ -104,7 +104,7 @@ def _deliver(
         raise _wrong_state(central, credit, on_card, known=credit.sequence - 1)
     if on_card == credit.sequence:
         assert trail is not None, "a credit in doubt is the first that waits"
-        _settle_by_card(central, credit, trail)
+        _settle_by_card(central, credit, trail, relayed_by)
         return view.balance
     prepared = purse.prepare_credit(
         credit.amount,
@@ -201,40 +201,25 @@ def post_delivery(
     raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
 
 
-def _settle_by_card(central: Central, credit: PendingCredit, trail: CardTrail) -> None:
+def _settle_by_card(
+    central: Central, credit: PendingCredit, trail: CardTrail, relayed_by: int | None
+) -> None:
     """The card says that the credit arrived; its last MAC proves it if nothing came after.
 
-    Raises WrongTransactionMac, the credit staying in doubt, if that MAC proves it wrong.
+    Raises WrongTransactionMac, the credit staying in doubt, if nothing that is kept proves it: it
+    is noted that the card says so, for the office to settle (`credit_settlement`).
     """
     uid, now = credit.card_uid, central.unix_seconds()
     reader = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=credit.sequence)
-    last = trail.last
-    if last is None:
-        raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
     is_last = trail.ends_with(reader)
     with central.database.write() as connection:
         row = card_row(connection, uid, lock=True)
         mac_key = central.keys.card_key(CardKey.TRANSACTION_MAC, uid, row.mac_key_version).value
-        attempts = connection.execute(
-            select(credit_attempts.c.evidence)
-            .where(
-                credit_attempts.c.card_uid == uid,
-                credit_attempts.c.sequence == credit.sequence,
-            )
-            .order_by(credit_attempts.c.id.desc())
-        ).scalars()
-        for evidence in attempts:
-            if is_last:
-                counter = last.counter
-                if not card_vouches(mac_key, uid, counter, last.mac, evidence):
-                    continue
-            else:
-                encrypted = parse_credit_evidence(evidence).encrypted_previous_reader_id
-                first = last.counter - _SEARCH_BACK
-                placed = find_counter(mac_key, uid, encrypted, first, last.counter)
-                if placed is None:
-                    continue
-                counter = placed[0]
+        proved = _find_proof(connection, credit, trail.last, mac_key, is_last=is_last)
+        if proved is None:
+            _note_seen(connection, credit, trail, relayed_by=relayed_by, now=now)
+        else:
+            evidence, counter = proved
             _record(
                 connection,
                 credit,
@@ -250,12 +235,81 @@ def _settle_by_card(central: Central, credit: PendingCredit, trail: CardTrail) -
                 credit.sequence,
                 now,
                 counter=counter,
-                mac=last.mac if is_last else None,
+                mac=trail.last.mac if trail.last is not None and is_last else None,
                 explanation="" if is_last else "by the card's credit state",
             )
             settle_cards(connection, [uid], central.mac_keys(), now)
-            return
-    raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
+    if proved is None:
+        raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
+
+
+def _find_proof(
+    connection: Connection,
+    credit: PendingCredit,
+    last: TransactionMac | None,
+    mac_key: bytes,
+    *,
+    is_last: bool,
+) -> tuple[bytes, int] | None:
+    """The attempt that arrived, its evidence, and which of the card's transactions it was."""
+    if last is None:
+        return None
+    uid = credit.card_uid
+    attempts = connection.execute(
+        select(credit_attempts.c.evidence)
+        .where(
+            credit_attempts.c.card_uid == uid,
+            credit_attempts.c.sequence == credit.sequence,
+        )
+        .order_by(credit_attempts.c.id.desc())
+    ).scalars()
+    for evidence in attempts:
+        if is_last:
+            if card_vouches(mac_key, uid, last.counter, last.mac, evidence):
+                return evidence, last.counter
+            continue
+        encrypted = parse_credit_evidence(evidence).encrypted_previous_reader_id
+        first = last.counter - _SEARCH_BACK
+        placed = find_counter(mac_key, uid, encrypted, first, last.counter)
+        if placed is not None:
+            return evidence, placed[0]
+    return None
+
+
+def _note_seen(
+    connection: Connection,
+    credit: PendingCredit,
+    trail: CardTrail,
+    *,
+    relayed_by: int | None,
+    now: int,
+) -> None:
+    """The card has the credit, and no evidence that is kept fits: somebody changed what passed.
+
+    That it has it stands under the credit key, which no terminal holds; the log and the number of
+    its newest transaction are the relay's word.
+    """
+    same = (pending_credits.c.card_uid == credit.card_uid) & (
+        pending_credits.c.sequence == credit.sequence
+    )
+    reader = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=credit.sequence)
+    back = next((i for i, one in enumerate(trail.records) if one.reader_id == reader), None)
+    counter = None
+    if trail.last is not None and back is not None and trail.last.counter > back:
+        counter = trail.last.counter - back
+    connection.execute(
+        update(pending_credits).where(same).values(seen_at=now, seen_counter=counter)
+    )
+    finding = anomaly_row(
+        "credit-without-proof",
+        f"{credit.card_uid.hex()}/{credit.sequence}",
+        at=now,
+        detail=f"the card says it has credit {credit.sequence}; no evidence kept fits its MAC",
+        card_uid=credit.card_uid,
+        terminal_id=relayed_by,
+        amount=credit.amount,
+    )
+    insert_unless_there(connection, anomalies, [finding])
 
 
 def _record(

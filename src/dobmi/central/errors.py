@@ -33,6 +33,11 @@ CentralError
     AmountNotAllowed
     BalanceWouldPassLimit
     IdempotencyConflict        one key for two different orders
+  CreditNotSettled             the office cannot say of a credit that it arrived
+    UnknownCredit
+    CreditNotInDoubt
+    CreditNotSeen              the card never said, under the credit key, that it has it
+    CreditNotPlaced            it is not known which of the card's transactions it was
   DisputeImpossible
     UnknownVoucher
     NotASale
@@ -45,7 +50,7 @@ CentralError
 
 from __future__ import annotations
 
-from dobmi.errors import DoBMIError
+from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import N_
 
 
@@ -65,6 +70,15 @@ class ServerBusy(CentralError):
     code = "CENTRAL-BUSY"
     message = N_("The central server could not write to its database in time.")
     next_step = N_("Nothing was taken; send the same again in a minute.")
+
+
+class DatabaseAway(CentralError):
+    """It went away in the middle, perhaps in the middle of a commit."""
+
+    code = "CENTRAL-DATABASE"
+    message = N_("The central server has lost its database.")
+    next_step = N_("It may or may not have been taken; send the same again in a minute.")
+    money_moved = MoneyMoved.UNKNOWN
 
 
 class KeysMissing(CentralError):
@@ -239,6 +253,35 @@ class IdempotencyConflict(CreditRefused):
     code = "CENTRAL-IDEMPOTENCY"
     message = N_("The idempotency key was used before for another order.")
     next_step = N_("Use a new key for a new order.")
+
+
+class CreditNotSettled(CentralError):
+    code = "CENTRAL-CREDIT-SETTLE"
+    message = N_("Credit {sequence} of card {card} cannot be settled by hand.")
+
+
+class UnknownCredit(CreditNotSettled):
+    code = "CENTRAL-CREDIT-UNKNOWN"
+    message = N_("No credit {sequence} was ordered for card {card}.")
+    next_step = N_("See `dobmi central card` for the credits that wait.")
+
+
+class CreditNotInDoubt(CreditNotSettled):
+    code = "CENTRAL-CREDIT-NOT-IN-DOUBT"
+    message = N_("Credit {sequence} of card {card} is not in doubt: {state}.")
+    next_step = N_("See `dobmi central card` for the credits that wait.")
+
+
+class CreditNotSeen(CreditNotSettled):
+    code = "CENTRAL-CREDIT-NOT-SEEN"
+    message = N_("Card {card} has not said that credit {sequence} is on it.")
+    next_step = N_("Lay the card on a station's reader and have it credited, then look again.")
+
+
+class CreditNotPlaced(CreditNotSettled):
+    code = "CENTRAL-CREDIT-NOT-PLACED"
+    message = N_("It is not known which transaction of card {card} credit {sequence} was.")
+    next_step = N_("Lay the card on a station of the office, have it credited, then settle again.")
 
 
 class DisputeImpossible(CentralError):

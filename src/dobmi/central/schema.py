@@ -335,11 +335,15 @@ pending_credits = Table(
     Column("state", String(10), nullable=False),
     Column("counter", _Number),
     Column("mac", LargeBinary),
+    Column("seen_at", _Number),
+    Column("seen_counter", _Number),
     PrimaryKeyConstraint("card_uid", "sequence"),
     CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
     _one_of("source", CreditSource),
     _one_of("state", CreditDelivery),
 )
+"""`seen_at`: when the card said, under the credit key, that it has this credit, though nothing kept
+proves it; `seen_counter`: as which transaction, by the word of whoever relayed that."""
 Index(
     "credits_waiting",
     pending_credits.c.card_uid,
@@ -390,6 +394,22 @@ credit_attempts = Table(
 )
 """Every credit for which a commit may have reached the card, written before it was sent."""
 Index("attempts_of_credit", credit_attempts.c.card_uid, credit_attempts.c.sequence)
+
+credit_settlements = Table(
+    "credit_settlements",
+    metadata,
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("counter", _Number, nullable=False),
+    Column("settled_by", String(80), nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("card_uid", "sequence"),
+    ForeignKeyConstraint(
+        ["card_uid", "sequence"], ["pending_credits.card_uid", "pending_credits.sequence"]
+    ),
+)
+"""Credits that a person at the office said are delivered, on the card's word without its MAC."""
 
 postings = Table(
     "postings",
@@ -457,6 +477,7 @@ APPEND_ONLY = (
     hotlist_changes,
     doubt_decisions,
     doubt_settlements,
+    credit_settlements,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 

@@ -27,6 +27,7 @@ from dobmi.central.circulation import (
     quarantine,
     unreported_sales,
 )
+from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.database import Database, open_database
 from dobmi.central.dispute import Neighbour, dispute
 from dobmi.central.errors import BadParameters, KeyFileExists, KeysMissing, LedgerDoesNotAddUp
@@ -250,6 +251,41 @@ def show_card(
                 set_blocked(central, parse_card(card), reason, blocked=blocked, by_terminal=None)
         statement = statement_of(central, parse_card(card))
     _print_card(context, statement)
+
+
+@command.group(cls=DomainGroup)
+def credit() -> None:
+    """Credits that wait for their cards."""
+
+
+@credit.command("settle")
+@click.argument("card")
+@click.argument("sequence", type=click.IntRange(1))
+@click.option("--reason", required=True, help="Why; it stands in the journal.")
+@click.option("--by", "settled_by", required=True, metavar="NAME", help="Who says so.")
+@click.pass_obj
+def settle_one_credit(
+    context: Context, card: str, sequence: int, reason: str, settled_by: str
+) -> None:
+    """Post credit SEQUENCE of CARD as delivered: the card says it has it, but nothing proves it.
+
+    Somebody between server and card changed what passed (`anomalies`: credit-without-proof), and
+    no further credit reaches the card. The card's own number of its last credit, read with the
+    credit key in a session, must say that it has this one.
+    """
+    with _central(context) as central:
+        settled = settle_credit(
+            central, parse_card(card), sequence, reason=reason, settled_by=settled_by
+        )
+    context.say(
+        N_(
+            "Credit {sequence} of card {card} is posted: {amount}, as the card's transaction {counter}."
+        ),
+        sequence=settled.sequence,
+        card=settled.card_uid.hex().upper(),
+        amount=settled.amount,
+        counter=settled.counter,
+    )
 
 
 @command.command("quarantine")
