@@ -154,6 +154,26 @@ def _amount(deduction: Deduction) -> int:
             raise AssertionError(deduction)
 
 
+def test_several_missing_side_by_side_are_a_difference_when_the_last_will_not_come() -> None:
+    """The card names only the last of them; a till restored from a backup never sends it."""
+    known = life([10, 20, 30])
+    named = known[3].reader_id
+    del known[2], known[3]
+
+    def will_not_come(reader_id: ReaderId) -> Report:
+        assert reader_id == named
+        return Report.WILL_NOT_COME
+
+    assert deduce(known, [], will_not_come) == [Unexplained(2, 3, Rupiah(30), (named,))]
+    assert deduce(known, [], may_come) == []
+
+
+def test_a_missing_one_reported_late_leaves_the_rest_as_the_difference() -> None:
+    known = life([10, 20, 30])
+    named = known.pop(3).reader_id
+    assert deduce(known, [], never) == [Unexplained(3, 3, Rupiah(20), (named,))]
+
+
 def test_a_doubt_is_not_settled_by_one_side_alone() -> None:
     """Who made it is known, but not what the card held before: a false amount would pass."""
     known = life([100, 200, 300])

@@ -9,7 +9,9 @@ divides when several are missing:
 - it was not paid if another transaction has that number;
 - a number that a till reported as void, or did not report though it reported later ones, is a
   difference without explanation;
-- as long as the till that the card names may still report, nothing is concluded.
+- as long as the till that the card names may still report, nothing is concluded;
+- of several missing side by side the card names only the last: if that one will not come, the whole
+  difference is without explanation, until the others are reported.
 
 The conclusion depends on the facts alone, not on the order in which they arrived.
 """
@@ -181,7 +183,12 @@ def _explain(
             assert attempt is not None, "only attempts lead from balance to balance"
             yield Paid(attempt, number)
         return
-    readers = [names.get(number) for number in range(first, last + 1)]
-    if all(reader is not None and report(reader) is not Report.MAY_COME for reader in readers):
-        named = tuple(reader for reader in readers if reader is not None)
+    numbers = range(first, last + 1)
+    named = tuple(names[number] for number in numbers if number in names)
+    reports = {report(reader) for reader in named}
+    if Report.MAY_COME in reports:
+        return
+    # Of those without a name nothing is known, but one that will not come keeps the gap open for
+    # ever: its whole difference is said, until more of it is explained.
+    if len(named) == len(numbers) or Report.WILL_NOT_COME in reports:
         yield Unexplained(first, last, start - end, named)
