@@ -107,7 +107,7 @@ def fork_the_chain(world: World) -> None:
     other = encode_voucher(
         VoidVoucher(
             link=verify_voucher(encoded, public_key).link,
-            card_uid=world.cards[3].uid,
+            card_uid=world.cards[2].uid,
             amount=Rupiah(1),
             reason=VoidReason.CANCELLED,
         ),
@@ -149,7 +149,7 @@ def credit_again(world: World) -> None:
 
 def charge_in_secret(world: World) -> None:
     """A till that debits and keeps no intent."""
-    card = world.cards[3]
+    card = world.cards[1]
     card.power_off()
     purse = Purse(InProcess(card), fleet_keys(), fleet_keys().public_key("card-issuer"))
     purse.begin_sale(ReaderId(terminal_id=world.tills[0].terminal_id, sequence=77))

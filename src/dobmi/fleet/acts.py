@@ -109,14 +109,14 @@ def _taps(
             case SaleResult():
                 world.show(process, outcome)
                 return MoneyMoved.YES
-            case SaleInDoubt():
+            case SaleInDoubt() if moved is not MoneyMoved.YES:
                 only_card, moved = card.serial, MoneyMoved.UNKNOWN
-            case PaidNotRecorded():
-                return MoneyMoved.YES
+            case PaidNotRecorded():  # the cashier knows, and taps again as told
+                only_card, moved = None, MoneyMoved.YES
             case CardRemoved():
                 pass  # nothing moved; it is tapped again, or not
-            case None:
-                only_card, moved = None, MoneyMoved.UNKNOWN  # the till died
+            case None if moved is not MoneyMoved.YES:  # the till died
+                only_card, moved = None, MoneyMoved.UNKNOWN
             case _:
                 return moved
     return moved
@@ -141,12 +141,10 @@ def _judge_charges(
     if new and unclaimed:
         before = ", ".join(map(str, sorted(unclaimed)))
         charges.append(f"{what} was charged again: sale {before} was it already")
-    shown = {(one.terminal_id, one.sequence) for one in world.witness.shown}
-    for one in new:
-        reader = one.reader_id
-        if (reader.terminal_id, reader.sequence) not in shown:
+    if moved is not MoneyMoved.YES:
+        for one in new:
             key = (process.terminal_id, one.uid, amount)
-            world.unclaimed.setdefault(key, set()).add(reader.sequence)
+            world.unclaimed.setdefault(key, set()).add(one.reader_id.sequence)
 
 
 @act.register
@@ -337,8 +335,10 @@ def _settle(world: World) -> None:
         act(Look(at_seconds=0, till=till, card=number), world)
     for number in numbers:
         act(Deliver(at_seconds=0, at=STATION, card=number), world)
-    for number in numbers:  # two tills each, so that one of them was never restored
-        for till in (number % TILLS, (number + 1) % TILLS):
+    # Last at a till that was never restored: what it says of the card before is believed.
+    tills = sorted(range(TILLS), key=lambda till: world.witness.tills[till].restored_to is None)
+    for number in numbers:
+        for till in (tills[number % TILLS], tills[-1]):
             act(Purchase(at_seconds=0, till=till, card=number, amount=1), world)
     _sync_all(world)
     _sync_all(world)

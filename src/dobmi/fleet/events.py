@@ -15,7 +15,7 @@ from dobmi.fleet.disk import Effect, Place, Strike
 from dobmi.fleet.network import NetFault, RelayFault
 
 TILLS = 3
-CARDS = 4
+CARDS = 3
 BLANK_CARDS = 2
 STATION = -1
 SERVER = -2
@@ -23,7 +23,8 @@ _EVENT_GAP_SECONDS = 120
 _FRAMES_OF_SALE = 9
 _FRAMES_OF_CREDIT = 12
 _FRAMES_OF_ISSUE = 31
-_AMOUNTS = (500, 1_000, 2_500, 7_500, 12_500, 60_000)
+_AMOUNTS = (1_000, 1_000, 2_500, 2_500, 7_500, 60_000)
+"""Few, so that a member often buys for the same amount again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def _card(chance: random.Random) -> int:
 
 def _purchase(chance: random.Random, at: int) -> Event:
     tears = list[Tear | None]()
-    while chance.random() < 0.25:
+    while chance.random() < 0.35:
         # Most tears that matter are at the commit.
         frame = chance.choice((chance.randrange(_FRAMES_OF_SALE), _FRAMES_OF_SALE - 1))
         tears.append(Tear(frame, chance.choice(list(Moment))))
@@ -191,7 +192,7 @@ def _purchase(chance: random.Random, at: int) -> Event:
         tears=tuple(tears),
         taps=chance.choice((1, 1, 2, 3)),
         is_given_up=chance.random() < 0.7,
-        strike=_strike(chance, 0.12, statements=45, commits=16),
+        strike=_strike(chance, 0.2, statements=45, commits=16),
     )
 
 
@@ -201,7 +202,7 @@ def _look(chance: random.Random, at: int) -> Event:
         till=chance.randrange(TILLS),
         card=_card(chance),
         tear=_tear(chance, 0.15, _FRAMES_OF_SALE),
-        strike=_strike(chance, 0.1, statements=25, commits=8),
+        strike=_strike(chance, 0.15, statements=25, commits=8),
     )
 
 
@@ -289,18 +290,18 @@ def _close_shift(chance: random.Random, at: int) -> Event:
 
 _WEIGHTS: dict[Callable[[random.Random, int], Event], float] = {
     _purchase: 50,
-    _look: 8,
+    _look: 10,
     _sync: 14,
     _top_up: 6,
     _deliver: 8,
     _issue: 3,
     _block: 1.5,
-    _restart: 5,
+    _restart: 6,
     _kill_server: 1,
     _set_clock: 2,
     _outage: 2,
     _backup: 1,
-    _restore: 0.35,
+    _restore: 0.3,
     _close_shift: 1,
 }
 

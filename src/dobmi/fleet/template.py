@@ -33,7 +33,7 @@ from dobmi.terminal.ledger import Ledger
 
 START_UNIX_SECONDS = 1_790_000_000
 START_BALANCE = Rupiah(200_000)
-NAMES = ("Siti", "Budi", "Ujang", "Dewi", "Agus", "Rina")
+NAMES = ("Siti", "Budi", "Ujang", "Dewi", "Agus")
 
 
 @cache
