@@ -150,3 +150,13 @@ def test_init_on_a_database_in_use_changes_nothing(ready: Desk) -> None:
     ready.ok("init")
     ready.ok("reconcile")
     ready.ok("report")
+
+
+def test_a_restored_database_goes_on_with_numbers_never_used(ready: Desk) -> None:
+    assert "After restoring: block list 17" in ready.ok("init", "--restored")
+    ready.ok("report")
+
+
+def test_there_is_no_restored_database_where_there_is_none(desk: Desk) -> None:
+    desk.ok("keys", "init")
+    desk.refused("CENTRAL-NOT-INITIALISED", "init", "--restored")

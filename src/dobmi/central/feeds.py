@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from dobmi.central.doubts import Rule
+from dobmi.central.restoring import feed_version, known_feed_version
 from dobmi.central.schema import (
     WAITING,
     DoubtState,
@@ -41,10 +42,8 @@ def make_feed(central: Central, since: int, settled: tuple[int, int] | None = No
     `settled` is a till, and since when (Unix seconds) it wants its settled doubts, if it does.
     """
     with central.database.read() as connection:
-        version = connection.execute(
-            select(func.coalesce(func.max(hotlist_changes.c.version), 0))
-        ).scalar_one()
-        if not 0 <= since <= version:
+        version = feed_version(connection)
+        if known_feed_version(connection, since) is not None:
             since = 0
         changes = connection.execute(
             select(hotlist_changes.c.card_uid, hotlist_changes.c.blocked)

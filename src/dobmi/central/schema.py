@@ -456,6 +456,15 @@ hotlist_changes = Table(
     Column("at", _Number, nullable=False),
 )
 
+restorations = Table(
+    "restorations",
+    metadata,
+    Column("version_after", _Number, primary_key=True, autoincrement=False),
+    Column("version_before", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+)
+"""When this database came back from a backup: of block lists in between nothing is known here."""
+
 replacements = Table(
     "replacements",
     metadata,
@@ -478,6 +487,7 @@ APPEND_ONLY = (
     doubt_decisions,
     doubt_settlements,
     credit_settlements,
+    restorations,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 

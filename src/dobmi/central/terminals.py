@@ -20,10 +20,10 @@ from dobmi.central.errors import (
     UnknownInvitation,
     UnknownTerminal,
 )
+from dobmi.central.restoring import known_feed_version
 from dobmi.central.schema import (
     Role,
     TerminalStatus,
-    hotlist_changes,
     invitations,
     request_nonces,
     terminals,
@@ -182,13 +182,11 @@ def note_feed(central: Central, terminal_id: int, since: int) -> None:
     Less than before is kept, too: a till whose database was put back has lost the blocks since.
     """
     with central.database.write() as connection:
-        version = connection.execute(
-            select(func.coalesce(func.max(hotlist_changes.c.version), 0))
-        ).scalar_one()
+        other = known_feed_version(connection, since)
         connection.execute(
             update(terminals)
             .where(terminals.c.id == terminal_id)
-            .values(feed_version=since if since <= version else 0, feed_at=central.unix_seconds())
+            .values(feed_version=since if other is None else other, feed_at=central.unix_seconds())
         )
 
 

@@ -34,6 +34,7 @@ from dobmi.central.errors import BadParameters, KeyFileExists, KeysMissing, Ledg
 from dobmi.central.overdue import SECONDS_PER_DAY, Doubt, doubt_list, settle_overdue
 from dobmi.central.refunds import refund_list
 from dobmi.central.replacement import restore_due
+from dobmi.central.restoring import mark_restored
 from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.central.settlement import reconcile
@@ -116,9 +117,29 @@ def keys_till(context: Context, file: Path, till_passphrase: str | None) -> None
 
 
 @command.command("init")
+@click.option(
+    "--restored", is_flag=True, help="The database is a backup: go on with numbers never used."
+)
 @click.pass_obj
-def init(context: Context) -> None:
-    """Make the database's tables. Harmless when they are there."""
+def init(context: Context, restored: bool) -> None:
+    """Make the database's tables. Harmless when they are there.
+
+    With --restored, once after each restoring from a backup and before the server is started:
+    tills refuse block lists older than theirs, and numbers given out since must not come again.
+    """
+    if restored:
+        with _central(context) as central:
+            ahead = mark_restored(central)
+        context.say(
+            N_(
+                "After restoring: block list {version}, terminals from {terminal}, "
+                "card numbers from {serial} on."
+            ),
+            version=ahead.feed_version,
+            terminal=ahead.terminal + 1,
+            serial=ahead.card_serial + 1,
+        )
+        return
     database = _database(context)
     try:
         database.create_tables()
