@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
+from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file, sync_folder
 from dobmi.i18n import DEFAULT_LANGUAGE
 from dobmi.provisioning.errors import AlreadyEnrolled, NotEnrolled
 from dobmi.sync.client import HttpClient, Requester, SyncClient, enrol
@@ -69,6 +69,7 @@ def enrol_station(
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(enrolment_file)
+    sync_folder(enrolment_file.parent)
     return enrolment
 
 
