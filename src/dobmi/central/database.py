@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,10 +33,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from dobmi.central.errors import NotInitialised, ServerBusy
+from dobmi.central.errors import DatabaseAway, NotInitialised, ServerBusy
 from dobmi.central.schema import counters, metadata, postings
 
 _BUSY_TIMEOUT_MS = 20_000
@@ -50,16 +51,24 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent look. Nothing is written."""
-        with self.engine.connect() as connection:
-            if connection.dialect.name == "postgresql":  # else each statement would see its own
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            with connection.begin():
-                yield connection
+        """One consistent look. Nothing is written. Raises DatabaseAway."""
+        try:
+            with self.engine.connect() as connection:
+                if connection.dialect.name == "postgresql":  # else each statement sees its own
+                    connection.execution_options(isolation_level="REPEATABLE READ")
+                with connection.begin():
+                    yield connection
+        except DBAPIError as error:
+            if _is_away(error):
+                raise DatabaseAway from error
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: all of it is durable when the block ends, or none. Raises ServerBusy."""
+        """One transaction: all of it is durable when the block ends, or none.
+
+        Raises ServerBusy: none. DatabaseAway: nobody knows.
+        """
         try:
             with (
                 self.engine.connect().execution_options(**{_WRITES: True}) as connection,
@@ -69,6 +78,8 @@ class Database:
         except DBAPIError as error:
             if "database is locked" in str(error.orig) or _lost_a_race(error):
                 raise ServerBusy from error
+            if _is_away(error):
+                raise DatabaseAway from error
             raise
 
     def create_tables(self) -> None:
@@ -89,7 +100,8 @@ def open_database(url: str, folder: Path = Path()) -> Database:
     """`url` is SQLAlchemy's; a relative SQLite file lies in `folder`."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return Database(create_engine(parsed))
+        # A connection that a restart of the database broke is found out before it is used.
+        return Database(create_engine(parsed, pool_pre_ping=True))
     if parsed.database and parsed.database != ":memory:":
         path = folder / parsed.database
         # Members' names and purchases: for its owner alone. -wal and -shm take the file's mode.
@@ -126,6 +138,16 @@ def _lost_a_race(error: DBAPIError) -> bool:
     The same request again finds what that writer wrote. On SQLite writers wait for each other.
     """
     return getattr(error.orig, "sqlstate", None) in {"23505", "40001", "40P01"}
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """PostgreSQL: no connection, or the server ended one (class 08, and 57P01 to 57P03)."""
+    if error.connection_invalidated:
+        return True
+    state = getattr(error.orig, "sqlstate", None) or ""
+    no_connection = isinstance(error, OperationalError) and not state
+    is_sqlite = isinstance(error.orig, sqlite3.Error)
+    return not is_sqlite and (no_connection or state.startswith(("08", "57P")))
 
 
 def next_number(connection: Connection, name: str) -> int:

@@ -34,6 +34,7 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.BadParameters, 422),
     (errors.BadRequest, 400),
     (errors.ServerBusy, 503),
+    (errors.DatabaseAway, 503),
     (sync_errors.MalformedMessage, 400),
     (sync_errors.WrongSignature, 401),
     (sync_errors.ClockOutOfStep, 401),
