@@ -10,6 +10,7 @@ from threading import Event
 import click
 
 from dobmi.cli.context import Context, DomainGroup
+from dobmi.cli.sim_crashes import crashes, power_cuts
 from dobmi.cli.sim_fleet import fleet
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
@@ -61,6 +62,8 @@ def command() -> None:
     """
 
 
+command.add_command(crashes)
+command.add_command(power_cuts)
 command.add_command(fleet)
 
 

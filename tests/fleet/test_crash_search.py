@@ -1,0 +1,77 @@
+"""A process is really killed at each crash point, started again, and no rupiah is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+SAMPLE = 16
+POSTGRES_SAMPLE = 4
+
+
+def crashes(*options: str) -> dict[str, Any]:
+    """What `dobmi sim crashes` found; 1 is its exit when something is wrong."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dobmi", "--lang", "en", "sim", "crashes", "--json", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in {0, 1}, done.stderr
+    outcome: dict[str, Any] = json.loads(done.stdout)
+    return outcome
+
+
+def offset() -> str:
+    """Another part of all cases each day, the same for the whole of it."""
+    return str(datetime.now(UTC).toordinal() * 7)
+
+
+def test_the_points_cover_every_durable_step_and_message() -> None:
+    points = set(crashes("--list"))
+    steps = {
+        *(f"till.ledger.{step}" for step in ("record_intent", "append_voucher", "mark_shown")),
+        *(f"till.ledger.{step}" for step in ("record_acknowledgement", "apply_feed")),
+        *(f"till.ledger.{step}" for step in ("store_identity", "open_shift", "close_shift")),
+        *("server.ingest.take_batch", "server.cards.order_credit", "server.cards.set_blocked"),
+        *("server.credit_session.note_attempt", "server.credit_session.post_delivery"),
+        *("server.terminals.enrol", "server.issue_session.issue_card", "office.terminals.invite"),
+    }
+    for step in steps:
+        assert {f"{step}.before-commit", f"{step}.after-commit"} <= points
+        database = "till.db-wal" if step.startswith("till") else "central.db-wal"
+        assert {f"{step}.{m}-sync:{database}" for m in ("before", "after")} <= points
+    for path in ("POST /v1/batches", "GET /v1/feed", "POST /v1/credits", "POST /v1/terminals"):
+        assert {f"server.http.{path}.{m}-answer" for m in ("before", "after")} <= points
+        assert f"server.http.{path}.after-request" in points
+    assert {
+        f"{who}.card.commit.{m}" for who in ("till", "station") for m in ("before", "after")
+    } <= (points)
+
+
+def test_a_sample_of_the_crashes_leaves_nothing_wrong() -> None:
+    outcome = crashes("--sample", str(SAMPLE), "--offset", offset(), "--jobs", "2")
+    assert outcome["wrong"] == []
+    assert outcome["cases_run"] == SAMPLE
+
+
+def test_on_postgresql_the_database_server_may_die_in_the_middle_of_a_commit() -> None:
+    outcome = crashes(
+        *("--database", "postgresql", "--only", "!postgres", "--jobs", "1"),
+        *("--sample", str(POSTGRES_SAMPLE), "--offset", offset()),
+    )
+    assert outcome["wrong"] == []
+    assert outcome["cases_run"] == POSTGRES_SAMPLE
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_no_crash_leaves_anything_wrong(database: str) -> None:
+    outcome = crashes("--database", database)
+    assert outcome["wrong"] == []
+    assert outcome["cases_run"] == outcome["cases"] > 1_000
