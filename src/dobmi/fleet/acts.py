@@ -141,10 +141,11 @@ def _judge_charges(
     if new and unclaimed:
         before = ", ".join(map(str, sorted(unclaimed)))
         charges.append(f"{what} was charged again: sale {before} was it already")
-    if moved is not MoneyMoved.YES:
-        for one in new:
+    for one in new:
+        reader = one.reader_id
+        if (reader.terminal_id, reader.sequence) not in world.told:
             key = (process.terminal_id, one.uid, amount)
-            world.unclaimed.setdefault(key, set()).add(one.reader_id.sequence)
+            world.unclaimed.setdefault(key, set()).add(reader.sequence)
 
 
 @act.register
@@ -310,6 +311,7 @@ def _(event: Restore, world: World) -> None:
     world.oracles.forget_till(record.terminal_id, head)
     for key in [key for key in world.unclaimed if key[0] == record.terminal_id]:
         del world.unclaimed[key]
+    world.told = {sale for sale in world.told if sale[0] != record.terminal_id}
     world.count("till: old backup restored")
     world.note(f"{process.name}'s database is restored from the backup, to voucher {head}")
 

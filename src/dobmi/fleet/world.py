@@ -96,6 +96,8 @@ class World:
     outages: dict[str, float] = field(default_factory=dict)
     unclaimed: dict[tuple[int, bytes, Rupiah], set[int]] = field(default_factory=dict)
     """Paid sales that no cashier has heard of yet, by till, card and amount: their sequences."""
+    told: set[tuple[int, int]] = field(default_factory=set)
+    """Sales, by terminal and sequence, of which a cashier has heard what became of them."""
     _settled_seen: dict[int, int] = field(default_factory=dict)
     _looked_at: dict[int, int] = field(default_factory=dict)
 
@@ -210,6 +212,7 @@ class World:
 
     def claim(self, terminal_id: int, sequence: int) -> None:
         """A cashier has heard that this sale is paid, or not: it is nobody's doubt any more."""
+        self.told.add((terminal_id, sequence))
         for (terminal, _, _), sequences in self.unclaimed.items():
             if terminal == terminal_id:
                 sequences.discard(sequence)

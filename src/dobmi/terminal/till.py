@@ -220,8 +220,7 @@ class Till:
             with self._card(announce) as purse:
                 if only_card is not None and purse.uid != only_card:
                     raise self._another_card(only_card)
-                settled = sale.settle_doubts(self._desk, purse)
-                self.settled += settled
+                settled = self._settle(purse)
                 found = self._sell_once(order, purse, settled, shift)
                 self._signal(Signal.SUCCESS)
         except DoBMIError as error:
@@ -237,7 +236,7 @@ class Till:
         """Wait for a card and read it; settles what is in doubt with it."""
         self._mark_shown()
         with self._card() as purse:
-            self.settled += sale.settle_doubts(self._desk, purse)
+            self._settle(purse)
             view = purse.read()
             self._signal(Signal.SUCCESS)
         self._returned = True
@@ -303,14 +302,13 @@ class Till:
 
     def give_up(self) -> None:
         """The card in doubt will not be tapped again now: the sale goes into the chain as it is."""
-        sale.finish_writing(self._desk)
-        self._desk.chain.end_open_intent()
+        self._end_open_intent()
 
     def interrupted(self) -> SaleInDoubt | None:
         """The sale that is in doubt because the cashier broke off, which is then given up."""
         sale.finish_writing(self._desk)
         intent = self._ledger.open_intent()
-        self._desk.chain.end_open_intent()
+        self._end_open_intent()
         if intent is None or intent not in self._ledger.doubts(intent.card_uid):
             return None
         return sale.in_doubt(intent)
@@ -465,6 +463,28 @@ class Till:
             unix_seconds=voucher.link.unix_seconds,
             already_written=already_written,
         )
+
+    def _end_open_intent(self) -> None:
+        """A sale that is known as paid and could not be written down before is written now: its card
+        may yet be tapped again, as the cashier was told.
+        """
+        sale.finish_writing(self._desk)
+        intent = self._ledger.open_intent()
+        self._desk.chain.end_open_intent()
+        if intent is not None:
+            paid = self._ledger.paid_hash(intent.sequence)
+            if paid is not None:
+                self.not_shown.append((intent, paid))
+
+    def _settle(self, purse: Purse) -> list[Settled]:
+        """What the card on the reader answers of its doubts; another card's is left as it is."""
+        sale.finish_writing(self._desk)
+        intent = self._ledger.open_intent()
+        if intent is not None and intent.card_uid != purse.uid:
+            self._end_open_intent()
+        settled = sale.settle_doubts(self._desk, purse)
+        self.settled += settled
+        return settled
 
     def _same_as_not_shown(self, order: Order, card_uid: bytes) -> SaleResult | None:
         for one in self.not_shown:
