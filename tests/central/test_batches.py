@@ -92,6 +92,14 @@ def test_a_gap_is_refused_and_says_where_to_start(
     assert problem["send_from"] == 2
 
 
+def test_a_station_sells_nothing(office: Office, card: ModelCard) -> None:
+    station = office.world.station()
+    station.sell(card, Rupiah(1_000))
+    problem = office.refused(station.batch(), "CENTRAL-ROLE", 403)
+    assert problem["advice"] == "Sell at a till."
+    assert office.rejected() == [("CENTRAL-ROLE", station.batch(1))]
+
+
 def test_vouchers_out_of_order_are_refused(
     office: Office, till: ModelTill, card: ModelCard
 ) -> None:

@@ -10,6 +10,7 @@ CentralError
     UnknownTerminal
     TerminalBlocked
     RoleNotAllowed
+      OnlyTillsSell            a station sent vouchers
     RequestReplayed            a signed request that was already served
   InvitationRefused
     UnknownInvitation
@@ -120,6 +121,10 @@ class RoleNotAllowed(WhoAsks):
     code = "CENTRAL-ROLE"
     message = N_("Terminal {terminal_id} is a {role}, which may not do this.")
     next_step = N_("Use an issuing station.")
+
+
+class OnlyTillsSell(RoleNotAllowed):
+    next_step = N_("Sell at a till.")
 
 
 class RequestReplayed(WhoAsks):

@@ -26,6 +26,8 @@ from dobmi.central.doubts import (
 )
 from dobmi.central.errors import (
     ForkedChain,
+    OnlyTillsSell,
+    RoleNotAllowed,
     TerminalBlocked,
     UnknownTerminal,
     VouchersMissing,
@@ -37,6 +39,7 @@ from dobmi.central.schema import (
     CardState,
     CreditDelivery,
     DoubtState,
+    Role,
     TerminalStatus,
     VoucherStatus,
     anomalies,
@@ -112,8 +115,8 @@ def take_batch(central: Central, data: bytes) -> bytes:
     """The encoded acknowledgement of the batch `data`, which is durable by then.
 
     The same bytes again get the same acknowledgement again. Raises MalformedMessage,
-    WrongSignature, BrokenChain, UnknownTerminal, TerminalBlocked, VouchersMissing, ForkedChain:
-    then nothing of it was taken, and the bytes are kept with the reason. ServerBusy: try again.
+    WrongSignature, BrokenChain, UnknownTerminal, TerminalBlocked, OnlyTillsSell, VouchersMissing,
+    ForkedChain: then nothing of it was taken, and the bytes are kept with the reason. ServerBusy: try again.
     """
     batch_hash = hashlib.sha256(data).digest()
     now = central.unix_seconds()
@@ -151,7 +154,14 @@ def take_batch(central: Central, data: bytes) -> bytes:
                 "received_at": now,
             }
             insert_rows(connection, batches, [row])
-    except (SyncError, UnknownTerminal, TerminalBlocked, VouchersMissing, ForkedChain) as error:
+    except (
+        SyncError,
+        UnknownTerminal,
+        TerminalBlocked,
+        RoleNotAllowed,
+        VouchersMissing,
+        ForkedChain,
+    ) as error:
         _keep_rejected(central, batch_hash, data, error, now)
         raise
     return acknowledgement
@@ -175,12 +185,14 @@ def _open_batch(central: Central, data: bytes) -> tuple[UncheckedBatch, bytes]:
     terminal_id = batch.head.terminal_id
     with central.database.read() as connection:
         terminal = connection.execute(
-            select(terminals.c.public_key, terminals.c.status).where(terminals.c.id == terminal_id)
+            select(terminals).where(terminals.c.id == terminal_id)
         ).one_or_none()
     if terminal is None:
         raise UnknownTerminal(terminal_id=terminal_id)
     if terminal.status != TerminalStatus.ACTIVE:
         raise TerminalBlocked(terminal_id=terminal_id)
+    if terminal.role != Role.TILL:
+        raise OnlyTillsSell(terminal_id=terminal_id, role=terminal.role)
     return batch, bytes(terminal.public_key)
 
 
