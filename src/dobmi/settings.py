@@ -24,6 +24,7 @@ from pydantic_settings import (
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _PLACES = (Path("dobmi.toml"), Path("~/.config/dobmi/dobmi.toml"), Path("/etc/dobmi/dobmi.toml"))
 
 
@@ -45,7 +46,7 @@ class TerminalSettings(_Section):
     server: str = "http://127.0.0.1:8440"
     identity: Path = Path("terminal-identity.keys")
     card_keys: Path = Path("till.keys")
-    cashier: str = Field(default="kasir", min_length=1, max_length=80)
+    cashier: str = Field(default="kasir", min_length=1, max_length=80, pattern=_PLAIN)
     card_wait_seconds: float = Field(default=60, gt=0)
 
 
@@ -66,7 +67,7 @@ class CentralSettings(_Section):
     keys: Path = Path("central.keys")
     host: str = "127.0.0.1"
     port: int = Field(default=8440, ge=0, le=65535)
-    issuer: str = Field(default="Koperasi BMI", min_length=1, max_length=80)
+    issuer: str = Field(default="Koperasi BMI", min_length=1, max_length=80, pattern=_PLAIN)
     balance_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
     card_valid_years: int = Field(default=5, ge=1, le=20)
     sale_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)

@@ -152,6 +152,16 @@ def test_init_on_a_database_in_use_changes_nothing(ready: Desk) -> None:
     ready.ok("report")
 
 
+@pytest.mark.parametrize("name", ["", "  ", "Kasir\n1", "Kasir \x1b[2J", "x" * 81])
+def test_a_name_that_no_list_can_show_is_refused(ready: Desk, name: str) -> None:
+    ready.refused(
+        "CENTRAL-PARAMETERS", "invite", "--role", "till", "--name", name, "--seller", "BMI"
+    )
+    ready.refused(
+        "CENTRAL-PARAMETERS", "invite", "--role", "till", "--name", "Kasir", "--seller", name
+    )
+
+
 def test_a_restored_database_goes_on_with_numbers_never_used(ready: Desk) -> None:
     assert "After restoring: block list 17" in ready.ok("init", "--restored")
     ready.ok("report")

@@ -233,6 +233,26 @@ def test_wrong_addresses_and_parameters_get_their_own_problem(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("text", ["a\0bcdefgh", "satu\ndua tiga", "\x1b[2Jxxxxxxx", "\x85tujuhxx"])
+def test_a_text_with_control_characters_is_refused(office: Office, text: str) -> None:
+    """PostgreSQL holds no NUL, and a terminal or printer obeys the others."""
+    card, station = office.world.card(1), office.world.station()
+    order = {
+        "card_uid": card.uid.hex(),
+        "amount_rupiah": 1_000,
+        "source": "cash",
+        "idempotency_key": text,
+    }
+    for path, content in (
+        ("/v1/credits", order),
+        (f"/v1/cards/{card.uid.hex()}/block", {"reason": text}),
+        (f"/v1/cards/{card.uid.hex()}/replace", {"reason": text}),
+    ):
+        answer = office.signed(station, "POST", path, content)
+        assert (answer.status_code, answer.json()["code"]) == (422, "CENTRAL-PARAMETERS"), path
+        assert "control characters" in answer.json()["detail"]
+
+
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

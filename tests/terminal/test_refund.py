@@ -134,7 +134,8 @@ def test_a_number_without_a_sale_is_refused(bench: Bench, sequence: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("reason", "supervisor"), [("", ""), ("  ", ""), ("x" * 201, ""), ("x", "y" * 81)]
+    ("reason", "supervisor"),
+    [("", ""), ("  ", ""), ("x" * 201, ""), ("x", "y" * 81), ("a\0b", ""), ("x", "A\nni")],
 )
 def test_a_refund_has_a_reason_that_a_voucher_can_hold(
     bench: Bench, reason: str, supervisor: str

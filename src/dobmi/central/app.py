@@ -18,7 +18,7 @@ from fastapi import FastAPI, Path, Query, Request, Response, WebSocket, WebSocke
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import text
 from starlette.exceptions import HTTPException
 
@@ -58,6 +58,7 @@ from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 from dobmi.sync import http
 from dobmi.sync.batch import BATCH_SIZE_MAX
+from dobmi.sync.cbor import is_plain
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
 from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, encode_relay
 
@@ -78,6 +79,16 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def _plain(text: str) -> str:
+    if not is_plain(text):
+        msg = "it has control characters"
+        raise ValueError(msg)
+    return text
+
+
+_Plain = Annotated[str, AfterValidator(_plain)]
+
+
 class CreditOrder(_Body):
     """Money for a card: exactly one of `card_uid` and `card_serial` names it."""
 
@@ -85,7 +96,7 @@ class CreditOrder(_Body):
     card_serial: int | None = Field(default=None, gt=0, lt=1 << 32)
     amount_rupiah: int = Field(gt=0, lt=1 << 53)
     source: Literal["cash", "salary"]
-    idempotency_key: str = Field(min_length=8, max_length=80)
+    idempotency_key: _Plain = Field(min_length=8, max_length=80)
 
 
 class Credit(BaseModel):
@@ -98,7 +109,7 @@ class Credit(BaseModel):
 
 
 class Reason(_Body):
-    reason: str = Field(min_length=1, max_length=200)
+    reason: _Plain = Field(min_length=1, max_length=200)
 
 
 class BlockListChange(BaseModel):

@@ -40,6 +40,7 @@ from dobmi.central.schema import (
 )
 from dobmi.central.server import Central
 from dobmi.central.settlement import serve_member
+from dobmi.central.texts import REASON_LENGTH_MAX, require_text
 from dobmi.money import Rupiah
 
 CREDIT_MIN = Rupiah(1)
@@ -282,9 +283,11 @@ def set_blocked(
 ) -> int:
     """Block or unblock a card; the version of the block list that says so.
 
-    Doing it again changes nothing but the reason. Raises UnknownCard, CardWasReplaced; when unblocking, CardNotActive
-    (its issuing was never finished) and MemberHasAnotherCard (issued since it was blocked).
+    Doing it again changes nothing but the reason. Raises BadParameters, UnknownCard,
+    CardWasReplaced; when unblocking, CardNotActive (its issuing was never finished) and
+    MemberHasAnotherCard (issued since it was blocked).
     """
+    require_text("reason", reason, REASON_LENGTH_MAX)
     with central.database.write() as connection:
         row = card_row(connection, card, lock=True)
         if row.state == CardState.REPLACED:

@@ -19,7 +19,6 @@ from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, CardKey, ReaderId, R
 from dobmi.central.cards import card_row
 from dobmi.central.database import insert_rows
 from dobmi.central.errors import (
-    BadParameters,
     CreditNotInDoubt,
     CreditNotPlaced,
     CreditNotSeen,
@@ -34,6 +33,7 @@ from dobmi.central.schema import (
 )
 from dobmi.central.server import Central
 from dobmi.central.settlement import deliver_credit, settle_cards, transaction_row
+from dobmi.central.texts import NAME_LENGTH_MAX, REASON_LENGTH_MAX, require_text
 from dobmi.central.verification import find_counter
 from dobmi.money import ZERO, Rupiah
 
@@ -60,8 +60,8 @@ def settle_credit(
     One transaction: the posting, the card's transaction it explains, and who said so. Raises
     UnknownCard, UnknownCredit, CreditNotInDoubt, CreditNotSeen, CreditNotPlaced, BadParameters.
     """
-    if not 0 < len(reason.strip()) <= 200 or not 0 < len(settled_by.strip()) <= 80:
-        raise BadParameters(detail="a reason of 1 to 200 characters and a name of 1 to 80")
+    require_text("reason", reason, REASON_LENGTH_MAX)
+    require_text("by", settled_by, NAME_LENGTH_MAX)
     now = central.unix_seconds()
     with central.database.write() as connection:
         row = card_row(connection, card, lock=True)

@@ -18,7 +18,7 @@ from dobmi.central.issue_session import issue_card
 from dobmi.central.rekey_session import rekey_card
 from dobmi.central.server import Central
 from dobmi.errors import DoBMIError
-from dobmi.sync.cbor import Fields
+from dobmi.sync.cbor import Fields, is_plain
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
 from dobmi.sync.relay import (
     APDU_LENGTH_MAX,
@@ -107,10 +107,15 @@ def failed(error: DoBMIError, translate: Callable[[str], str] = str) -> Failed:
     """The station's last message for `error`, in its language, cut to what the format holds."""
     return Failed(
         error.code[:40],
-        error.explain(translate)[:500],
-        error.advise(translate)[:500],
+        _one_line(error.explain(translate))[:500],
+        _one_line(error.advise(translate))[:500],
         error.money_moved.value,
     )
+
+
+def _one_line(text: str) -> str:
+    """As a message can hold it: a fact in the text may be anything."""
+    return "".join(character if is_plain(character) else " " for character in text)
 
 
 def parse_start(data: bytes) -> Start:

@@ -39,6 +39,7 @@ from dobmi.central.schema import (
     terminals,
 )
 from dobmi.central.server import Central
+from dobmi.central.texts import REASON_LENGTH_MAX, require_text
 from dobmi.money import ZERO, Rupiah
 
 _SECONDS_PER_DAY = 24 * 3600
@@ -73,8 +74,9 @@ def replace_card(central: Central, uid: bytes, reason: str, *, by_terminal: int 
     """Block the card for good and have its money restored; again, it changes nothing.
 
     Its member can then be issued another one. Raises UnknownCard, CardNotActive (its issuing was
-    never finished, so that nothing was ever on it).
+    never finished, so that nothing was ever on it), BadParameters.
     """
+    require_text("reason", reason, REASON_LENGTH_MAX)
     now = central.unix_seconds()
     with central.database.write() as connection:
         card = connection.execute(

@@ -30,6 +30,7 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
+from dobmi.central.texts import NAME_LENGTH_MAX, require_text
 from dobmi.sync.enrolment import (
     CODE_LENGTH,
     Enrolment,
@@ -64,7 +65,9 @@ def invite(
     *,
     valid_seconds: int = INVITATION_VALID_SECONDS,
 ) -> Invitation:
-    """A new invitation; here only the hash of its code is kept."""
+    """A new invitation; here only the hash of its code is kept. Raises BadParameters."""
+    require_text("name", name, NAME_LENGTH_MAX)
+    require_text("seller", seller, NAME_LENGTH_MAX)
     code = secrets.token_bytes(CODE_LENGTH)
     row = {
         "code_hash": hashlib.sha256(code).digest(),

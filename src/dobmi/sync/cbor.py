@@ -6,6 +6,8 @@ false and null. No floats, no tags, no indefinite lengths.
 
 from __future__ import annotations
 
+import unicodedata
+
 import cbor2
 
 from dobmi.sync.errors import MalformedMessage
@@ -101,6 +103,14 @@ def _check(value: object, depth: int) -> None:
     raise TypeError(msg)
 
 
+def is_plain(text: str) -> bool:
+    """Whether the text has no control characters, which no database and no printer wants.
+
+    Nor halves of surrogate pairs, which are no characters.
+    """
+    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
+
+
 class Fields:
     """Reads a decoded map field by field; what is missing, of another type or left over is named.
 
@@ -142,6 +152,8 @@ class Fields:
             raise MalformedMessage(
                 detail=f"{self._what} field {key} is not a text of at most {length_max} characters"
             )
+        if not is_plain(value):
+            raise MalformedMessage(detail=f"{self._what} field {key} has control characters")
         return value
 
     def items(self, key: int, count_max: int) -> list[CborValue]:

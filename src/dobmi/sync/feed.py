@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from dobmi.money import Rupiah
-from dobmi.sync.cbor import CborValue, Fields, decode, encode
+from dobmi.sync.cbor import CborValue, Fields, decode, encode, is_plain
 from dobmi.sync.cose import Sign, parse_sign1, sign1
 from dobmi.sync.errors import MalformedMessage, StaleFeed
 
@@ -174,6 +174,7 @@ def _settlement(item: CborValue) -> Settlement:
                 and 0 < sequence < 1 << 63
                 and 0 <= unix_seconds < 1 << 63
                 and 0 < len(rule) <= RULE_LENGTH_MAX
+                and is_plain(rule)
             ):
                 return Settlement(sequence, SettledAs(outcome), unix_seconds, rule)
     raise MalformedMessage(detail="not a settlement")

@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import TypeVar, assert_never
 
 from dobmi.money import ZERO, Rupiah
-from dobmi.sync.cbor import CborValue, Fields, decode, encode
+from dobmi.sync.cbor import CborValue, Fields, decode, encode, is_plain
 from dobmi.sync.cose import Sign, parse_sign1, sign1
 from dobmi.sync.errors import BrokenChain, MalformedMessage
 
@@ -405,6 +405,7 @@ def _goods_line(item: CborValue) -> GoodsLine:
             if (
                 bool not in map(type, item)
                 and len(name) <= TEXT_LENGTH_MAX
+                and is_plain(name)
                 and 0 < quantity < 1 << 31
                 and 0 <= unit_price < 1 << 31
                 and 0 <= discount <= unit_price * quantity

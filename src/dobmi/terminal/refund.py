@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dobmi.money import ZERO, Rupiah
+from dobmi.sync.cbor import is_plain
 from dobmi.sync.voucher import REASON_LENGTH_MAX, TEXT_LENGTH_MAX, GoodsLine
 from dobmi.terminal.errors import (
     BadRefund,
@@ -56,7 +57,12 @@ def check_refund(
 
     Raises BadRefund, NoSuchSale, SaleNotPaid, RefundOfDoubt, RefundAmount, SupervisorNeeded.
     """
-    if not 0 < len(reason.strip()) <= REASON_LENGTH_MAX or len(supervisor) > TEXT_LENGTH_MAX:
+    plain = is_plain(reason + supervisor)
+    if (
+        not 0 < len(reason.strip()) <= REASON_LENGTH_MAX
+        or len(supervisor) > TEXT_LENGTH_MAX
+        or not plain
+    ):
         raise BadRefund
     intent = ledger.intent(sale)
     if intent is None:
