@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Select, func, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from dobmi.cardlib.custody import load_key_file
 from dobmi.central.database import open_database
@@ -421,8 +422,8 @@ def search(site: Site, events: Sequence[DiskCall | Told], machine: str, every: i
                 (folder / Path(path).name).write_bytes(content)
             try:
                 wrong = check(folder, site, told[: cut.told])
-            except (DoBMIError, OSError, ValueError) as error:
-                wrong = [f"{machine}: {type(error).__name__}: {error}"]
+            except (DoBMIError, SQLAlchemyError, OSError, ValueError) as error:
+                wrong = [f"{machine}: {type(error).__name__}: {error}".partition("\n")[0]]
             if wrong:
                 found.bad_disks += 1
                 found.wrong += [f"cut {cut.index}, {cut.how}: {one}" for one in wrong[:2]][:10]
