@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
+from dobmi.sync.http import leaves_in_the_clear
 
 _PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _PLACES = (Path("dobmi.toml"), Path("~/.config/dobmi/dobmi.toml"), Path("/etc/dobmi/dobmi.toml"))
@@ -34,27 +35,39 @@ class BadSettings(DoBMIError):
     next_step = N_("Correct dobmi.toml or the DOBMI_ variable that it names.")
 
 
+class PlainHttp(BadSettings):
+    code = "SETTINGS-PLAIN-HTTP"
+    message = N_("{entry} is {url}: without TLS anybody on the network can listen and take part.")
+    next_step = N_("Use https, or set allow_plain_http = true there if the network is yours alone.")
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TerminalSettings(_Section):
+class _Client(_Section):
+    """Who asks the central server."""
+
+    server: str = "http://127.0.0.1:8440"
+    allow_plain_http: bool = False
+    """Also to another machine: what is sent is signed, but neither secret nor tied to its sender."""
+
+
+class TerminalSettings(_Client):
     """A till."""
 
     reader: str = "pcsc:"
     database: Path = Path("terminal.db")
-    server: str = "http://127.0.0.1:8440"
     identity: Path = Path("terminal-identity.keys")
     card_keys: Path = Path("till.keys")
     cashier: str = Field(default="kasir", min_length=1, max_length=80, pattern=_PLAIN)
     card_wait_seconds: float = Field(default=60, gt=0)
 
 
-class ProvisioningSettings(_Section):
+class ProvisioningSettings(_Client):
     """An issuing station."""
 
     reader: str = "pcsc:"
-    server: str = "http://127.0.0.1:8440"
     identity: Path = Path("station-identity.keys")
     enrolment: Path = Path("station.json")
     card_wait_seconds: float = Field(default=60, gt=0)
@@ -101,7 +114,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(config: Path | None = None) -> Settings:
-    """Raises BadSettings, naming each wrong entry."""
+    """Raises BadSettings, naming each wrong entry; PlainHttp for a server far away without TLS."""
     if config is None and "DOBMI_CONFIG" in os.environ:
         config = Path(os.environ["DOBMI_CONFIG"])
     if config is not None and not config.is_file():
@@ -126,7 +139,7 @@ def load_settings(config: Path | None = None) -> Settings:
             return tuple(sources)
 
     try:
-        return FromFile(folder=file.parent if file is not None else Path())
+        settings = FromFile(folder=file.parent if file is not None else Path())
     except ValidationError as error:
         detail = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
@@ -135,3 +148,10 @@ def load_settings(config: Path | None = None) -> Settings:
         raise BadSettings(detail=detail) from None
     except ValueError as error:  # TOML that is no TOML
         raise BadSettings(detail=f"{file}: {error}") from error
+    for name, client in (
+        ("[terminal] server", settings.terminal),
+        ("[provisioning] server", settings.provisioning),
+    ):
+        if leaves_in_the_clear(client.server) and not client.allow_plain_http:
+            raise PlainHttp(entry=name, url=client.server)
+    return settings

@@ -30,7 +30,9 @@ from dobmi.sync.relay import (
     IssueResult,
     RekeyResult,
     Responses,
+    Start,
     decode_relay,
+    encode_relay,
 )
 from support.card_sessions import deliver, issue, relay
 from support.central_client import Office
@@ -339,6 +341,31 @@ def test_a_session_must_be_signed_and_is_opened_once(office: Office, station: Mo
     with office.client.websocket_connect(CARD_SESSIONS_PATH, headers={"authorization": header}):
         pass
     assert refused(header) == "CENTRAL-REPLAY"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?action=credit",
+        "?action=credit&uid={other}",
+        "?action=issue&uid={uid}",
+        "?action=credit&uid={uid}&uid={other}",
+    ],
+)
+def test_a_session_is_for_the_action_and_card_of_its_signed_handshake_alone(
+    office: Office, station: ModelTill, card: SimulatedCard, query: str
+) -> None:
+    """Who listens in on the network cannot use the session for another card or another end."""
+    order(office, station, card, 5_000)
+    path = CARD_SESSIONS_PATH + query.format(uid=card.uid.hex().upper(), other="04112233445566")
+    header = station.authorization("GET", path)
+    with office.client.websocket_connect(path, headers={"authorization": header}) as socket:
+        socket.send_bytes(encode_relay(Start(Action.CREDIT, card.uid)))
+        last = decode_relay(socket.receive_bytes())
+    assert isinstance(last, Failed)
+    assert (last.code, last.money_moved) == ("CENTRAL-OTHER-SESSION", "no")
+    assert balance(office, card) == ZERO
 
 
 @pytest.mark.parametrize("first", [b"", b"\xff\xff", bytes(20_000), b"\xa1\x01\x01"])

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from dobmi.cardlib.errors import CardError
 from dobmi.firmware_sim.contactless import ContactlessCard
 from dobmi.sync.cbor import CborValue
-from dobmi.sync.http import CARD_SESSIONS_PATH
+from dobmi.sync.http import card_session_path
 from dobmi.sync.relay import (
     Action,
     CardGone,
@@ -41,8 +41,9 @@ def relay(
     """The session's last message; None when the station itself broke off."""
     card.power_off()
     connection = InProcess(card)
-    header = sender.authorization("GET", CARD_SESSIONS_PATH)
-    with client.websocket_connect(CARD_SESSIONS_PATH, headers={"authorization": header}) as socket:
+    path = card_session_path(action, card.uid)
+    header = sender.authorization("GET", path)
+    with client.websocket_connect(path, headers={"authorization": header}) as socket:
         socket.send_bytes(encode_relay(Start(action, card.uid, parameters or {})))
         while True:
             message = decode_relay(socket.receive_bytes())

@@ -427,7 +427,8 @@ async def _run_card_session(central: Central, websocket: WebSocket, terminal_id:
     translate = translate_for(websocket.headers.get("accept-language", ""))
     last: Done | Failed
     try:
-        start = parse_start(await _receive(websocket))
+        query = websocket.scope["query_string"].decode("ascii", "replace")
+        start = parse_start(await _receive(websocket), query)
         if start.action is not Action.CREDIT:
             role = await _in_thread(role_of, central, terminal_id)
             if role is not Role.STATION:

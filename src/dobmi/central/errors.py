@@ -43,6 +43,7 @@ CentralError
     UnknownVoucher
     NotASale
   BadRequest
+    OtherSession               a card session is not the one its handshake is signed for
     BodyTooLarge
     WrongMediaType
     BadParameters
@@ -309,6 +310,12 @@ class NotASale(DisputeImpossible):
 class BadRequest(CentralError):
     code = "CENTRAL-REQUEST"
     message = N_("The request cannot be understood: {detail}")
+
+
+class OtherSession(BadRequest):
+    code = "CENTRAL-OTHER-SESSION"
+    message = N_("The card session asks for something else than its signed handshake.")
+    next_step = N_("Somebody may be in the network: use https. Then tap the card again.")
 
 
 class BodyTooLarge(BadRequest):

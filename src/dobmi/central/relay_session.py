@@ -13,13 +13,14 @@ from typing import Final
 from dobmi.cardlib.errors import CardError, CardRemoved, GarbledResponse, ReaderUnavailable
 from dobmi.central.cards import days_since_1970
 from dobmi.central.credit_session import deliver_credits
-from dobmi.central.errors import CentralError
+from dobmi.central.errors import CentralError, OtherSession
 from dobmi.central.issue_session import issue_card
 from dobmi.central.rekey_session import rekey_card
 from dobmi.central.server import Central
 from dobmi.errors import DoBMIError
 from dobmi.sync.cbor import Fields, is_plain
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
+from dobmi.sync.http import card_session_query
 from dobmi.sync.relay import (
     APDU_LENGTH_MAX,
     Action,
@@ -118,11 +119,16 @@ def _one_line(text: str) -> str:
     return "".join(character if is_plain(character) else " " for character in text)
 
 
-def parse_start(data: bytes) -> Start:
-    """The first message. Raises MalformedMessage."""
+def parse_start(data: bytes, query: str) -> Start:
+    """The first message, which must be what the handshake's `query` says, since that is signed.
+
+    Raises MalformedMessage, OtherSession.
+    """
     message: RelayMessage = decode_relay(data)
     if not isinstance(message, Start):
         raise MalformedMessage(detail="a card session begins with what is asked for")
+    if query != card_session_query(message.action, message.card_uid):
+        raise OtherSession
     return message
 
 

@@ -70,10 +70,10 @@ class Server(Protocol):
     def handle(self, request: WireRequest) -> WireAnswer:
         """Raises NoAnswer when the server dies while it works on it."""
 
-    def open_session(self, headers: Mapping[str, str]) -> WireAnswer | int:
-        """The terminal's id, or the refusal. Raises NoAnswer."""
+    def open_session(self, path: str, headers: Mapping[str, str]) -> WireAnswer | int:
+        """The terminal's id, or the refusal. `path` with its query. Raises NoAnswer."""
 
-    def run_session(self, terminal_id: int, start: bytes, exchange: Exchange) -> bytes:
+    def run_session(self, terminal_id: int, path: str, start: bytes, exchange: Exchange) -> bytes:
         """A relayed session; the last message. Raises NoAnswer."""
 
 
@@ -130,19 +130,20 @@ class Network:
     def channel_opener(self, sender: str) -> Callable[..., RelayChannel]:
         """What stands in for `websockets.sync.client.connect`."""
 
-        def opened(_url: str, *, additional_headers: Mapping[str, str], **_: Any) -> RelayChannel:
+        def opened(url: str, *, additional_headers: Mapping[str, str], **_: Any) -> RelayChannel:
             if sender in self.down:
                 raise OSError
+            path = url[url.index("/", len("ws://")) :]
             headers = {name.lower(): value for name, value in additional_headers.items()}
             try:
-                who = self.server.open_session(headers)
+                who = self.server.open_session(path, headers)
             except NoAnswer:
                 raise OSError from None
             if isinstance(who, WireAnswer):
                 kind = Headers({"Content-Type": who.media_type})
                 raise InvalidStatus(HandshakeAnswer(who.status, "", kind, who.body))
             fault, self.relay_fault = self.relay_fault, None
-            return RelayChannel(self, who, fault)
+            return RelayChannel(self, who, path, fault)
 
         return opened
 
@@ -157,10 +158,15 @@ class RelayChannel:
     """One card session. The server's end has a thread of its own; only one end runs at a time."""
 
     def __init__(
-        self, network: Network, terminal_id: int, fault: tuple[RelayFault, int] | None
+        self,
+        network: Network,
+        terminal_id: int,
+        path: str,
+        fault: tuple[RelayFault, int] | None,
     ) -> None:
         self._network = network
         self._terminal_id = terminal_id
+        self._path = path
         self._fault = fault
         self._to_server: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._to_station: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -218,7 +224,9 @@ class RelayChannel:
         try:
             if start is not None:
                 self._to_station.put(
-                    self._network.server.run_session(self._terminal_id, start, self._exchange)
+                    self._network.server.run_session(
+                        self._terminal_id, self._path, start, self._exchange
+                    )
                 )
         except NoAnswer:
             self._broken = True

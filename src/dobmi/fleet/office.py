@@ -82,10 +82,9 @@ class Office:
         self.arrived(request, answer)
         return answer
 
-    def open_session(self, headers: Mapping[str, str]) -> WireAnswer | int:
+    def open_session(self, path: str, headers: Mapping[str, str]) -> WireAnswer | int:
         try:
             header = headers.get("authorization", "")
-            path = http.CARD_SESSIONS_PATH
             return authorise(self.central, header, "GET", path, b"", roles=_BOTH, once=True)
         except DoBMIError as error:
             return _problem(error)
@@ -94,10 +93,10 @@ class Office:
         except Killed:
             self._after_death()
 
-    def run_session(self, terminal_id: int, start: bytes, exchange: Exchange) -> bytes:
+    def run_session(self, terminal_id: int, path: str, start: bytes, exchange: Exchange) -> bytes:
         try:
             try:
-                asked = parse_start(start)
+                asked = parse_start(start, urlsplit(path).query)
                 if asked.action is Action.ISSUE:
                     role = role_of(self.central, terminal_id)
                     if role is not Role.STATION:

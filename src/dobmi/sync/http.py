@@ -3,6 +3,11 @@
 docs/formats/http.md describes the exchanges.
 """
 
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
 ENROL_PATH = "/v1/terminals"
 BATCHES_PATH = "/v1/batches"
 FEED_PATH = "/v1/feed"
@@ -16,3 +21,26 @@ CBOR = "application/cbor"
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 """RFC 9457, with the members `code`, `advice` and `money_moved`."""
+
+
+def card_session_path(action: str, card_uid: bytes) -> str:
+    """What the handshake of a card session signs: its action and the card's UID, in upper case.
+
+    So nobody on the way can use an opened session for anything else.
+    """
+    return f"{CARD_SESSIONS_PATH}?{card_session_query(action, card_uid)}"
+
+
+def card_session_query(action: str, card_uid: bytes) -> str:
+    return f"action={action}&uid={card_uid.hex().upper()}"
+
+
+def leaves_in_the_clear(server_url: str) -> bool:
+    """Whether what is sent to this address leaves the machine without TLS."""
+    parts = urlsplit(server_url)
+    if parts.scheme != "http" or parts.hostname is None:
+        return False
+    try:
+        return not ipaddress.ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return parts.hostname != "localhost"

@@ -76,13 +76,14 @@ def relay_card_session(
     RelayInterrupted: the card left or the connection broke, and what the server knows of it is
     in `money_moved`. The card's own error is its cause.
     """
+    path = http.card_session_path(start.action, start.card_uid)
     headers = {
-        "Authorization": requester.authorization("GET", http.CARD_SESSIONS_PATH),
+        "Authorization": requester.authorization("GET", path),
         "Accept-Language": language,
     }
     try:
         with open_channel(
-            _websocket_url(server_url),
+            _websocket_url(server_url, path),
             additional_headers=headers,
             open_timeout=connect_timeout_seconds,
             close_timeout=connect_timeout_seconds,
@@ -174,10 +175,10 @@ def _moved(failed: Failed) -> MoneyMoved:
     return money_moved_of(failed.money_moved) if failed.money_moved else MoneyMoved.UNKNOWN
 
 
-def _websocket_url(server_url: str) -> str:
-    """`https://host/base` to `wss://host/base/v1/card-sessions`."""
+def _websocket_url(server_url: str, path: str) -> str:
+    """`https://host/base` to `wss://host/base/v1/card-sessions?…`."""
     parts = urlsplit(server_url.rstrip("/"))
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme)
     if scheme is None or not parts.netloc:
         raise ServerUnreachable(detail=f"{server_url!r} is no http or https address")
-    return urlunsplit((scheme, parts.netloc, parts.path + http.CARD_SESSIONS_PATH, "", ""))
+    return urlunsplit((scheme, parts.netloc, parts.path, "", "")) + path
