@@ -27,6 +27,7 @@ from dobmi.fleet.events import (
     Look,
     Outage,
     Purchase,
+    Refund,
     Restart,
     Restore,
     SetClock,
@@ -156,6 +157,23 @@ def _(event: Look, world: World) -> None:
     what = f"{world.member(card)} asks for the balance"
     world.at_till(process, what, lambda till: till.balance())
     process.reader.remove()
+    world.disarm(process.disk)
+
+
+@act.register
+def _(event: Refund, world: World) -> None:
+    process = world.tills[event.till]
+    here = [one for one in world.witness.shown if one.terminal_id == process.terminal_id]
+    if not here:
+        return
+    sale = here[-1 - event.sales_ago % len(here)]
+    amount = Rupiah(max(1, sale.amount.amount // 2)) if event.is_half else None
+    world.arm(process.disk, event.strike)
+    world.at_till(
+        process,
+        f"{'half' if event.is_half else 'all'} of sale {sale.sequence} is given back",
+        lambda till: till.refund(sale.sequence, amount, reason="barang kembali", supervisor="Haji"),
+    )
     world.disarm(process.disk)
 
 

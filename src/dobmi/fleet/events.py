@@ -66,6 +66,16 @@ class Look(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refund(Event):
+    """The cashier gives back a sale that was shown as paid, `sales_ago` of them ago; or half of it."""
+
+    till: int
+    sales_ago: int
+    is_half: bool = False
+    strike: Strike | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync(Event):
     till: int
     faults: tuple[NetFault, ...] = ()
@@ -206,6 +216,16 @@ def _look(chance: random.Random, at: int) -> Event:
     )
 
 
+def _refund(chance: random.Random, at: int) -> Event:
+    return Refund(
+        at_seconds=at,
+        till=chance.randrange(TILLS),
+        sales_ago=chance.randrange(4),
+        is_half=chance.random() < 0.5,
+        strike=_strike(chance, 0.2, statements=20, commits=6),
+    )
+
+
 def _sync(chance: random.Random, at: int) -> Event:
     return Sync(
         at_seconds=at,
@@ -291,6 +311,7 @@ def _close_shift(chance: random.Random, at: int) -> Event:
 _WEIGHTS: dict[Callable[[random.Random, int], Event], float] = {
     _purchase: 50,
     _look: 10,
+    _refund: 4,
     _sync: 14,
     _top_up: 6,
     _deliver: 8,

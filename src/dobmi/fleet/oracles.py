@@ -7,7 +7,8 @@ Two things break a promise lawfully, and then must be *named*:
 
 * **A till's database restored from an older backup** has forgotten its newest vouchers. Promised
   then: cards and server lose nothing; what the till no longer says is found at each card's next
-  use elsewhere, goes to suspense with an anomaly naming the till, and no rupiah is made. The till's
+  use elsewhere: listed as not sent while the till may still send it, and in suspense, to the rupiah,
+  with an anomaly naming the till, once it has sent something else. No rupiah is made. The till's
   new vouchers under old numbers are refused (`CENTRAL-FORK`) and kept where the server had others.
   Not promised for that till: that a sale shown before the restore is in it, that its own words fit
   the cards, that a sale it forgot is not charged again.
@@ -33,8 +34,8 @@ from dobmi.central.posting_rules import RULES, Group, Kind
 from dobmi.fleet.truth import TrueTransaction, Truth, memory_of
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import (
-    InDoubtVoucher,
     Outcome,
+    RefundVoucher,
     ResolutionVoucher,
     SaleVoucher,
     VoidVoucher,
@@ -112,9 +113,13 @@ class TillBook:
     intents: dict[int, tuple[bytes, int]]
     broken: tuple[str, ...]
 
-    @property
-    def head(self) -> int:
-        return max(self.vouchers, default=0)
+    def refunds(self) -> dict[int, RefundVoucher]:
+        """By their own sequence."""
+        return {
+            sequence: voucher
+            for sequence, (_, voucher) in self.vouchers.items()
+            if isinstance(voucher, RefundVoucher)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +143,20 @@ class ServerBook:
     batches: frozenset[bytes]
     credits: dict[tuple[bytes, int], tuple[int, str, str]]
     """(card, sequence) to amount, state, reference."""
+    ordered: frozenset[str]
+    """The references of those that a clerk took money for; a refund's was paid before."""
     attempts: frozenset[tuple[bytes, int]]
     anomalies: tuple[tuple[str, str], ...]
     quarantined: int
     doubts_open: int
+
+    awaited: frozenset[bytes]
+    """Cards that name a sale which its till has not sent (`dobmi central unreported`)."""
+
+    def suspense(self, uid: bytes) -> int:
+        """What is in suspense for this card."""
+        signs = {Kind.UNEXPLAINED_LOSS: 1, Kind.UNEXPLAINED_GAIN: -1}
+        return sum(signs.get(row.kind, 0) * row.amount for row in self.postings if row.uid == uid)
 
     def balance(self, group: Group, owner: str | None = None) -> int:
         """Credits less debits; of one account, or of the whole group."""
@@ -213,7 +228,11 @@ class Oracles:
             balance = memory_of(card.state).balance.amount
             if balance != sums[uid]:
                 yield f"card {uid.hex()} holds {balance}, its transactions come to {sums[uid]}"
-        by_reference = {reference: amount for amount, _, reference in self.server.credits.values()}
+        by_reference = {
+            reference: amount
+            for amount, _, reference in self.server.credits.values()
+            if reference in self.server.ordered
+        }
         issued = -sum(self.server.balance(group) for group in (Group.CASH, Group.SALARY))
         if issued != sum(by_reference.values()):
             yield f"issued are {issued}, the credits on record come to {sum(by_reference.values())}"
@@ -285,7 +304,7 @@ class Oracles:
                 number, says_paid = sequence, False
             case ResolutionVoucher():
                 number, says_paid = voucher.resolves, voucher.outcome is Outcome.PAID
-            case InDoubtVoucher():
+            case _:
                 return
         if _was_lost(till, number) or number not in book.intents:
             return
@@ -325,14 +344,7 @@ class Oracles:
 
     def _ledger_true(self) -> Iterator[str]:
         """Debits equal credits, nothing once posted changes, and each posting really happened."""
-        groups = {group: self.server.balance(group) for group in Group}
-        if sum(groups.values()) != 0:
-            yield f"debits and credits differ by {sum(groups.values())}"
-        rows = {row.id: row for row in self.server.postings}
-        for id_, row in self._old_postings.items():
-            if rows.get(id_) != row:
-                yield f"posting {id_} is not what it was"
-        self._old_postings = rows
+        yield from self._journal_stands()
         true_sales = Counter(
             (one.uid, one.reader_id.terminal_id, one.reader_id.sequence, one.amount.amount)
             for one in self._witness.truth.transactions
@@ -355,10 +367,38 @@ class Oracles:
                         f"posting {row.id}: sale {row.terminal_id}/{row.sequence} over "
                         f"{row.amount} was not paid by card {row.uid.hex()}, or is posted twice"
                     )
+            if row.kind is Kind.REFUND:
+                yield from self._refund_is_true(row)
             if row.kind is Kind.DELIVERED:
                 true_credits[row.uid, row.sequence, row.amount] -= 1
                 if true_credits[row.uid, row.sequence, row.amount] < 0:
                     yield f"posting {row.id}: credit {row.sequence} is not on card {row.uid.hex()}"
+
+    def _journal_stands(self) -> Iterator[str]:
+        groups = {group: self.server.balance(group) for group in Group}
+        if sum(groups.values()) != 0:
+            yield f"debits and credits differ by {sum(groups.values())}"
+        rows = {row.id: row for row in self.server.postings}
+        for id_, row in self._old_postings.items():
+            if rows.get(id_) != row:
+                yield f"posting {id_} is not what it was"
+        self._old_postings = rows
+
+    def _refund_is_true(self, row: Posted) -> Iterator[str]:
+        """Its till gave so much back, of a sale that the card paid, and not more than was paid."""
+        till, book = self._till(row.terminal_id), self.tills[row.terminal_id]
+        if _was_lost(till, row.sequence):
+            return
+        given = book.refunds()
+        voucher = given.get(row.sequence)
+        if voucher is None or (voucher.amount.amount, voucher.card_uid) != (row.amount, row.uid):
+            yield f"posting {row.id}: {till.name} gave no {row.amount} back in {row.sequence}"
+            return
+        reader = ReaderId(terminal_id=row.terminal_id, sequence=voucher.refunds)
+        paid = sum(one.amount.amount for one in self._witness.truth.of(reader, row.uid))
+        back = sum(one.amount.amount for one in given.values() if one.refunds == voucher.refunds)
+        if back > paid:
+            yield f"posting {row.id}: of sale {reader} over {paid}, {back} were given back"
 
     def _nothing_dropped(self) -> Iterator[str]:
         if self._witness.server_restored:
@@ -386,34 +426,57 @@ class Oracles:
         """When every card was used once more, and every till has reported: the books agree."""
         if all(till.restored_to is not None for till in self._witness.tills):
             return  # nobody is left whose word on the cards' last sales the server takes
-        for text in (*self._accounts_as_cards(), *self._suspense_is_named()):
+        for text in (
+            *self._accounts_as_cards(),
+            *self._suspense_is_named(),
+            *self._refunds_are_posted(),
+        ):
             yield Finding("books-agree", text)
 
     def _accounts_as_cards(self) -> Iterator[str]:
-        for uid, card in self._witness.truth.cards.items():
+        """A difference is on the list of sales that a till has not sent, and comes from nothing else."""
+        witness, server = self._witness, self.server
+        lost = self._not_posted()
+        for uid, card in witness.truth.cards.items():
             balance = memory_of(card.state).balance.amount
-            booked = self.server.balance(Group.CARD, uid.hex())
-            if booked != balance and not (self._witness.server_restored and self._is_unknown(uid)):
-                yield f"card {uid.hex()} holds {balance}, its account {booked}"
+            booked = server.balance(Group.CARD, uid.hex())
+            awaited, suspense = booked - balance, server.suspense(uid)
+            if awaited and not (witness.till_restored and uid in server.awaited):
+                if not (witness.server_restored and self._is_unknown(uid)):
+                    yield f"card {uid.hex()} holds {balance}, its account {booked}"
+            elif lost[uid] != awaited + suspense and not witness.server_restored:
+                yield (
+                    f"card {uid.hex()}: {lost[uid]} are sold and not posted; {awaited} are awaited "
+                    f"and {suspense} in suspense"
+                )
+
+    def _not_posted(self) -> Counter[bytes]:
+        """Rupiah by card that cards paid and no posting knows as a sale."""
+        lost: Counter[bytes] = Counter()
+        for one in self._witness.truth.transactions:
+            if one.kind is RecordKind.SALE:
+                lost[one.uid] += one.amount.amount
+        for row in self.server.postings:
+            if row.kind is Kind.SALE:
+                lost[row.uid] -= row.amount
+        return lost
+
+    def _refunds_are_posted(self) -> Iterator[str]:
+        if self._witness.till_restored or self._witness.server_restored:
+            return
+        posted = {
+            (row.terminal_id, row.sequence)
+            for row in self.server.postings
+            if row.kind is Kind.REFUND
+        }
+        for terminal_id, book in self.tills.items():
+            for sequence in book.refunds():
+                if (terminal_id, sequence) not in posted:
+                    yield f"refund {terminal_id}/{sequence} never became a credit"
 
     def _suspense_is_named(self) -> Iterator[str]:
-        """What was sold and is not posted is in suspense, to the rupiah, and an anomaly says so."""
         server, witness = self.server, self._witness
-        sold = Counter[tuple[bytes, int, int, int]]()
-        for one in witness.truth.transactions:
-            if one.kind is RecordKind.SALE:
-                reader = one.reader_id
-                sold[one.uid, reader.terminal_id, reader.sequence, one.amount.amount] += 1
-        sold.subtract(
-            (row.uid, row.terminal_id, row.sequence, row.amount)
-            for row in server.postings
-            if row.kind is Kind.SALE
-        )
-        lost = sum(amount * count for (_, _, _, amount), count in sold.items())
-        suspense = server.balance(Group.SUSPENSE)
-        if suspense != lost and not witness.server_restored:
-            yield f"in suspense are {suspense}, not {lost}"
-        if suspense and not server.anomalies:
+        if server.balance(Group.SUSPENSE) and not server.anomalies:
             yield "money is in suspense and no anomaly says why"
         if server.doubts_open and not (witness.server_restored or witness.till_restored):
             yield f"{server.doubts_open} sales are still in doubt"
@@ -475,18 +538,25 @@ def read_server(path: Path) -> ServerBook:
         taken = ask("SELECT batch_hash FROM batches UNION SELECT batch_hash FROM rejected_batches")
         batches = frozenset(row[0] for row in taken)
         credit_rows = ask(
-            "SELECT card_uid, sequence, amount_rupiah, state, idempotency_key FROM pending_credits"
+            "SELECT card_uid, sequence, amount_rupiah, state, idempotency_key, source "
+            "FROM pending_credits"
         ).fetchall()
         attempts = frozenset(ask("SELECT card_uid, sequence FROM credit_attempts"))
         anomalies = tuple(ask("SELECT kind, subject FROM anomalies ORDER BY id"))
         (doubts_open,) = ask("SELECT count(*) FROM in_doubt WHERE state = 'open'").fetchone()
+        awaited = ask(
+            "SELECT card_uid FROM card_transactions JOIN terminals ON id = previous_terminal_id "
+            "WHERE previous_sequence > head_sequence"
+        ).fetchall()
     return ServerBook(
         postings=tuple(Posted(row[0], Kind(row[1]), *row[2:]) for row in postings),
         voucher_hashes={(row[0], row[1]): row[2] for row in vouchers},
         batches=batches,
         credits={(row[0], row[1]): (row[2], row[3], row[4]) for row in credit_rows},
+        ordered=frozenset(row[4] for row in credit_rows if row[5] in {"cash", "salary"}),
         attempts=attempts,
         anomalies=anomalies,
         quarantined=sum(row[3] == "quarantined" for row in vouchers),
         doubts_open=doubts_open,
+        awaited=frozenset(row[0] for row in awaited),
     )
