@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,19 @@ def test_a_name_that_no_list_can_show_is_refused(ready: Desk, name: str) -> None
 def test_a_restored_database_goes_on_with_numbers_never_used(ready: Desk) -> None:
     assert "After restoring: block list 17" in ready.ok("init", "--restored")
     ready.ok("report")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [(-1, "CENTRAL-SCHEMA-OLD"), (1, "CENTRAL-SCHEMA-NEW")]
+)
+def test_a_database_of_another_version_is_refused_at_the_start(
+    ready: Desk, change: int, code: str
+) -> None:
+    with sqlite3.connect(ready.folder / "central.db") as connection:
+        connection.execute("UPDATE schema_version SET version = version + ?", (change,))
+    connection.close()
+    for arguments in (["serve"], ["report"], ["init"], ["init", "--restored"]):
+        ready.refused(code, *arguments)
 
 
 def test_there_is_no_restored_database_where_there_is_none(desk: Desk) -> None:

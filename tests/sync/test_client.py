@@ -18,6 +18,7 @@ from dobmi.sync.enrolment import Invitation, encode_enrolment
 from dobmi.sync.errors import (
     ForgedAcknowledgement,
     MalformedMessage,
+    ServerFails,
     ServerRefused,
     ServerUnreachable,
     StaleFeed,
@@ -120,6 +121,9 @@ class TestRetry:
         with pytest.raises(ServerUnreachable) as error:
             upload(trouble)
         assert error.value.money_moved is MoneyMoved.NO
+        answered = trouble in (PASSING["500"], PASSING["503"], PASSING["429"])
+        assert isinstance(error.value, ServerFails) is answered
+        assert ("network" in error.value.advise()) is not answered
         assert len(WAITS) == 2
 
     def test_the_waits_double_with_jitter(self) -> None:

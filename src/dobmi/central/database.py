@@ -8,6 +8,7 @@ that must stay true are locked by the statements that read them (`FOR UPDATE`, n
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,15 +30,25 @@ from sqlalchemy import (
     insert,
     inspect,
     make_url,
+    select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from dobmi.central.errors import DatabaseAway, NotInitialised, ServerBusy
-from dobmi.central.schema import counters, metadata, postings
+from dobmi.central.errors import (
+    DatabaseAway,
+    DatabaseFailed,
+    DatabaseTooNew,
+    DatabaseTooOld,
+    NotInitialised,
+    ServerBusy,
+)
+from dobmi.central.schema import SCHEMA_VERSION, counters, metadata, postings, schema_version
+
+_log = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_MS = 20_000
 _WRITES = "dobmi_writes"
@@ -51,7 +62,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent look. Nothing is written. Raises DatabaseAway."""
+        """One consistent look. Nothing is written. Raises DatabaseAway, DatabaseFailed."""
         try:
             with self.engine.connect() as connection:
                 if connection.dialect.name == "postgresql":  # else each statement sees its own
@@ -61,13 +72,15 @@ class Database:
         except DBAPIError as error:
             if _is_away(error):
                 raise DatabaseAway from error
+            if type(error) in _FAILURES:
+                raise _failed(error) from error
             raise
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: all of it is durable when the block ends, or none.
 
-        Raises ServerBusy: none. DatabaseAway: nobody knows.
+        Raises ServerBusy: none. DatabaseAway, DatabaseFailed: nobody knows.
         """
         try:
             with (
@@ -80,17 +93,43 @@ class Database:
                 raise ServerBusy from error
             if _is_away(error):
                 raise DatabaseAway from error
+            if type(error) in _FAILURES:
+                raise _failed(error) from error
             raise
 
     def create_tables(self) -> None:
-        """Make what is missing; harmless on a database that has it all."""
+        """Make the tables; harmless on a database that has them. Raises OtherSchema."""
+        if self._has_tables():
+            self.require_tables()
         with self.write() as connection:
             metadata.create_all(connection)
+            insert_unless_there(connection, schema_version, [{"version": SCHEMA_VERSION}])
 
     def require_tables(self) -> None:
-        """Raises NotInitialised."""
-        if not inspect(self.engine).has_table(postings.name):
-            raise NotInitialised(database=self.engine.url.render_as_string(hide_password=True))
+        """Raises NotInitialised, DatabaseTooOld, DatabaseTooNew, DatabaseFailed."""
+        if not self._has_tables():
+            raise NotInitialised(database=self._name)
+        with self.read() as connection:
+            found = 0
+            if inspect(connection).has_table(schema_version.name):
+                found = connection.execute(select(func.max(schema_version.c.version))).scalar() or 0
+        facts: dict[str, Any] = {
+            "database": self._name,
+            "found": found,
+            "expected": SCHEMA_VERSION,
+        }
+        if found < SCHEMA_VERSION:
+            raise DatabaseTooOld(**facts)
+        if found > SCHEMA_VERSION:
+            raise DatabaseTooNew(**facts)
+
+    def _has_tables(self) -> bool:
+        with self.read() as connection:
+            return inspect(connection).has_table(postings.name)
+
+    @property
+    def _name(self) -> str:
+        return self.engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         self.engine.dispose()
@@ -138,6 +177,15 @@ def _lost_a_race(error: DBAPIError) -> bool:
     The same request again finds what that writer wrote. On SQLite writers wait for each other.
     """
     return getattr(error.orig, "sqlstate", None) in {"23505", "40001", "40P01"}
+
+
+_FAILURES = (DatabaseError, OperationalError, ProgrammingError)
+"""A disk that is full, a file that is no database, a table or column that is not there."""
+
+
+def _failed(error: DBAPIError) -> DatabaseFailed:
+    _log.error("the database failed", exc_info=error)
+    return DatabaseFailed(kind=type(error.orig).__name__)
 
 
 def _is_away(error: DBAPIError) -> bool:

@@ -2,6 +2,10 @@
 
 CentralError
   NotInitialised               the database has no tables yet
+  OtherSchema                  it has those of another version
+    DatabaseTooOld
+    DatabaseTooNew
+  DatabaseFailed               it cannot do what it is asked
   ServerBusy                   the database did not let us write in time
   KeysMissing                  no key file where the settings say
   KeyFileExists                keys are never overwritten
@@ -66,6 +70,31 @@ class NotInitialised(CentralError):
     code = "CENTRAL-NOT-INITIALISED"
     message = N_("The database {database} has no tables of the central server.")
     next_step = N_("Run: dobmi central init")
+
+
+class OtherSchema(CentralError):
+    code = "CENTRAL-SCHEMA"
+
+
+class DatabaseTooOld(OtherSchema):
+    code = "CENTRAL-SCHEMA-OLD"
+    message = N_("The database {database} was made by an older version: {found}, not {expected}.")
+    next_step = N_("Install the version that made it, or bring the database forward first.")
+
+
+class DatabaseTooNew(OtherSchema):
+    code = "CENTRAL-SCHEMA-NEW"
+    message = N_("The database {database} was made by a newer version: {found}, not {expected}.")
+    next_step = N_("Install the version that made it, or a newer one.")
+
+
+class DatabaseFailed(CentralError):
+    """What the database says goes to the server's log; it may name tables and values."""
+
+    code = "CENTRAL-DATABASE-FAILED"
+    message = N_("The central server's database failed: {kind}.")
+    next_step = N_("Tell the central office: is its disk full, is the database whole?")
+    money_moved = MoneyMoved.UNKNOWN
 
 
 class ServerBusy(CentralError):

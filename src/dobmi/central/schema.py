@@ -117,6 +117,16 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 
 
+SCHEMA_VERSION = 1
+"""Of the tables here. Whatever changes them changes it, and brings older databases forward."""
+
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+)
+"""One row: which tables the database has."""
+
 counters = Table(
     "counters",
     metadata,

@@ -46,6 +46,7 @@ from dobmi.sync.enrolment import (
 from dobmi.sync.errors import (
     ForgedAcknowledgement,
     MalformedMessage,
+    ServerFails,
     ServerRefused,
     ServerUnreachable,
 )
@@ -102,9 +103,11 @@ PATIENT = Patience()
 class _Transient(Exception):
     """No answer, half an answer, or one that says: later."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, status: int | None = None) -> None:
+        """`status`: of the answer, if there was a whole one."""
         super().__init__(detail)
         self.detail = detail
+        self.status = status
 
 
 class _Signed(AuthBase):
@@ -199,6 +202,8 @@ class HttpClient:
                 auth=_Signed(requester),
             )
         except _Transient as error:
+            if error.status is not None:
+                raise ServerFails(detail=error.detail) from error
             raise ServerUnreachable(detail=error.detail) from error
 
     def _once(
@@ -235,7 +240,8 @@ class HttpClient:
                 raise MalformedMessage(detail=f"an answer of type {media_type}, not {accept}")
             return content
         if response.status_code == 429 or response.status_code >= 500:
-            raise _Transient(f"it answers with status {response.status_code}")
+            status = response.status_code
+            raise _Transient(f"it answers with status {status}", status=status)
         raise refusal_of(response.status_code, _media_type(response), content)
 
 

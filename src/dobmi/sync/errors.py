@@ -5,6 +5,7 @@ SyncError
   WrongSignature               a signature that does not verify, or by another key
   BrokenChain                  vouchers out of order, missing, or with a byte changed
   ServerUnreachable            no answer: nothing is known of what the server did
+    ServerFails                it answers that it cannot: its own trouble, not the network's
   ServerRefused                the server answered with a problem
   ForgedAcknowledgement        an acknowledgement that is not for what was sent
   StaleFeed                    a feed older than, or not joining, the one in force
@@ -44,6 +45,12 @@ class ServerUnreachable(SyncError):
     code = "SYNC-UNREACHABLE"
     message = N_("The central server cannot be reached: {detail}")
     next_step = N_("Check the network. Sales go on and are sent later.")
+
+
+class ServerFails(ServerUnreachable):
+    code = "SYNC-SERVER-FAILS"
+    message = N_("The central server has a problem of its own: {detail}")
+    next_step = N_("Sales go on and are sent later. Tell the central office if it lasts.")
 
 
 class ServerRefused(SyncError):

@@ -21,6 +21,7 @@ from dobmi.sync.client import Requester, money_moved_of, refusal_of
 from dobmi.sync.errors import (
     MalformedMessage,
     RelayInterrupted,
+    ServerFails,
     ServerRefused,
     ServerUnreachable,
 )
@@ -94,9 +95,8 @@ def relay_card_session(
         response = error.response
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if response.status_code >= 500:
-            raise ServerUnreachable(
-                detail=f"it answers with status {response.status_code}"
-            ) from error
+            detail = f"it answers with status {response.status_code}"
+            raise ServerFails(detail=detail) from error
         raise refusal_of(response.status_code, media_type, bytes(response.body or b"")) from error
     except (OSError, TimeoutError, WebSocketException) as error:
         raise ServerUnreachable(detail=N_("no connection for a card session")) from error
