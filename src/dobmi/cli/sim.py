@@ -12,6 +12,7 @@ import click
 from dobmi.cli.context import Context, DomainGroup
 from dobmi.cli.sim_crashes import crashes, power_cuts
 from dobmi.cli.sim_fleet import fleet
+from dobmi.cli.sim_tears import tears
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.card_file import CardFileError
@@ -65,6 +66,7 @@ def command() -> None:
 command.add_command(crashes)
 command.add_command(power_cuts)
 command.add_command(fleet)
+command.add_command(tears)
 
 
 @command.command()
