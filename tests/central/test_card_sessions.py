@@ -16,10 +16,13 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from dobmi.central.app import create_app
 from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.circulation import circulation
+from dobmi.central.errors import CardNotActive
+from dobmi.central.replacement import replace_card
 from dobmi.central.schema import CardState, card_transactions
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import FaultyCard, Moment, at_command, at_frame
 from dobmi.money import ZERO, Rupiah
+from dobmi.sync.cbor import CborValue
 from dobmi.sync.http import CARD_SESSIONS_PATH
 from dobmi.sync.relay import (
     Action,
@@ -418,6 +421,48 @@ def test_a_half_issued_card_is_not_given_to_another_member(
     assert code_of(issue(office.client, station, card, 99, "Budi")) == "CENTRAL-CARD-OTHER-MEMBER"
     assert order(office, station, card, 1_000)["code"] == "CENTRAL-CARD-NOT-ACTIVE"
     assert isinstance(issue(office.client, station, card), Done)
+
+
+def test_a_card_blocked_before_it_was_issued_is_to_be_issued_when_it_is_unblocked(
+    office: Office, station: ModelTill
+) -> None:
+    central = office.world.central
+    card = SimulatedCard()
+    torn = FaultyCard(card, [at_frame(12)])
+    assert code_of(issue(office.client, station, torn)) == "CARD-REMOVED"
+    set_blocked(central, card.uid, "hilang", blocked=True, by_terminal=None)
+    assert code_of(issue(office.client, station, card)) == "CENTRAL-CARD-BLOCKED"
+    with pytest.raises(CardNotActive):
+        replace_card(central, card.uid, "hilang", by_terminal=None)
+    set_blocked(central, card.uid, "ketemu", blocked=False, by_terminal=None)
+    assert statement_of(central, card.uid).state == CardState.ISSUING
+    assert order(office, station, card, 1_000)["code"] == "CENTRAL-CARD-NOT-ACTIVE"
+    assert isinstance(issue(office.client, station, card), Done)
+    assert order(office, station, card, 1_000)["http_status"] == 201
+
+
+def test_a_card_blocked_while_its_issuing_is_being_finished_is_active_when_it_is_unblocked(
+    office: Office, station: ModelTill
+) -> None:
+    central = office.world.central
+    card = SimulatedCard()
+    frames = FaultyCard(SimulatedCard())
+    issue(office.client, station, frames, 99, "Budi")
+    seen = 0
+
+    def block(_command: bytes, response: bytes) -> bytes:
+        nonlocal seen
+        seen += 1
+        if seen == frames.frames_seen:
+            set_blocked(central, card.uid, "hilang", blocked=True, by_terminal=None)
+        return response
+
+    parameters: dict[int, CborValue] = {1: 4711, 2: "Siti Aminah"}
+    last = relay(office.client, station, card, Action.ISSUE, parameters, spoil=block)
+    assert code_of(last) == "CENTRAL-CARD-BLOCKED"
+    set_blocked(central, card.uid, "ketemu", blocked=False, by_terminal=None)
+    assert statement_of(central, card.uid).state == CardState.ACTIVE
+    assert order(office, station, card, 1_000)["http_status"] == 201
 
 
 def test_an_issued_card_is_not_given_to_another_member_and_issuing_again_changes_nothing(

@@ -126,7 +126,7 @@ def test_only_a_station_replaces_and_only_what_was_issued(loss: Loss) -> None:
     )
     assert answer.status_code == 404
     with loss.central.database.write() as connection:
-        connection.execute(cards.update().values(state=CardState.ISSUING.value))
+        connection.execute(cards.update().values(state=CardState.ISSUING.value, issued_at=None))
     with pytest.raises(CardNotActive):
         replace_card(loss.central, loss.old.uid, "x", by_terminal=None)
 
@@ -262,7 +262,6 @@ class TestDoubts:
         ]
         assert loss.ledger_of_old() == ZERO
         assert circulation(loss.central).suspense == ZERO
-
 
     def test_the_rule_for_doubts_releases_it_too(self, loss: Loss) -> None:
         loss.till.doubt(loss.old, Rupiah(30_000), committed=False)

@@ -476,6 +476,7 @@ class World:
                     "expires_on_day": days_since_1970(holder.expires),
                     "mac_key_version": 1,
                     "registered_at": START,
+                    "issued_at": START,
                     "block_reason": "",
                 }
                 insert_rows(connection, cards, [row])

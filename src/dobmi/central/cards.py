@@ -284,8 +284,9 @@ def set_blocked(
     """Block or unblock a card; the version of the block list that says so.
 
     Doing it again changes nothing but the reason. Raises BadParameters, UnknownCard,
-    CardWasReplaced; when unblocking, CardNotActive (its issuing was never finished) and
-    MemberHasAnotherCard (issued since it was blocked).
+    CardWasReplaced; when unblocking, CardNotActive (it is not blocked, and its issuing was never
+    finished) and MemberHasAnotherCard (issued since it was blocked). A card that was blocked
+    before its issuing was finished is one to be issued again, not one in use.
     """
     require_text("reason", reason, REASON_LENGTH_MAX)
     with central.database.write() as connection:
@@ -295,9 +296,12 @@ def set_blocked(
         if not blocked:
             if row.state == CardState.ISSUING:
                 raise CardNotActive(card=row.uid.hex())
-            refuse_second_card(connection, row.uid, row.member_number)
+            if row.issued_at is not None:
+                refuse_second_card(connection, row.uid, row.member_number)
         version = next_number(connection, "hotlist")
-        state = CardState.BLOCKED if blocked else CardState.ACTIVE
+        state = CardState.BLOCKED
+        if not blocked:
+            state = CardState.ISSUING if row.issued_at is None else CardState.ACTIVE
         connection.execute(
             update(cards)
             .where(cards.c.uid == row.uid)
@@ -312,7 +316,7 @@ def set_blocked(
             "at": central.unix_seconds(),
         }
         insert_rows(connection, hotlist_changes, [change])
-        if not blocked:
+        if state is CardState.ACTIVE:
             serve_member(connection, row.member_number, central.unix_seconds())
     return version
 

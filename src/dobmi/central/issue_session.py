@@ -81,16 +81,21 @@ def issue_card(
         refuse_second_card(database, uid, member_number)
         database.execute(
             update(cards)
-            .where(cards.c.uid == uid, cards.c.state == CardState.ISSUING)
+            .where(cards.c.uid == uid, cards.c.issued_at.is_(None))
             .values(
-                state=CardState.ACTIVE.value,
+                issued_at=central.unix_seconds(),
                 key_version=central.keys.card_key(CardKey.DEBIT, uid).version,
             )
         )
+        database.execute(
+            update(cards)
+            .where(cards.c.uid == uid, cards.c.state == CardState.ISSUING)
+            .values(state=CardState.ACTIVE.value)
+        )
         row = card_row(database, uid)
         serve_member(database, member_number, now)
-        if row.state == CardState.BLOCKED:
-            raise CardIsBlocked(card=uid.hex(), reason=row.block_reason)
+    if row.state == CardState.BLOCKED:
+        raise CardIsBlocked(card=uid.hex(), reason=row.block_reason)
     return Issued(uid, holder, done.generation.value, resumed)
 
 
@@ -136,6 +141,7 @@ def _register(
         "expires_on_day": days_since_1970(holder.expires),
         "mac_key_version": central.keys.card_key(CardKey.TRANSACTION_MAC, uid).version,
         "registered_at": now,
+        "issued_at": None,
         "block_reason": "",
     }
     insert_rows(database, cards, [card])

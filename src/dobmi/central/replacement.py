@@ -84,7 +84,7 @@ def replace_card(central: Central, uid: bytes, reason: str, *, by_terminal: int 
         ).one_or_none()
         if card is None:
             raise UnknownCard(card=uid.hex())
-        if card.state == CardState.ISSUING:
+        if card.issued_at is None:
             raise CardNotActive(card=uid.hex())
         if card.state == CardState.REPLACED:
             return

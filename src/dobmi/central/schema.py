@@ -195,9 +195,11 @@ cards = Table(
     Column("mac_key_version", Integer, nullable=False),
     Column("key_version", Integer, nullable=False, default=1),
     Column("registered_at", _Number, nullable=False),
+    Column("issued_at", _Number),
     Column("block_reason", String(200), nullable=False),
     _one_of("state", CardState),
 )
+"""`issued_at`: when the card was read back as the member's purse; until then nothing can be on it."""
 Index("cards_of_member", cards.c.member_number)
 Index(
     "one_active_card_a_member",
