@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import anyio
@@ -14,9 +15,9 @@ from sqlalchemy import select, text
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from dobmi.central.app import create_app
-from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.cards import card_row, require_usable, set_blocked, statement_of
 from dobmi.central.circulation import circulation
-from dobmi.central.errors import CardNotActive
+from dobmi.central.errors import CardHasExpired, CardNotActive
 from dobmi.central.replacement import replace_card
 from dobmi.central.schema import CardState, card_transactions
 from dobmi.firmware_sim.card import SimulatedCard
@@ -37,6 +38,7 @@ from dobmi.sync.relay import (
     decode_relay,
     encode_relay,
 )
+from dobmi.wib import WIB
 from support.card_sessions import deliver, issue, relay
 from support.central_client import Office
 from support.purses import purse_of
@@ -518,6 +520,21 @@ def test_a_blocked_card_is_given_no_credit(
     assert code_of(deliver(office.client, station, card)) == "CENTRAL-CARD-BLOCKED"
     assert order(office, station, card, 1, key="order-0002")["code"] == "CENTRAL-CARD-BLOCKED"
     assert balance(office, card) == ZERO
+
+
+def test_a_cards_last_day_ends_at_midnight_in_jakarta(office: Office, card: SimulatedCard) -> None:
+    """As at the tills: seven hours before it ends by the server's own clock, which is UTC."""
+    last_day = statement_of(office.world.central, card.uid).expires
+    midnight = datetime(last_day.year, last_day.month, last_day.day, tzinfo=WIB) + timedelta(days=1)
+    for seconds, expired in ((-1, False), (0, True)):
+        now = int(midnight.timestamp()) + seconds
+        with office.world.central.database.read() as connection:
+            row = card_row(connection, card.uid)
+        if expired:
+            with pytest.raises(CardHasExpired):
+                require_usable(row, now)
+        else:
+            require_usable(row, now)
 
 
 def test_a_card_blocked_while_it_is_credited_is_not_committed(

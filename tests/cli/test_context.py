@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dobmi.cli.context import local_time
+from dobmi.wib import local_time
 
 
 def test_a_time_that_no_calendar_has_can_be_listed_all_the_same() -> None:

@@ -35,7 +35,7 @@ from dobmi.cardlib.transaction_mac import (
     transaction_keys,
     transaction_mac,
 )
-from dobmi.central.cards import PendingCredit, days_since_1970, order_credit, statement_of
+from dobmi.central.cards import PendingCredit, order_credit, statement_of
 from dobmi.central.credit_session import note_attempt, post_delivery
 from dobmi.central.database import insert_rows, insert_unless_there, next_number, open_database
 from dobmi.central.schema import CardState, CreditSource, Role, cards, members
@@ -63,6 +63,7 @@ from dobmi.sync.voucher import (
     genesis_hash,
     voucher_hash,
 )
+from dobmi.wib import days_since_1970
 
 START = 1_800_000_000
 """The clock of the worlds here, Unix seconds, in 2027."""

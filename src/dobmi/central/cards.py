@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
@@ -42,11 +42,11 @@ from dobmi.central.server import Central
 from dobmi.central.settlement import serve_member
 from dobmi.central.texts import REASON_LENGTH_MAX, require_text
 from dobmi.money import Rupiah
+from dobmi.wib import day_number, day_of
 
 CREDIT_MIN = Rupiah(1)
 OWN_KEYS = "dobmi:"
 """What the idempotency keys of the server's own orders begin with."""
-_EPOCH = date(1970, 1, 1)
 _UID = re.compile(r"[0-9a-fA-F]{14}", re.ASCII)
 _SERIAL = re.compile(r"[0-9]{1,10}", re.ASCII)
 _KINDS_OF_SOURCE = {CreditSource.CASH: Kind.TOP_UP, CreditSource.SALARY: Kind.SALARY}
@@ -129,8 +129,8 @@ def require_usable(row: Row[Any], now: int) -> None:
         raise CardWasReplaced(card=card, reason=row.block_reason)
     if row.state != CardState.ACTIVE:
         raise CardNotActive(card=card)
-    if row.expires_on_day < now // 86_400:
-        raise CardHasExpired(card=card, expired=day(row.expires_on_day))
+    if day_number(row.expires_on_day) < day_of(now):
+        raise CardHasExpired(card=card, expired=day_number(row.expires_on_day))
 
 
 def refuse_second_card(connection: Connection, uid: bytes, member_number: int) -> None:
@@ -146,15 +146,6 @@ def refuse_second_card(connection: Connection, uid: bytes, member_number: int) -
         raise MemberHasAnotherCard(
             member=member_number, serial=other.serial, card=bytes(other.uid).hex()
         )
-
-
-def day(number: int) -> date:
-    """Days since 1970-01-01 as a date."""
-    return _EPOCH + timedelta(days=number)
-
-
-def days_since_1970(of: date) -> int:
-    return (of - _EPOCH).days
 
 
 def waiting_credits(connection: Connection, uid: bytes) -> list[PendingCredit]:
@@ -190,7 +181,7 @@ def statement_of(central: Central, card: bytes | int, *, lines_max: int = 20) ->
             member_name=name,
             state=CardState(row.state),
             block_reason=row.block_reason,
-            expires=day(row.expires_on_day),
+            expires=day_number(row.expires_on_day),
             balance=balance_on_card(connection, row.uid),
             credits_waiting=tuple(waiting_credits(connection, row.uid)),
             key_version=row.key_version,

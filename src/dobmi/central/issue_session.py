@@ -16,7 +16,7 @@ from dobmi.cardlib.personalise import personalise
 from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.purse_layout import CardKey, Holder
 from dobmi.cardlib.readers.base import CardConnection
-from dobmi.central.cards import card_row, day, days_since_1970, refuse_second_card
+from dobmi.central.cards import card_row, refuse_second_card
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     BadParameters,
@@ -29,6 +29,7 @@ from dobmi.central.schema import CardState, cards, members
 from dobmi.central.server import Central
 from dobmi.central.settlement import serve_member
 from dobmi.money import Rupiah
+from dobmi.wib import day_number, day_of, days_since_1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def issue_card(
     """
     uid = connection.uid
     now = central.unix_seconds()
-    today = day(now // 86_400)
+    today = day_of(now)
     # To the month's first day, which every year has.
     expires = today.replace(year=today.year + central.settings.card_valid_years, day=1)
     draft = Holder(member_number=member_number, name=name, card_serial=1, expires=expires)
@@ -123,7 +124,7 @@ def _register(
             member_number=member,
             name=draft.name,
             card_serial=row.serial,
-            expires=day(row.expires_on_day),
+            expires=day_number(row.expires_on_day),
         )
         return holder, True
     refuse_second_card(database, uid, member)

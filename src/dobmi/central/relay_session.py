@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final
 
 from dobmi.cardlib.errors import CardError, CardRemoved, GarbledResponse, ReaderUnavailable
-from dobmi.central.cards import days_since_1970
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.errors import CentralError, OtherSession
 from dobmi.central.issue_session import issue_card
@@ -37,6 +36,7 @@ from dobmi.sync.relay import (
     decode_relay,
     encode_relay,
 )
+from dobmi.wib import days_since_1970
 
 ANSWER_TIMEOUT_SECONDS: Final = 15.0
 """How long a station may take for one exchange with the card."""

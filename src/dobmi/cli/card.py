@@ -15,7 +15,7 @@ from dobmi.cardlib.errors import CardRemoved, NoCard
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
-from dobmi.cli.context import Context, DomainGroup, local_time, show_error
+from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
@@ -24,6 +24,7 @@ from dobmi.provisioning.enrolment import Station, enrol_station, open_station
 from dobmi.provisioning.errors import NoCardCame, NotAnAmount, NotAUid
 from dobmi.provisioning.inspection import CardState, inspect
 from dobmi.sync.errors import RelayInterrupted
+from dobmi.wib import local_time
 
 _Result = TypeVar("_Result")
 

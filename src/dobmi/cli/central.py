@@ -39,10 +39,11 @@ from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
-from dobmi.cli.context import WIB, Context, DomainGroup, local_time
+from dobmi.cli.context import Context, DomainGroup
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import VoucherKind
+from dobmi.wib import WIB, local_time
 
 _TILL_KEYS = (CardKey.DEBIT, CardKey.PIN)
 _MINUTES_MAX = 7 * 24 * 60

@@ -6,18 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import DEFAULT_LANGUAGE, LANGUAGES, N_, translation
 from dobmi.settings import Settings, load_settings
-
-WIB = ZoneInfo("Asia/Jakarta")
 
 MONEY = {
     MoneyMoved.NO: N_("No money moved."),
@@ -51,14 +47,6 @@ def make_context(config: Path | None, language: str | None) -> Context:
     settings = load_settings(config)
     language = language or settings.language
     return Context(settings, language, translation(language).gettext)
-
-
-def local_time(unix_seconds: int) -> str:
-    """`24-11-2026 09:41 WIB`; as the number it is when no calendar has it: a till may claim any."""
-    try:
-        return datetime.fromtimestamp(unix_seconds, WIB).strftime("%d-%m-%Y %H:%M WIB")
-    except (OverflowError, ValueError, OSError):
-        return f"{unix_seconds} s"
 
 
 def early_translation(ctx: click.Context) -> Callable[[str], str]:

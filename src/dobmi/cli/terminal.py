@@ -14,7 +14,7 @@ import click
 
 from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
 from dobmi.cardlib.readers.base import open_reader
-from dobmi.cli.context import Context, DomainGroup, local_time, show_error
+from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
@@ -41,6 +41,7 @@ from dobmi.terminal.refund import RefundResult
 from dobmi.terminal.sale import SaleResult
 from dobmi.terminal.status import TillStatus, till_status
 from dobmi.terminal.till import SIGNING_KEY, BalanceResult, ShiftReport, Till, enrol_till
+from dobmi.wib import local_time
 
 EXIT_REFUSED = 1
 EXIT_IN_DOUBT = 3

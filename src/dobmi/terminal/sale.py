@@ -18,9 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
 from typing import assert_never
-from zoneinfo import ZoneInfo
 
 from dobmi.cardlib.errors import CardError, CardRefused, CardRemoved
 from dobmi.cardlib.purse import CardTrail, Purse, PurseView
@@ -44,8 +42,8 @@ from dobmi.terminal.errors import (
 )
 from dobmi.terminal.ledger import Decision, DoubtRow, IntentRow, Ledger
 from dobmi.terminal.order import Order
+from dobmi.wib import day_of
 
-_WIB = ZoneInfo("Asia/Jakarta")
 _SECONDS_PER_HOUR = 3600
 PROVED_BY_THE_CARD = "card"
 """The rule of the feed's settlements that the card's later transactions prove."""
@@ -272,10 +270,6 @@ def check_card(view: PurseView, now: int) -> None:
     """Raises CardExpired. The card's last valid day is one of Indonesia's west."""
     if day_of(now) > view.holder.expires:
         raise CardExpired(expires=view.holder.expires.strftime("%d-%m-%Y"))
-
-
-def day_of(unix_seconds: int) -> date:
-    return datetime.fromtimestamp(unix_seconds, _WIB).date()
 
 
 def finish_writing(desk: Desk) -> None:

@@ -57,6 +57,7 @@ from dobmi.terminal.order import Order, check_order
 from dobmi.terminal.refund import RefundResult, check_refund
 from dobmi.terminal.sale import Desk, SaleResult, Settled
 from dobmi.terminal.synchronise import Progress, SyncResult, synchronise
+from dobmi.wib import day_of
 
 SIGNING_KEY = "terminal"
 
@@ -245,7 +246,7 @@ class Till:
             holder=view.holder,
             balance=view.balance,
             is_blocked=self._ledger.is_blocked(view.uid),
-            is_expired=sale.day_of(self._desk.clock.now()) > view.holder.expires,
+            is_expired=day_of(self._desk.clock.now()) > view.holder.expires,
             has_credit_waiting=self._ledger.has_credit_waiting(view.uid),
         )
 
