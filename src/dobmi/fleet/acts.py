@@ -113,6 +113,7 @@ def _taps(
             case SaleInDoubt() if moved is not MoneyMoved.YES:
                 only_card, moved = card.serial, MoneyMoved.UNKNOWN
             case PaidNotRecorded():  # the cashier knows, and taps again as told
+                world.not_recorded.add((process.terminal_id, int(str(outcome.facts["sequence"]))))
                 only_card, moved = None, MoneyMoved.YES
             case CardRemoved():
                 pass  # nothing moved; it is tapped again, or not

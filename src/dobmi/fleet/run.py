@@ -48,6 +48,7 @@ class Figures:
     sales: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.perf_counter)
+    cpu_started: float = field(default_factory=time.process_time)
     failures: dict[int, Outcome] = field(default_factory=dict)
 
     def add(self, seed: int, outcome: Outcome) -> None:
@@ -60,6 +61,7 @@ class Figures:
 
     def as_json(self) -> dict[str, Any]:
         seconds = time.perf_counter() - self.started
+        cpu_seconds = time.process_time() - self.cpu_started
         return {
             "seeds": self.seeds,
             "steps": self.steps,
@@ -67,7 +69,9 @@ class Figures:
             "faults_injected": sum(self.faults.values()),
             "faults_by_kind": dict(sorted(self.faults.items())),
             "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
             "seeds_per_minute": round(60 * self.seeds / seconds, 1),
+            "seeds_per_cpu_minute": round(60 * self.seeds / cpu_seconds, 1),
             "simulated_sales_per_second": round(self.sales / seconds, 1),
             "failures": [
                 {

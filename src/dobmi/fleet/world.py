@@ -18,7 +18,7 @@ from typing import Any
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
-from dobmi.firmware_sim.faults import at_frame
+from dobmi.firmware_sim.faults import Fault
 from dobmi.firmware_sim.reader import SimulatedReader
 from dobmi.fleet.disk import Disk, Image, Killed, Strike, forget
 from dobmi.fleet.events import SERVER, STATION, Deliver, Issue, Tear
@@ -96,6 +96,8 @@ class World:
     outages: dict[str, float] = field(default_factory=dict)
     unclaimed: dict[tuple[int, bytes, Rupiah], set[int]] = field(default_factory=dict)
     """Paid sales that no cashier has heard of yet, by till, card and amount: their sequences."""
+    not_recorded: set[tuple[int, int]] = field(default_factory=set)
+    """Sales of which a cashier was told: paid, but not written down; tap the same card again."""
     told: set[tuple[int, int]] = field(default_factory=set)
     """Sales, by terminal and sequence, of which a cashier has heard what became of them."""
     _settled_seen: dict[int, int] = field(default_factory=dict)
@@ -186,6 +188,11 @@ class World:
                 self.note(f"{process.name} starts and reports sale {intent.sequence} as paid")
                 self.claim(process.terminal_id, intent.sequence)
             till.acknowledge_not_shown()
+            # Written down later, and its card was not tapped again: a restart forgets that it should
+            # be. The cashier was told that it is paid.
+            for terminal_id, sequence in sorted(self.not_recorded):
+                if terminal_id == process.terminal_id and till.ledger.paid_hash(sequence):
+                    self.claim(terminal_id, sequence)
         return till
 
     def hear_settled(self, process: TillProcess, till: Till) -> None:
@@ -297,15 +304,21 @@ class World:
     def tap(self, reader: SimulatedReader, card: SimulatedCard, tear: Tear | None) -> None:
         reader.remove()
         card.power_off()
-        faults = [] if tear is None else [at_frame(tear.frame, tear.moment)]
-        reader.insert(card, faults)
+        reader.insert(card, [] if tear is None else [self._fault(tear)])
         self.pass_time(_TAP_SECONDS)
         if tear is not None:
-            self.count(f"radio: pulled away {tear.moment.value} the card acted")
             self.note(
                 f"{self.member(card)} will pull the card away at frame {tear.frame}, "
                 f"{tear.moment.value} the card acts"
             )
+
+    def _fault(self, tear: Tear) -> Fault:
+        def strikes(number: int, _frame: bytes) -> bool:
+            if number == tear.frame:
+                self.count(f"radio: pulled away {tear.moment.value} the card acted")
+            return number == tear.frame
+
+        return Fault(strikes, tear.moment)
 
     def arm(self, disk: Disk, strike: Strike | None) -> None:
         if strike is not None:
