@@ -34,6 +34,7 @@ from dobmi.central.posting_rules import RULES, Group, Kind
 from dobmi.fleet.truth import TrueTransaction, Truth, memory_of
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import (
+    InDoubtVoucher,
     Outcome,
     RefundVoucher,
     ResolutionVoucher,
@@ -254,8 +255,10 @@ class Oracles:
             )
             if not any(one.amount == shown.amount for one in true):
                 yield f"{where} was not paid by the card"
-            if till.restored_to is not None and shown.sequence > till.restored_to:
+            if _was_lost(till, shown.sequence):
                 continue
+            if till.restored_to is not None and _is_in_doubt(book, shown.sequence):
+                continue  # what answered for it is lost; the card still does
             if shown.voucher_hash not in {hash_ for hash_, _ in book.vouchers.values()}:
                 yield f"{where} is not in the till"
 
@@ -525,6 +528,11 @@ _LAWFUL_ANOMALIES = frozenset({"sale-with-blocked-card"})
 
 def _was_lost(till: TillRecord, sequence: int) -> bool:
     return till.restored_to is not None and sequence > till.restored_to
+
+
+def _is_in_doubt(book: TillBook, sequence: int) -> bool:
+    _, voucher = book.vouchers.get(sequence, (b"", None))
+    return isinstance(voucher, InDoubtVoucher)
 
 
 def read_server(path: Path) -> ServerBook:
