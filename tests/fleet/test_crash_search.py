@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-SAMPLE = 16
-POSTGRES_SAMPLE = 4
+SAMPLE = 12
+POSTGRES_SAMPLE = 3
 
 
 def crashes(*options: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from dobmi.fleet.crash_actors import Told
 from dobmi.fleet.disk_watch import DiskCall, Operation, preload_library
 from dobmi.fleet.power_cut import Data, cuts, torn
 
-EVERY = 12
+EVERY = 40
 
 
 def searched(*options: str) -> dict[str, dict[str, Any]]:
@@ -41,7 +41,7 @@ def test_nothing_that_was_told_is_missing_after_a_power_cut() -> None:
 
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])
 def test_the_same_search_finds_what_a_database_without_full_sync_loses(synchronous: str) -> None:
-    found = searched("--synchronous", synchronous, "--every", str(EVERY))
+    found = searched("--synchronous", synchronous, "--every", "20", "--prefixes-max", "3")
     assert found["till"]["bad_disks"] > 0
     assert found["server"]["bad_disks"] > 0
 

@@ -151,6 +151,8 @@ Event = tuple[int, DiskCall | Told]
 class Recording:
     """Everything that was done to the disk, and told, with the machine's monotonic time."""
 
+    prefix: str = ""
+    """Of the kinds told, where two processes have a command of one name."""
     events: list[Event] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -160,7 +162,7 @@ class Recording:
 
     def told(self, kind: str, fact: Any) -> None:
         with self._lock:
-            self.events.append((time.monotonic_ns(), Told(kind, fact)))
+            self.events.append((time.monotonic_ns(), Told(self.prefix + kind, fact)))
 
 
 class Died(Exception):
@@ -274,7 +276,7 @@ def _run(name: str, site: Site, orders: Orders, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.disable(logging.CRITICAL)
     points = CrashPoints(name, orders.deadly, orders.ending)
-    recording = Recording()
+    recording = Recording("station-" if name == "station" else "")
     hook_commits(points)
     hook_client(points)
     hook_disk(points, site.data.resolve(), recording.disk if orders.records else None)

@@ -56,6 +56,8 @@ from dobmi.terminal.ledger import Ledger
 SECTOR_BYTES = 512
 """A disk writes so much or nothing of it."""
 SUBSETS_PER_MOMENT = 2
+PREFIXES_MAX = 500
+"""More than the program ever leaves pending; bounds the search of a database that never syncs."""
 
 # The disk
 
@@ -176,7 +178,7 @@ class Cut:
     told: int
 
 
-def cuts(events: Sequence[DiskCall | Told]) -> Iterator[Cut]:
+def cuts(events: Sequence[DiskCall | Told], prefixes_max: int = PREFIXES_MAX) -> Iterator[Cut]:
     """Every disk that a cut may leave: all prefixes of what is pending, and some other parts of it.
 
     Each is given once for what had been told; chance is the same in each run.
@@ -200,7 +202,8 @@ def cuts(events: Sequence[DiskCall | Told]) -> Iterator[Cut]:
         chance = random.Random(index)  # noqa: S311 - no secret: the same cuts in each run
         if isinstance(event, Told):
             told += 1
-            prefixes = range(len(disk.pending) + 1)
+            lengths = len(disk.pending) + 1
+            prefixes = range(0, lengths, 1 + lengths // prefixes_max)
         else:
             disk.do(event)
             prefixes = range(len(disk.pending), len(disk.pending) + 1)
@@ -357,7 +360,7 @@ def _promised(result: dict[int, CborValue]) -> list[Select[Any]]:
 
 def check_station(folder: Path, _site: Site, told: Sequence[Told]) -> list[str]:
     """Whether the station still is who it was enrolled as."""
-    if not any(one.kind == "enrol" for one in told):
+    if not any(one.kind == "station-enrol" for one in told):
         return []
     content = json.loads((folder / "station.json").read_text())
     ring = load_key_file(folder / "station.keys", STATION_PASSPHRASE)
@@ -373,7 +376,7 @@ Check = Callable[[Path, Site, Sequence[Told]], list[str]]
 MACHINES: dict[str, tuple[tuple[str, ...], tuple[str, ...], Check]] = {
     "till": (("till.db",), ("sell", "commit", "sync", "close_shift"), check_till),
     "server": (("central.db",), ("POST", "relay"), check_server),
-    "station": (("station.",), ("enrol",), check_station),
+    "station": (("station.",), ("station-enrol",), check_station),
 }
 """Machine: how its files' names begin, how the kinds of what it tells begin, and its check."""
 
@@ -390,7 +393,13 @@ class Found:
     wrong: list[str] = field(default_factory=list)
 
 
-def search(site: Site, events: Sequence[DiskCall | Told], machine: str, every: int = 1) -> Found:
+def search(
+    site: Site,
+    events: Sequence[DiskCall | Told],
+    machine: str,
+    every: int = 1,
+    prefixes_max: int = PREFIXES_MAX,
+) -> Found:
     """Open every `every`-th disk that a cut may leave at `machine`."""
     beginnings, kinds, check = MACHINES[machine]
     own = [
@@ -412,7 +421,7 @@ def search(site: Site, events: Sequence[DiskCall | Told], machine: str, every: i
         told=len(told),
     )
     with tempfile.TemporaryDirectory(prefix="dobmi-power-") as name:
-        for number, cut in enumerate(cuts(own)):
+        for number, cut in enumerate(cuts(own, prefixes_max)):
             if number % every:
                 continue
             found.disks += 1
@@ -436,6 +445,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--synchronous", default="")
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--prefixes-max", type=int, default=PREFIXES_MAX)
     parser.add_argument("--machine", action="append", choices=sorted(MACHINES))
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="dobmi-power-") as name:
@@ -443,7 +453,7 @@ def main(arguments: list[str]) -> None:
         events = [event for _, event in timed]
         for machine in given.machine or MACHINES:
             every = 1 if machine == "station" else given.every  # it has few
-            found = search(site, events, machine, every)
+            found = search(site, events, machine, every, given.prefixes_max)
             line = {
                 "machine": machine,
                 "events": found.events,
