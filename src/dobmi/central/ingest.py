@@ -59,6 +59,7 @@ from dobmi.central.settlement import (
     anomaly_row,
     carry_out_refunds,
     last_counters,
+    lock_cards,
     post_sale,
     settle_cards,
     transaction_row,
@@ -299,7 +300,10 @@ class _Posting:
         terminal = self.terminal
         known = self._known_already(terminal)
         new = [item for item in checked if item.voucher.link.sequence > terminal.head_sequence]
-        self._lock_cards(uid_of(item.voucher) for item in new)
+        named = self._named_later(new)
+        lock_cards(
+            self.connection, {uid_of(item.voucher) for item in new} | {uid for uid, _ in named}
+        )
         doubts = self._doubts_resolved(new)
         taken = self._taken_counters(new)
         new = self._second_look(new, taken, doubts)
@@ -314,7 +318,7 @@ class _Posting:
                 self._take_word(item.voucher)
         insert_unless_there(self.connection, anomalies, self._anomalies)
         if new:
-            self._find_cards_to_settle(new)
+            self._find_cards_to_settle(new, named)
         settle_cards(self.connection, self._to_settle, self.mac_key_of, self.now)
         for uid in sorted(self._to_follow_up - self._to_settle):
             carry_out_refunds(self.connection, uid, self.now)
@@ -372,12 +376,23 @@ class _Posting:
             (number, stored[number].reason) for number in sorted(stored) if stored[number].reason
         ]
 
-    def _lock_cards(self, uids: Iterable[bytes]) -> None:
-        """In one order everywhere, so that no two writers wait for each other (PostgreSQL)."""
-        if self.connection.dialect.name == "sqlite":
-            return
-        locked = select(cards.c.uid).where(cards.c.uid.in_(sorted(set(uids))))
-        self.connection.execute(locked.order_by(cards.c.uid).with_for_update(key_share=True)).all()
+    def _named_later(self, new: Sequence[Checked]) -> list[tuple[bytes, int]]:
+        """Cards that name one of the new numbers before a transaction on record, with the number.
+
+        Found before the cards are locked. What another writer adds meanwhile, it settles itself,
+        or `reconcile` does.
+        """
+        if not new:
+            return []
+        rows = self.connection.execute(
+            select(card_transactions.c.card_uid, card_transactions.c.previous_sequence).where(
+                card_transactions.c.previous_terminal_id == self.batch.head.terminal_id,
+                card_transactions.c.previous_sequence.between(
+                    new[0].voucher.link.sequence, new[-1].voucher.link.sequence
+                ),
+            )
+        )
+        return [(bytes(uid), sequence) for uid, sequence in rows]
 
     def _doubts_resolved(self, new: Sequence[Checked]) -> dict[int, tuple[bytes, bytes]]:
         """Card and evidence of the doubts, by sequence, that new resolutions and decisions are of."""
@@ -775,8 +790,10 @@ class _Posting:
             .values(counter=counter)
         )
 
-    def _find_cards_to_settle(self, new: Sequence[Checked]) -> None:
-        """Cards with something open that the new vouchers may decide."""
+    def _find_cards_to_settle(
+        self, new: Sequence[Checked], named: Sequence[tuple[bytes, int]]
+    ) -> None:
+        """Cards with something open that the new vouchers may decide: all of them are locked."""
         uids = sorted({uid_of(item.voucher) for item in new} & set(self.facts))
         open_doubts = select(in_doubt.c.card_uid).where(
             in_doubt.c.card_uid.in_(uids),
@@ -793,17 +810,9 @@ class _Posting:
             for item in new
             if isinstance(item.verdict, VerifiedSale)
         }
-        named = self.connection.execute(
-            select(card_transactions.c.card_uid, card_transactions.c.previous_sequence).where(
-                card_transactions.c.previous_terminal_id == self.batch.head.terminal_id,
-                card_transactions.c.previous_sequence.between(
-                    new[0].voucher.link.sequence, new[-1].voucher.link.sequence
-                ),
-            )
-        )
         for uid, sequence in named:
-            if (sequence, bytes(uid)) not in posted:
-                self._to_settle.add(bytes(uid))
+            if (sequence, uid) not in posted:
+                self._to_settle.add(uid)
 
 
 def _look_at_decision(

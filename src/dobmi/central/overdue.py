@@ -26,7 +26,7 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import carry_out_refunds, last_counters, reconcile
+from dobmi.central.settlement import carry_out_refunds, last_counters, lock_cards, reconcile
 from dobmi.money import ZERO, Rupiah
 
 SECONDS_PER_DAY = 24 * 3600
@@ -156,8 +156,7 @@ def settle_overdue(central: Central, now: int) -> SettledByRule:
     held: list[Rupiah] = []
     for row in found:
         with central.database.write() as connection:
-            locked = select(cards.c.uid).where(cards.c.uid == row.card_uid)
-            connection.execute(locked.with_for_update(key_share=True)).one()
+            lock_cards(connection, [row.card_uid])
             still = connection.execute(
                 overdue.where(
                     in_doubt.c.terminal_id == row.terminal_id, in_doubt.c.sequence == row.sequence

@@ -113,6 +113,26 @@ def anomaly_row(
     }
 
 
+def lock_cards(connection: Connection, uids: Iterable[bytes]) -> None:
+    """Lock these cards and their members' other ones, which a refund or a replacement may credit.
+
+    In one order everywhere, so that no two writers wait for each other (PostgreSQL; on SQLite
+    there is one writer at a time).
+    """
+    if connection.dialect.name != "sqlite":
+        wanted = select(cards.c.uid).where(cards.c.uid.in_(cards_with_them(connection, uids)))
+        connection.execute(wanted.order_by(cards.c.uid).with_for_update(key_share=True)).all()
+
+
+def cards_with_them(connection: Connection, uids: Iterable[bytes]) -> list[bytes]:
+    """These cards and all others of their members, by UID."""
+    members_of = select(cards.c.member_number).where(cards.c.uid.in_(sorted(set(uids))))
+    found = connection.execute(
+        select(cards.c.uid).where(cards.c.member_number.in_(members_of)).order_by(cards.c.uid)
+    ).scalars()
+    return [bytes(uid) for uid in found]
+
+
 def settle_cards(
     connection: Connection, uids: Iterable[bytes], mac_key_of: MacKeyOf, now: int
 ) -> None:
@@ -167,8 +187,7 @@ def reconcile(database: Database, mac_key_of: MacKeyOf, now: int) -> int:
         uids = sorted(connection.execute(gaps.union(open_doubts, open_credits)).scalars())
     for uid in uids:
         with database.write() as connection:
-            locked = select(cards.c.uid).where(cards.c.uid == uid)
-            connection.execute(locked.with_for_update(key_share=True)).one()
+            lock_cards(connection, [uid])
             settle_cards(connection, [uid], mac_key_of, now)
     return len(uids)
 
