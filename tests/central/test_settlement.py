@@ -343,3 +343,30 @@ def test_the_order_of_reports_does_not_matter(
     assert_ledger_is_card(office, card)
     assert office.anomalies() == set()
     assert circulation(office.world.central).doubts_open == 0
+
+
+def test_a_till_has_a_card_in_doubt_only_so_often(
+    office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each open doubt is searched for at every word of the card: a till must not pile them up."""
+    monkeypatch.setattr("dobmi.central.ingest.OPEN_DOUBTS_MAX", 3)
+    for _ in range(4):  # each settled by the next tap, as an honest till does: never too many
+        till.doubt(card, Rupiah(1_000), committed=False)
+        till.resolve(card, len(till.vouchers), Outcome.NOT_PAID)
+    assert office.acknowledged(till.batch()).quarantined == ()
+    for _ in range(2):
+        till.doubt(card, Rupiah(1_000), committed=False)
+    assert office.acknowledged(till.batch()).quarantined == ()
+    for _ in range(3):
+        till.doubt(card, Rupiah(1_000), committed=False)
+    till.resolve(card, 13, Outcome.NOT_PAID)
+    assert office.acknowledged(till.batch()).quarantined == (
+        (12, "too-many-doubts"),
+        (13, "too-many-doubts"),
+        (14, "resolves-nothing"),
+    )
+    assert office.anomalies() == {"too-many-doubts"}
+    assert circulation(office.world.central).doubts_open == 3
+    till.resolve(card, 9, Outcome.NOT_PAID)
+    till.doubt(card, Rupiah(1_000), committed=False)
+    assert office.acknowledged(till.batch()).quarantined == ()

@@ -98,6 +98,9 @@ from dobmi.sync.voucher import (
 REJECTED_BYTES_MAX = 64 * 1024 * 1024
 REJECTED_ROWS_MAX = 100_000
 
+OPEN_DOUBTS_MAX = 20
+"""Of one card at one till. An honest till settles one when the card comes again."""
+
 _Key = tuple[bytes, int]
 """A card and the number of a transaction of its."""
 
@@ -282,6 +285,21 @@ def _int(fact: object) -> int | None:
 
 
 @dataclass(slots=True)
+class _Seen:
+    """What the vouchers before, on record and in the batch, make of the next one.
+
+    Transactions' readers; doubts' cards and evidence; open doubts by card; decided sales; sales
+    with what was given back of them. All but the first and third by sequence.
+    """
+
+    readers: dict[_Key, ReaderId]
+    doubts: dict[int, tuple[bytes, bytes]]
+    open_doubts: dict[bytes, set[int]]
+    decided: set[int]
+    sales: dict[int, Sold]
+
+
+@dataclass(slots=True)
 class _Posting:
     """The writing half of one batch, inside its transaction."""
 
@@ -450,28 +468,17 @@ class _Posting:
             key: ReaderId(terminal_id=row.terminal_id, sequence=row.sequence)
             for key, row in taken.items()
         }
-        decided = self._decided(new)
-        sales = self._sales_refunded(new)
+        seen = _Seen(
+            readers=readers,
+            doubts=doubts,
+            open_doubts=self._open_doubts(new),
+            decided=self._decided(new),
+            sales=self._sales_refunded(new),
+        )
         looked = []
         for item in new:
-            verdict = item.verdict
+            verdict = self._look_again(item, seen)
             link = item.voucher.link
-            if isinstance(verdict, VerifiedSale):
-                key = (verdict.voucher.intent.card_uid, verdict.voucher.card_counter)
-                reader = verdict.evidence.reader_id
-                if readers.setdefault(key, reader) != reader:
-                    verdict = self._duplicate(item.voucher, key, readers[key])
-            elif isinstance(verdict, Noted) and isinstance(item.voucher, ResolutionVoucher):
-                verdict = self._look_at_resolution(item.voucher, readers, doubts)
-            elif isinstance(verdict, Noted) and isinstance(item.voucher, RefundVoucher):
-                verdict = may_refund(item.voucher, sales.get(item.voucher.refunds))
-                if isinstance(verdict, Noted):
-                    sales[item.voucher.refunds].refunded += item.voucher.amount
-            if isinstance(verdict, VerifiedSale | PlausibleDoubt):
-                intent = verdict.voucher.intent
-                sales[link.sequence] = Sold(intent.card_uid, intent.amount)
-            elif isinstance(verdict, Noted) and isinstance(item.voucher, DecisionVoucher):
-                verdict = _look_at_decision(item.voucher, doubts, decided)
             if isinstance(verdict, Refused) and verdict.reason in _SUSPICIOUS:
                 self._anomalies.append(
                     anomaly_row(
@@ -486,6 +493,61 @@ class _Posting:
                 )
             looked.append(Checked(item.voucher, item.hash, item.encoded, verdict))
         return looked
+
+    def _look_again(self, item: Checked, seen: _Seen) -> Verdict:
+        verdict, link = item.verdict, item.voucher.link
+        match verdict:
+            case VerifiedSale():
+                key = (verdict.voucher.intent.card_uid, verdict.voucher.card_counter)
+                reader = verdict.evidence.reader_id
+                if seen.readers.setdefault(key, reader) != reader:
+                    return self._duplicate(item.voucher, key, seen.readers[key])
+            case PlausibleDoubt():
+                of_card = seen.open_doubts.setdefault(uid_of(item.voucher), set())
+                if len(of_card) >= OPEN_DOUBTS_MAX:
+                    seen.doubts.pop(link.sequence, None)
+                    return Refused(item.voucher, Reason.TOO_MANY_DOUBTS)
+                of_card.add(link.sequence)
+            case Noted():
+                return self._look_at_word(item.voucher, verdict, seen)
+            case Refused():
+                return verdict
+        intent = verdict.voucher.intent
+        seen.sales[link.sequence] = Sold(intent.card_uid, intent.amount)
+        return verdict
+
+    def _look_at_word(self, voucher: Voucher, noted: Noted, seen: _Seen) -> Verdict:
+        match voucher:
+            case ResolutionVoucher():
+                verdict = self._look_at_resolution(voucher, seen.readers, seen.doubts)
+                if isinstance(verdict, Noted):
+                    seen.open_doubts.get(voucher.card_uid, set()).discard(voucher.resolves)
+                return verdict
+            case RefundVoucher():
+                refund = may_refund(voucher, seen.sales.get(voucher.refunds))
+                if isinstance(refund, Noted):
+                    seen.sales[voucher.refunds].refunded += voucher.amount
+                return refund
+            case DecisionVoucher():
+                return _look_at_decision(voucher, seen.doubts, seen.decided)
+            case _:
+                return noted
+
+    def _open_doubts(self, new: Sequence[Checked]) -> dict[bytes, set[int]]:
+        """The till's open doubts of the cards of which it brings more."""
+        uids = {uid_of(item.voucher) for item in new if isinstance(item.verdict, PlausibleDoubt)}
+        found: dict[bytes, set[int]] = {}
+        if uids:
+            rows = self.connection.execute(
+                select(in_doubt.c.card_uid, in_doubt.c.sequence).where(
+                    in_doubt.c.terminal_id == self.batch.head.terminal_id,
+                    in_doubt.c.card_uid.in_(sorted(uids)),
+                    in_doubt.c.state == DoubtState.OPEN,
+                )
+            )
+            for uid, sequence in rows:
+                found.setdefault(bytes(uid), set()).add(sequence)
+        return found
 
     def _decided(self, new: Sequence[Checked]) -> set[int]:
         """Which of the sales that new decisions are of have one already."""
@@ -836,5 +898,6 @@ _SUSPICIOUS = frozenset(
         Reason.IMPLAUSIBLE_EVIDENCE,
         Reason.REFUND_TOO_MUCH,
         Reason.REFUNDS_NOTHING,
+        Reason.TOO_MANY_DOUBTS,
     }
 )

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     REFUNDS_NOTHING = "refunds-nothing"
     REFUND_TOO_MUCH = "refund-too-much"
     DECIDED_ALREADY = "decided-already"
+    TOO_MANY_DOUBTS = "too-many-doubts"
 
 
 @dataclass(frozen=True, slots=True)
