@@ -18,15 +18,17 @@ from starlette.testclient import TestClient
 from dobmi.central import ingest
 from dobmi.central.app import create_app
 from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.database import insert_rows
 from dobmi.central.errors import ServerBusy, VouchersMissing
-from dobmi.central.schema import APPEND_ONLY, TerminalStatus, postings
+from dobmi.central.restoring import mark_restored
+from dobmi.central.schema import APPEND_ONLY, TerminalStatus, credit_settlements, postings
 from dobmi.central.terminals import set_terminal_status
 from dobmi.money import Rupiah
 from dobmi.sync.batch import BATCH_SIZE_MAX, encode_batch
 from dobmi.sync.cbor import encode
 from dobmi.sync.voucher import Outcome, genesis_hash, voucher_hash
 from support.central_client import RING, Office
-from support.traffic import ModelCard, ModelTill, World
+from support.traffic import START, ModelCard, ModelTill, World
 
 
 @pytest.fixture
@@ -416,6 +418,17 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
     till.doubt(card, Rupiah(1_000), committed=False)
     till.decide(card, 2, Outcome.NOT_PAID)
     assert office.acknowledged(till.batch()).quarantined == ()
+    mark_restored(office.world.central)
+    settled = {
+        "card_uid": card.uid,
+        "sequence": 1,
+        "counter": 1,
+        "settled_by": "Ani",
+        "reason": "diubah",
+        "at": START,
+    }
+    with office.world.central.database.write() as connection:
+        insert_rows(connection, credit_settlements, [settled])
     column = next(found for found in APPEND_ONLY if found.name == table).c[0].name
     with (
         pytest.raises(DatabaseError, match="append only"),
