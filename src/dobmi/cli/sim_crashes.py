@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,7 +115,7 @@ def crashes(
         options = ["--only", only, "--offset", str(offset)]
         options += [] if sample is None else ["--sample", str(sample)]
         if database == "postgresql":
-            options += ["--postgres", str(stack.enter_context(_postgres()))]
+            options.append("--postgres")
         if only_list:
             listed = next(_outcomes(_CRASHES, [[*options, "--list"]]))
             _print_list([case for case in listed["cases"] if only in case], as_json=as_json)
@@ -180,12 +180,6 @@ def power_cuts(context: Context, *, every: int, synchronous: str, as_json: bool)
             disks=sum(line["disks"] for line in found),
             detail=wrong[0],
         )
-
-
-def _postgres() -> AbstractContextManager[object]:
-    from dobmi.fleet import postgres  # noqa: PLC0415 - needs SQLAlchemy, which a reader's tools do not
-
-    return postgres.running()
 
 
 def _outcomes(module: str, shares: list[list[str]]) -> Iterator[dict[str, Any]]:

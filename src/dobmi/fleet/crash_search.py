@@ -38,6 +38,7 @@ from dobmi.fleet.postgres import (
     copy_database,
     drop_database,
     kill_and_restart,
+    running,
 )
 
 CARDS = ("siti", "budi")
@@ -324,7 +325,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--share", default="0/1")
     parser.add_argument("--sample", type=int)
     parser.add_argument("--offset", type=int, default=0)
-    parser.add_argument("--postgres", default="")
+    parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left behind
@@ -333,7 +334,8 @@ def main(arguments: list[str]) -> None:
         folder = given.folder or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="dobmi-crashes-"))
         )
-        postgres = Postgres.at(given.postgres) if given.postgres else None
+        # A server of this worker's own: it is killed.
+        postgres = stack.enter_context(running()) if given.postgres else None
         search = Search(folder / f"worker-{index}", postgres)
         started = time.monotonic()
         cases = search.play()

@@ -44,15 +44,6 @@ class Postgres:
     port: int
     programs: Path
 
-    @classmethod
-    def at(cls, text_: str) -> Postgres:
-        """From `str` of one: data folder, port and programs' folder, separated by `|`."""
-        data, port, programs = text_.split("|")
-        return cls(Path(data), int(port), Path(programs))
-
-    def __str__(self) -> str:
-        return f"{self.data}|{self.port}|{self.programs}"
-
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://dobmi@127.0.0.1:{self.port}/{database}"
 
@@ -149,8 +140,9 @@ def _start(postgres: Postgres) -> None:
 
 
 def _command(command: list[str]) -> None:
+    clean = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     subprocess.run(  # noqa: S603 - PostgreSQL's own programs
-        command, check=True, user=_user(), capture_output=True, cwd="/"
+        command, check=True, user=_user(), capture_output=True, cwd="/", env=clean
     )
 
 
