@@ -54,7 +54,7 @@ class Machine:
 
 
 def invitation(printed: str) -> str:
-    found = re.search(r"[A-Z2-7]{5}(-[A-Z2-7]{5}){3}", printed)
+    found = re.search(r"[A-Z2-7]{6}(-[A-Z2-7]{6}){3}", printed)
     assert found
     return found[0]
 

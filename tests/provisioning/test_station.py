@@ -248,7 +248,7 @@ class TestEnrolment:
         self, office: Office, tmp_path: Path
     ) -> None:
         invitation = station_invitation(office.central)
-        other = str(type(invitation)(invitation.code, bytes(6)))
+        other = str(type(invitation)(invitation.code, bytes(9)))
         with pytest.raises(WrongSignature):
             enrol_station(office.url, other, tmp_path / "x.keys", tmp_path / "x.json", "sandi")
         assert not (tmp_path / "x.json").exists()

@@ -554,7 +554,13 @@ class TestEnrolment:
         typed = gap.join(str(invitation).lower().split("-"))
         assert Invitation.parse(typed) == invitation
 
-    @pytest.mark.parametrize("typed", ["", "AAAAA", "AAAAA-AAAAA-AAAAA-AAAA1", "Ä" * 20, "A" * 40])
+    def test_its_text_and_its_fingerprint_of_72_bits(self) -> None:
+        assert str(INVITATION) == "AEBAGB-AFVISP-N3LKZP-7BACOA"
+        assert len(INVITATION.server_fingerprint) == 9
+
+    @pytest.mark.parametrize(
+        "typed", ["", "AAAAAA", "AAAAA-" * 4, "AAAAAA-AAAAAA-AAAAAA-AAAAA1", "Ä" * 24, "A" * 40]
+    )
     def test_what_is_no_invitation_is_refused(self, typed: str) -> None:
         with pytest.raises(MalformedMessage, match="invitation"):
             Invitation.parse(typed)

@@ -51,7 +51,7 @@ MEMBERS = (
     (1003, "Ujang Suryana", Rupiah(300_000)),
 )
 PRICES = (2_500, 5_000, 7_500, 12_500, 15_000)
-INVITATION = re.compile(r"\b[A-Z2-7]{5}(?:-[A-Z2-7]{5}){3}\b")
+INVITATION = re.compile(r"\b[A-Z2-7]{6}(?:-[A-Z2-7]{6}){3}\b")
 
 TEARS = {
     12: (DEBIT, Moment.AFTER, N_("before the commit was sent")),

@@ -1,7 +1,7 @@
 """How a till or a station becomes known: an invitation from the central office, used once.
 
-An invitation is a text that a person can type: `XXXXX-XXXXX-XXXXX-XXXXX`, base32 of 6 random bytes
-(the code) and the first 6 bytes of SHA-256 over the server's public key, so that a till knows the
+An invitation is a text that a person can type: `XXXXXX-XXXXXX-XXXXXX-XXXXXX`, base32 of 6 random
+bytes (the code) and the first 9 bytes of SHA-256 over the server's public key, so that a till knows the
 right server when it meets it. Whoever sees an invitation before it is used can use it instead:
 it is short-lived, and the central office sees which key used it.
 """
@@ -19,7 +19,8 @@ from dobmi.sync.errors import MalformedMessage, WrongSignature
 REQUEST_TYPE = "dobmi/enrol/1"
 REPLY_TYPE = "dobmi/enrolled/1"
 CODE_LENGTH = 6
-FINGERPRINT_LENGTH = 6
+FINGERPRINT_LENGTH = 9
+"""72 bits: nobody makes a key of the same fingerprint while the invitation is good."""
 _SIZE_MAX = 4096
 
 
@@ -46,7 +47,7 @@ class Invitation:
 
     def __str__(self) -> str:
         text = base64.b32encode(self.code + self.server_fingerprint).decode("ascii").rstrip("=")
-        return "-".join(text[start : start + 5] for start in range(0, len(text), 5))
+        return "-".join(text[start : start + 6] for start in range(0, len(text), 6))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,7 +239,7 @@ class NotEnrolled(TerminalError):
     code = "TILL-NOT-ENROLLED"
     message = N_("This till is not known to the central server yet.")
     next_step = N_(
-        "Ask the office for an invitation and run: dobmi terminal enrol XXXXX-XXXXX-XXXXX-XXXXX"
+        "Ask the office for an invitation and run: dobmi terminal enrol XXXXXX-XXXXXX-XXXXXX-XXXXXX"
     )
 
 
