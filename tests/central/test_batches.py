@@ -25,7 +25,7 @@ from dobmi.central.schema import APPEND_ONLY, TerminalStatus, credit_settlements
 from dobmi.central.terminals import set_terminal_status
 from dobmi.money import Rupiah
 from dobmi.sync.batch import BATCH_SIZE_MAX, encode_batch
-from dobmi.sync.cbor import encode
+from dobmi.sync.cbor import CborValue, decode, encode
 from dobmi.sync.voucher import Outcome, genesis_hash, voucher_hash
 from support.central_client import RING, Office
 from support.traffic import START, ModelCard, ModelTill, World
@@ -134,15 +134,53 @@ def test_a_fork_is_refused_and_reported(office: Office, till: ModelTill, card: M
 def test_a_fork_is_reported_also_when_strangers_have_filled_the_keep(
     office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dobmi.central.ingest.REJECTED_ROWS_MAX", 1)
-    office.refused(b"garbage", "SYNC-MALFORMED", 400)
+    monkeypatch.setattr("dobmi.central.ingest.SIGNED_ROWS_MAX", 0)
     twin = dataclasses.replace(till, vouchers=[])
     till.sell(card, Rupiah(1_000))
     office.acknowledged(till.batch())
     twin.sell(card, Rupiah(9_000))
     office.refused(twin.batch(), "CENTRAL-FORK", 409)
-    assert len(office.rejected()) == 1
+    assert office.rejected() == []
     assert office.anomalies() == {"forked-chain"}
+
+
+def test_strangers_cannot_take_the_room_of_what_a_till_sends(
+    office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P6: neither with garbage nor with other vouchers under a head that the till signed."""
+    monkeypatch.setattr("dobmi.central.ingest.OTHER_ROWS_MAX", 2)
+    till.sell(card, Rupiah(1_000))
+    head = decode(till.batch(1, 1), size_max=10_000)
+    assert isinstance(head, list)
+    office.acknowledged(till.batch(1, 1))
+    for number in range(4):
+        office.refused(b"garbage %d" % number, "SYNC-MALFORMED", 400)
+        other: list[CborValue] = [till.vouchers[0], bytes([number])]
+        office.refused(encode([head[0], other]), "SYNC-CHAIN", 422)
+    twin = dataclasses.replace(till, vouchers=[])
+    twin.sell(card, Rupiah(9_000))
+    forked = twin.batch(1, 1)
+    office.refused(forked, "CENTRAL-FORK", 409)
+    kept = office.rejected()
+    assert sorted(code for code, _ in kept) == [
+        "CENTRAL-FORK",
+        *["SYNC-CHAIN"] * 2,
+        *["SYNC-MALFORMED"] * 2,
+    ]
+    assert ("CENTRAL-FORK", forked) in kept
+
+
+def test_a_full_keep_holds_the_reason_and_size_alone_and_counts_each_batch_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dobmi.central.ingest.OTHER_BYTES_MAX", 10)
+    for body in (b"12345", b"12345", b"12345", b"67890", b"x"):
+        office.refused(body, "SYNC-MALFORMED", 400)
+    assert office.rejected() == [
+        ("SYNC-MALFORMED", b"12345"),
+        ("SYNC-MALFORMED", b"67890"),
+        ("SYNC-MALFORMED", None),
+    ]
 
 
 def test_an_unknown_terminal_is_refused_and_its_batch_kept(

@@ -200,10 +200,15 @@ def _is_away(error: DBAPIError) -> bool:
 
 def next_number(connection: Connection, name: str) -> int:
     """The next number of the counter `name`, from 1: numbers become visible in their order."""
+    return add_to_counter(connection, name, 1)
+
+
+def add_to_counter(connection: Connection, name: str, amount: int) -> int:
+    """The counter's value with `amount` more; it stays locked until the transaction ends."""
     statement = (
         update(counters)
         .where(counters.c.name == name)
-        .values(value=counters.c.value + 1)
+        .values(value=counters.c.value + amount)
         .returning(counters.c.value)
     )
     value = connection.execute(statement).scalar_one_or_none()

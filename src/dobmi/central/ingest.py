@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, func, select, tuple_, update
+from sqlalchemy import Connection, Row, and_, select, tuple_, update
 
 from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.cardlib.purse_layout import ReaderId, RecordKind
-from dobmi.central.database import insert_rows, insert_unless_there, whole_sum
+from dobmi.central.database import add_to_counter, insert_rows, insert_unless_there
 from dobmi.central.doubts import (
     Rule,
     conclude,
@@ -83,7 +83,7 @@ from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement, encode_acknowledgement
 from dobmi.sync.batch import UncheckedBatch, parse_batch
-from dobmi.sync.errors import SyncError
+from dobmi.sync.errors import SyncError, WrongSignature
 from dobmi.sync.voucher import (
     DecisionVoucher,
     InDoubtVoucher,
@@ -95,8 +95,12 @@ from dobmi.sync.voucher import (
     genesis_hash,
 )
 
-REJECTED_BYTES_MAX = 64 * 1024 * 1024
-REJECTED_ROWS_MAX = 100_000
+SIGNED_BYTES_MAX = 64 * 1024 * 1024
+SIGNED_ROWS_MAX = 100_000
+"""Of refused batches that a terminal known here signed as they are: P6."""
+OTHER_BYTES_MAX = 8 * 1024 * 1024
+OTHER_ROWS_MAX = 1_000
+"""Of those that anybody can make: from strangers together, and under each terminal's signed head."""
 
 OPEN_DOUBTS_MAX = 20
 """Of one card at one till. An honest till settles one when the card comes again."""
@@ -233,11 +237,16 @@ def _card_facts(central: Central, uids: Iterable[bytes]) -> dict[bytes, CardFact
 def _keep_rejected(
     central: Central, batch_hash: bytes, data: bytes, error: DoBMIError, now: int
 ) -> None:
-    """P6: kept with the reason, whoever sent it; the content only while the keep has room.
+    """P6: kept with the reason, whoever sent it; the content only while its keep has room.
 
-    Anybody can fill the keep, so a fork, which only the till's own key can make, is reported
-    beside it.
+    What strangers send has a small keep of its own, so that they cannot take the room of what a
+    till sends. A fork, which only the till's own key can make, is reported in any case.
     """
+    keep = _keep_of(central, data)
+    signed = keep == _SIGNED
+    rows_max, bytes_max = (
+        (SIGNED_ROWS_MAX, SIGNED_BYTES_MAX) if signed else (OTHER_ROWS_MAX, OTHER_BYTES_MAX)
+    )
     with central.database.write() as connection:
         if isinstance(error, ForkedChain):
             fork = anomaly_row(
@@ -248,16 +257,14 @@ def _keep_rejected(
                 terminal_id=_int(error.facts.get("terminal_id")),
             )
             insert_unless_there(connection, anomalies, [fork])
-        kept = rejected_batches.c
-        count, kept_bytes = connection.execute(
-            select(
-                func.count(),
-                whole_sum(case((kept.content.is_not(None), kept.size_bytes), else_=0)),
-            )
-        ).one()
-        if count >= REJECTED_ROWS_MAX:
+        rows = add_to_counter(connection, f"rejected-rows:{keep}", 0)  # locked from here on
+        same = select(rejected_batches.c.code).where(rejected_batches.c.batch_hash == batch_hash)
+        if rows >= rows_max or connection.execute(same).first() is not None:
             return
-        has_room = kept_bytes + len(data) <= REJECTED_BYTES_MAX
+        kept_bytes = add_to_counter(connection, f"rejected-bytes:{keep}", 0)
+        has_room = kept_bytes + len(data) <= bytes_max
+        add_to_counter(connection, f"rejected-rows:{keep}", 1)
+        add_to_counter(connection, f"rejected-bytes:{keep}", len(data) if has_room else 0)
         row = {
             "batch_hash": batch_hash,
             "code": error.code,
@@ -267,6 +274,34 @@ def _keep_rejected(
             "received_at": now,
         }
         insert_unless_there(connection, rejected_batches, [row])
+
+
+_SIGNED = "signed"
+_STRANGERS = "strangers"
+
+
+def _keep_of(central: Central, data: bytes) -> str:
+    """Whose the refused bytes are: a known terminal's to the last byte, under its head, anybody's.
+
+    A head is good for one batch alone, but who has seen it can send other vouchers under it.
+    """
+    try:
+        batch = parse_batch(data)
+    except SyncError:
+        return _STRANGERS
+    with central.database.read() as connection:
+        public_key = connection.execute(
+            select(terminals.c.public_key).where(terminals.c.id == batch.head.terminal_id)
+        ).scalar_one_or_none()
+    if public_key is None:
+        return _STRANGERS
+    try:
+        batch.verify(public_key)
+    except WrongSignature:
+        return _STRANGERS
+    except SyncError:
+        return f"terminal:{batch.head.terminal_id}"
+    return _SIGNED
 
 
 def _amount_of(voucher: Voucher) -> Rupiah | None:
