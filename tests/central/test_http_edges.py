@@ -281,6 +281,7 @@ def test_openapi_describes_bodies_problems_and_the_signature(office: Office) -> 
         "/v1/cards/{card}",
         "/v1/cards/{card}/block",
         "/v1/cards/{card}/unblock",
+        "/v1/cards/{card}/replace",
         "/v1/circulation",
     }
     batches = described["paths"]["/v1/batches"]["post"]
