@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import Connection
 
+from dobmi.cardlib import rekey
 from dobmi.cardlib.errors import CardRemoved
-from dobmi.central import credit_session
+from dobmi.cardlib.personalise import Personalisation, personalise
+from dobmi.central import credit_session, issue_session, replacement
+from dobmi.central.errors import CardOfAnotherMember
+from dobmi.central.orders import append_credit
 from dobmi.cli.main import root
 from dobmi.errors import MoneyMoved
 from dobmi.fleet.oracles import Finding
 from dobmi.fleet.tear_flows import FLOWS
 from dobmi.fleet.tears import Case, Ending, Outcome, cases, length, run_case
+from dobmi.money import Rupiah
 from dobmi.sync.voucher import VoidReason
 from dobmi.terminal import sale
 from dobmi.terminal.chain import Chain
@@ -25,6 +32,12 @@ COMMIT_OF_SALE = 8
 COMMIT_OF_CREDIT = 11
 _STRIDE = 17
 """Shares no factor with the ways on from a frame: each of them is met at some frame."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _whole_flows() -> None:
+    """Counted before anything is sabotaged."""
+    cases()
 
 
 def case(name: str) -> Case:
@@ -138,6 +151,42 @@ def test_a_server_that_says_nothing_moved_when_it_may_have_is_found(
     monkeypatch.setattr(credit_session, "MoneyMoved", Unsaid)
     found = findings("credit/frame-11/answer-lost/same/survives")
     assert [one.text for one in found] == ["it says money moved: no, not unknown"]
+
+
+def test_a_server_that_cannot_go_on_with_a_half_issued_card_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attempts = Counter[str]()
+
+    def once_only(*args: Any, **more: Any) -> Personalisation:
+        attempts["made"] += 1
+        if attempts["made"] > 1:
+            raise CardOfAnotherMember(card="", member=0)
+        return personalise(*args, **more)
+
+    monkeypatch.setattr(issue_session, "personalise", once_only)
+    (found,) = findings("issue/frame-20/command-lost/same/survives")
+    assert found.text.startswith("issuing did not go on")
+
+
+def test_a_server_that_restores_a_rupiah_too_much_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def generous(
+        connection: Connection, uid: bytes, amount: Rupiah, *rest: Any, **more: Any
+    ) -> int:
+        return append_credit(connection, uid, amount + Rupiah(1), *rest, **more)
+
+    monkeypatch.setattr(replacement, "append_credit", generous)
+    (found,) = findings("replacement/frame-2/answer-lost/other/survives")
+    assert found.text == "the card holds Rp 187.501, not Rp 187.500"
+
+
+def test_keys_that_are_changed_in_another_order_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the debit key first a torn card is new to the tills and old to whoever credits it."""
+    monkeypatch.setattr(rekey, "ORDER", rekey.ORDER[::-1])
+    (found,) = findings("rekey/frame-8/answer-lost/never/survives")
+    assert found.text.startswith("the card takes no credit")
 
 
 def test_the_command_prints_its_cases_and_how_they_ended_as_json() -> None:

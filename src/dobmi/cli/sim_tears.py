@@ -10,9 +10,10 @@ from dobmi.cli.context import Context
 @click.command()
 @click.option("--only", default="", metavar="TEXT", help="Only cases whose name contains TEXT.")
 @click.option("--list", "only_list", is_flag=True, help="Print the cases' names, run none.")
+@click.option("--jobs", type=click.IntRange(1, 64), help="Cases at a time; one a core if left out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON object.")
 @click.pass_obj
-def tears(context: Context, *, only: str, only_list: bool, as_json: bool) -> None:
+def tears(context: Context, *, only: str, only_list: bool, jobs: int | None, as_json: bool) -> None:
     """Pull the card away at every frame of sale, refund, delivery of credits, issue, change of keys
     and replacement: before the card has the command and after it, then tapped at the same till, at
     another or never again, with machines that go on or are killed. Whatever comes of it must agree
@@ -24,4 +25,4 @@ def tears(context: Context, *, only: str, only_list: bool, as_json: bool) -> Non
     # What it simulates is all of the project: loaded when it is called.
     from dobmi.fleet.tear_report import report  # noqa: PLC0415
 
-    report(context.translate, only=only, only_list=only_list, as_json=as_json)
+    report(context.translate, only=only, only_list=only_list, jobs=jobs, as_json=as_json)

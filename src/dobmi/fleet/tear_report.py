@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 
 import click
@@ -16,6 +17,9 @@ from dobmi.fleet.tears import Ending, Figures, Outcome, cases, length, run
 from dobmi.i18n import N_
 
 Translate = Callable[[str], str]
+
+_FEW = 50
+"""So many cases are run sooner than a second process is up."""
 
 
 class TearFound(DoBMIError):
@@ -31,8 +35,13 @@ class NoSuchTear(DoBMIError):
     next_step = N_("See the names with: dobmi sim tears --list")
 
 
-def report(translate: Translate, *, only: str, only_list: bool, as_json: bool) -> None:
-    """Run and print. Raises TearFound, NoSuchTear."""
+def report(
+    translate: Translate, *, only: str, only_list: bool, jobs: int | None, as_json: bool
+) -> None:
+    """Run and print. `jobs` None: one a core, if there are many cases.
+
+    Raises TearFound, NoSuchTear.
+    """
     chosen = cases(only)
     if not chosen:
         raise NoSuchTear(only=only)
@@ -40,6 +49,8 @@ def report(translate: Translate, *, only: str, only_list: bool, as_json: bool) -
         for case in chosen:
             click.echo(case.name)
         return
+    if jobs is None:
+        jobs = (os.cpu_count() or 1) if len(chosen) > _FEW else 1
     console = Console(stderr=as_json)
     figures = Figures()
     with Progress(
@@ -52,7 +63,7 @@ def report(translate: Translate, *, only: str, only_list: bool, as_json: bool) -
     ) as progress:
         task = progress.add_task(translate(N_("tears")), total=len(chosen))
         try:
-            for _ in run(chosen, figures):
+            for _ in run(chosen, figures, jobs=jobs):
                 progress.advance(task)
         except KeyboardInterrupt:
             console.print(translate(N_("Stopped.")))

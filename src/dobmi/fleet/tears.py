@@ -6,9 +6,11 @@ expected of a case follows from the card's own memory, not from where the tear w
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -22,6 +24,7 @@ from dobmi.fleet.tear_scene import Prepared, Scene, begun, prepare
 from dobmi.fleet.world import Line, OracleFailed
 from dobmi.i18n import N_, translation
 
+_CASES_AT_ONCE = 8
 _LOST = {Moment.BEFORE: "command-lost", Moment.AFTER: "answer-lost"}
 
 
@@ -32,7 +35,16 @@ class Ending(StrEnum):
     FOUND_DONE = N_("had happened; found so at the next tap")
     NOTHING = N_("nothing had happened, and nobody came again")
     ANOTHER_CARD = N_("another card took the torn one's place")
+    WORKED_ON = N_("the card worked on as it was; done later")
     LISTED = N_("open and listed for people until the card came")
+
+
+_ENDING_WITHOUT_IT = {
+    "issue": Ending.ANOTHER_CARD,
+    "replacement": Ending.ANOTHER_CARD,
+    "rekey": Ending.WORKED_ON,
+}
+"""Where nobody comes again and nothing is left open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +170,7 @@ def _go_on(scene: Scene, case: Case, flow: Flow, error: DoBMIError) -> Ending:
     scene.books_agree()
     if case.where is not Next.NEVER:
         return Ending.FOUND_DONE if had_moved else Ending.DONE_NEXT
-    return Ending.ANOTHER_CARD if case.flow in {"issue", "replacement"} else Ending.NOTHING
+    return _ENDING_WITHOUT_IT.get(case.flow, Ending.NOTHING)
 
 
 def _message(error: DoBMIError) -> Message:
@@ -240,9 +252,19 @@ class Figures:
         }
 
 
-def run(chosen: Sequence[Case], figures: Figures) -> Iterator[Outcome]:
-    """Each case, in order; `figures` are kept up with it."""
-    for case in chosen:
-        outcome = run_case(case)
-        figures.add(outcome)
-        yield outcome
+def run(chosen: Sequence[Case], figures: Figures, *, jobs: int = 1) -> Iterator[Outcome]:
+    """Each case, in order, `jobs` at a time, in processes of their own; `figures` are kept up."""
+    if jobs == 1:
+        for case in chosen:
+            outcome = run_case(case)
+            figures.add(outcome)
+            yield outcome
+        return
+    # Not forked: the relay's threads and open databases would come along.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as workers:
+        try:
+            for outcome in workers.map(run_case, chosen, chunksize=_CASES_AT_ONCE):
+                figures.add(outcome)
+                yield outcome
+        finally:
+            workers.shutdown(cancel_futures=True)
