@@ -1,0 +1,52 @@
+"""Every code that the server can answer with stands in the formats' description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dobmi.cardlib.errors import CardError
+from dobmi.central import errors
+from dobmi.central.verification import Reason
+from dobmi.errors import DoBMIError
+from dobmi.sync import errors as sync_errors
+
+FORMATS = Path(__file__).parents[2] / "docs" / "formats"
+OFFICE_ALONE = (
+    errors.NotInitialised,
+    errors.OtherSchema,
+    errors.KeysMissing,
+    errors.KeyFileExists,
+    errors.LedgerDoesNotAddUp,
+    errors.CreditNotSettled,
+    errors.DisputeImpossible,
+)
+"""Said on the office's own screen, never over the network."""
+
+
+def kinds_of(kind: type[DoBMIError]) -> Iterator[type[DoBMIError]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from kinds_of(one)
+
+
+def test_codes_of_the_servers_problems() -> None:
+    page = (FORMATS / "http.md").read_text(encoding="utf-8")
+    for kind in kinds_of(errors.CentralError):
+        if not issubclass(kind, OFFICE_ALONE) and not kind.__subclasses__():
+            assert f"`{kind.code}`" in page, kind
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_reasons_of_quarantine(reason: Reason) -> None:
+    assert f"| `{reason.value}` |" in (FORMATS / "http.md").read_text(encoding="utf-8")
+
+
+def test_codes_with_which_a_card_session_fails() -> None:
+    page = (FORMATS / "relay.md").read_text(encoding="utf-8")
+    for kind in kinds_of(CardError):
+        assert f"`{kind.code}`" in page, kind
+    for other in (sync_errors.MalformedMessage, sync_errors.RelayInterrupted):
+        assert f"`{other.code}`" in page
