@@ -25,6 +25,7 @@ from dobmi.cardlib.errors import (
     NotOriginal,
     NotOurCard,
     OtherKeySet,
+    TimeBeyondCard,
     UnfinishedCard,
     UnsupportedCard,
     WrongIssuerSignature,
@@ -479,6 +480,19 @@ uint32 = st.integers(0, 2**32 - 1)
 )
 def test_a_log_record_reads_back_as_written(record: LogRecord) -> None:
     assert LogRecord.decode(record.encode()) == record
+
+
+def test_a_time_that_no_log_record_holds_is_refused_before_anything_is_sent() -> None:
+    record = LogRecord(
+        kind=RecordKind.SALE,
+        terminal_id=7,
+        sequence=1,
+        amount=Rupiah(500),
+        balance_after=Rupiah(0),
+        unix_seconds=1 << 32,
+    )
+    with pytest.raises(TimeBeyondCard, match="4294967296"):
+        record.encode()
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from dobmi.cardlib.custody import KeyRing
 from dobmi.firmware_sim.faults import Moment, at_command
 from dobmi.money import Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
-from dobmi.sync.feed import SettledAs, Settlement, Settlements
-from dobmi.terminal.clock import TillClock
+from dobmi.sync.feed import Limits, SettledAs, Settlement, Settlements
+from dobmi.terminal.clock import AHEAD_SECONDS_MAX, TillClock
 from dobmi.terminal.errors import (
+    ClockAhead,
     LedgerFull,
     LedgerOfAnotherVersion,
     LedgerUnusable,
@@ -29,12 +30,13 @@ from dobmi.terminal.errors import (
     NotThisTill,
     SaleInDoubt,
     ShiftOpen,
+    SyncTooOld,
     TillInUse,
 )
 from dobmi.terminal.ledger import IntentRow, Ledger
 from dobmi.terminal.lock import TillLock
 from dobmi.terminal.status import till_status
-from support.tills import NOW, Bench, another_holder, card_with
+from support.tills import NOW, Bench, another_holder, balance_of, card_with
 
 AMOUNT = Rupiah(1_000)
 
@@ -276,6 +278,36 @@ class TestClock:
             assert till.clock.read().behind_seconds == NOW
         times = [voucher.link.unix_seconds for voucher in sold.chain()]
         assert times == sorted(times)
+
+    @pytest.mark.parametrize("far", [4_073_000_000, 1 << 33], ids=["2099", "2242"])
+    def test_a_machine_far_ahead_is_not_believed_and_sells_nothing(
+        self, sold: Bench, far: int
+    ) -> None:
+        sold.time = far
+        card = card_with(holder=another_holder(2))
+        sold.tap(card)
+        with sold.open() as till:
+            with pytest.raises(ClockAhead):
+                till.sell(AMOUNT)
+            till.refund(1, reason="x")
+            till.balance()
+            assert till.clock.read().ahead_seconds == far - NOW
+        assert balance_of(card) == 100_000
+        sold.time = NOW + 60
+        with sold.open() as till:
+            assert till.sell(AMOUNT).unix_seconds == NOW + 60
+        assert max(voucher.link.unix_seconds for voucher in sold.chain()) == NOW + 60
+
+    def test_it_is_believed_until_a_day_after_the_last_day_of_selling(self, sold: Bench) -> None:
+        last = NOW + Limits().sync_age_seconds_max + AHEAD_SECONDS_MAX
+        sold.time = last
+        with sold.open() as till, pytest.raises(SyncTooOld):
+            till.sell(AMOUNT)
+        sold.time = last + 1
+        with sold.open() as till:
+            with pytest.raises(ClockAhead, match="15 days"):
+                till.sell(AMOUNT)
+            assert till.clock.now() < last
 
 
 class TestShift:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from dobmi.sync.feed import Feed, Limits
 from dobmi.sync.voucher import GoodsLine
 from dobmi.terminal.errors import (
     AlreadyEnrolled,
+    BadDecision,
     CardBlocked,
     NotEnrolled,
     SaleInDoubt,
@@ -282,6 +285,50 @@ class TestSync:
             till.sell(Rupiah(1_000))
         first, second = bench.chain()
         assert second.link.unix_seconds - first.link.unix_seconds == 7 * 24 * 3600
+
+    def test_a_till_that_has_kept_a_time_to_come_goes_on_once_a_supervisor_resets_its_clock(
+        self, bench: Bench, central: Central, bench_time: list[int]
+    ) -> None:
+        bench.tap(issued(central, 100_000))
+        with closing(sqlite3.connect(bench.database)) as database, database:
+            database.execute("UPDATE state SET sync_age_seconds_max = 1 << 32")
+        wrong = bench_time[0] + 3 * 365 * 24 * 3600
+        bench.time = wrong
+        with bench.open() as till:
+            till.sell(Rupiah(1_000))
+        bench.time = bench_time[0] = bench_time[0] + 3600
+        with bench.open() as till:
+            till.sync()
+            with pytest.raises(SyncTooOld):
+                till.sell(Rupiah(1_000))
+            with pytest.raises(BadDecision):
+                till.reset_clock(supervisor="Ani", reason=" ")
+            reset = till.reset_clock(supervisor="Ani", reason="jam salah")
+            assert till.ledger.clock_resets() == (reset,)
+            assert (reset.before_unix_seconds, reset.unix_seconds, reset.supervisor) == (
+                wrong,
+                bench_time[0],
+                "Ani",
+            )
+            till.sell(Rupiah(1_000))
+        with bench.open() as till:
+            till.sell(Rupiah(1_000))
+            till.sync()
+            assert till.ledger.quarantined() == ()
+        assert [one.link.unix_seconds for one in bench.chain()[1:]] == [bench_time[0]] * 2
+
+    def test_a_clock_is_not_reset_without_the_servers_word(
+        self, bench: Bench, bench_time: list[int]
+    ) -> None:
+        with bench.open(server="http://127.0.0.1:1") as till:
+            with pytest.raises(ServerUnreachable):
+                till.reset_clock(supervisor="Ani", reason="jam salah")
+            assert till.ledger.clock_resets() == ()
+        bench.time = bench_time[0] + 4_000_000_000
+        with bench.open() as till:
+            with pytest.raises(ServerRefused):
+                till.reset_clock(supervisor="Ani", reason="jam salah")
+            assert till.ledger.clock_resets() == ()
 
 
 class TestDoubtsSettledByTheServer:

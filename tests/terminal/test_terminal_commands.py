@@ -7,8 +7,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import FaultyCard, Moment, at_command
 from dobmi.firmware_sim.reader import CardFileReader
 from dobmi.terminal import till as till_module
+from dobmi.terminal.till import Till
 from support.servers import issued, new_central, serving, till_invitation
 from support.tills import RING, TILL_KEYS, Crash, balance_of, crash_around
 
@@ -365,6 +368,26 @@ class TestAroundTheSale:
             assert "Cashier Siti" in output
             assert "Total paid: Rp 13.000" in output
         assert "SHIFT-NONE" in counter.run("shift", "close", code=1)
+
+    def test_a_clock_reset_says_from_when_to_when_and_needs_a_name_and_a_reason(
+        self, counter: Counter
+    ) -> None:
+        output = counter.run("clock", "reset", "--supervisor", "Ani", "--reason", "jam salah")
+        assert re.search(r"from \d\d-\d\d-\d{4} .* WIB; it goes on from \d\d-\d\d-\d{4}", output)
+        refused = counter.run("clock", "reset", "--supervisor", "Ani", "--reason", " ", code=1)
+        assert "DECISION-TEXT" in refused
+        counter.run("clock", "reset", "--reason", "jam salah", code=2)
+
+    def test_a_clock_far_ahead_is_told_and_nothing_is_sold(
+        self, counter: Counter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        far_ahead = time.time() + 100 * 24 * 3600
+        monkeypatch.setattr(commands, "Till", partial(Till, system_time=lambda: far_ahead))
+        output = counter.run("sell", "500", code=1)
+        assert "too far ahead" in output
+        assert "SALE-CLOCK" in output
+        assert "100 days after" in output
+        assert counter.json("sell", "500", code=1)["error"] == "SALE-CLOCK"
 
     def test_balance_as_json(self, counter: Counter) -> None:
         result = counter.json("balance")

@@ -55,6 +55,7 @@ CardError
   DamagedCardData                bytes in a file of ours that are not what we write
   InsufficientBalance
   BalanceLimit                   a credit would pass the purse's limit
+  TimeBeyondCard                 a time that four bytes cannot hold
   ImplausibleEvidence            a transaction MAC input that is no purse transaction
   WrongTransactionMac            a transaction MAC that does not fit its input
   KeyNotHeld                     this custody does not hold that key
@@ -483,6 +484,12 @@ class BalanceLimit(CardError):
     code = "CARD-LIMIT"
     message = N_("The card holds {balance}; with {amount} more it would pass its limit of {limit}.")
     next_step = N_("Deliver the credit after the member has spent some of the balance.")
+
+
+class TimeBeyondCard(CardError):
+    code = "CARD-TIME"
+    message = N_("The time {unix_seconds} (Unix seconds) does not fit on a card.")
+    next_step = N_("Check date and time of this machine and set them.")
 
 
 class ImplausibleEvidence(CardError):

@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from dobmi.cardlib.errors import DamagedCardData, WrongIssuerSignature
+from dobmi.cardlib.errors import DamagedCardData, TimeBeyondCard, WrongIssuerSignature
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
 
@@ -194,6 +194,9 @@ class LogRecord:
     unix_seconds: int
 
     def encode(self) -> bytes:
+        """Raises TimeBeyondCard from the year 2106 on."""
+        if not 0 <= self.unix_seconds < 1 << 32:
+            raise TimeBeyondCard(unix_seconds=self.unix_seconds)
         return (
             bytes((self.kind,))
             + self.terminal_id.to_bytes(4, "big")

@@ -47,6 +47,7 @@ EXIT_REFUSED = 1
 EXIT_IN_DOUBT = 3
 TAPS_MAX = 10
 _CLOSED_SHOWN_SECONDS = 30 * 24 * 3600
+_SECONDS_PER_DAY = 24 * 3600
 _MINUTES_PER_HOUR = 60
 _HOURS_SHOWN_MAX = 48
 _AT_ONCE = Patience(
@@ -254,6 +255,29 @@ def shift_close(context: Context) -> None:
     """Close the shift and print its totals."""
     with _till(context, cards=False) as till:
         _say_shift(context, till.close_shift())
+
+
+@command.group()
+def clock() -> None:
+    """Mend a till that has kept a wrong time."""
+
+
+@clock.command("reset")
+@click.option("--supervisor", required=True, metavar="NAME", help="Who decides.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, in words.")
+@click.pass_obj
+def clock_reset(context: Context, supervisor: str, reason: str) -> None:
+    """Sync, and go on from the central server's time, after this machine's clock was far ahead.
+
+    Set the machine's clock first. Who did it, and why, is kept.
+    """
+    with _till(context, cards=False) as till:
+        reset = till.reset_clock(supervisor=supervisor, reason=reason)
+    context.say(
+        "The till went on from {before}; it goes on from {time} now, as the central server says.",
+        before=local_time(reset.before_unix_seconds),
+        time=local_time(reset.unix_seconds),
+    )
 
 
 @command.group("in-doubt", cls=DomainGroup, invoke_without_command=True)
@@ -644,7 +668,11 @@ def _say_settled(
 
 def _warn_of_clock(context: Context, till: Till, as_json: bool) -> None:
     reading = till.clock.read()
-    if reading.is_wrong and not as_json:
+    if as_json:
+        return
+    if reading.ahead_seconds:
+        context.say("This machine's clock is too far ahead to be right. Set it, then sync.")
+    elif reading.is_wrong:
         context.say(
             "This machine's clock is {minutes} minutes behind. Set it.",
             minutes=reading.behind_seconds // 60,
@@ -869,7 +897,9 @@ def _say_status(
     _say_doubts(context, now)
     for sequence, reason in now.quarantined:
         say("Held      voucher {sequence}: {reason}", sequence=sequence, reason=reason)
-    if now.clock.is_wrong:
+    if now.clock.ahead_seconds:
+        say("Clock     {days} days ahead; set it", days=now.clock.ahead_seconds // _SECONDS_PER_DAY)
+    elif now.clock.is_wrong:
         say("Clock     {minutes} minutes behind; set it", minutes=now.clock.behind_seconds // 60)
     else:
         say("Clock     {time}", time=local_time(now.clock.unix_seconds))
@@ -1005,6 +1035,7 @@ def _status_json(
         ],
         "clock_unix_seconds": now.clock.unix_seconds,
         "clock_behind_seconds": now.clock.behind_seconds,
+        "clock_ahead_seconds": now.clock.ahead_seconds,
         "reader": reader[0],
         "reader_problem": reader[1],
         "sale_max_rupiah": limits.sale_max.amount,

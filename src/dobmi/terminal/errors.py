@@ -7,6 +7,7 @@ TerminalError
     AmountOverLimit              more than one sale may be
     BadCart                      goods that a voucher cannot hold
     SyncTooOld                   the till has sold too long without the central server
+    ClockAhead                   the machine's clock is too far ahead to be believed
     TooManyUnsent                too many vouchers wait to be sent
     TooMuchUnsent                too much money waits to be sent
     CardBlocked                  the card is on the block list
@@ -84,6 +85,14 @@ class SyncTooOld(SaleRefused):
     code = "SALE-SYNC-AGE"
     message = N_("The till last met the central server {hours} hours ago; {hours_max} are allowed.")
     next_step = N_("Bring the till to a network and sync, then sell again.")
+
+
+class ClockAhead(SaleRefused):
+    code = "SALE-CLOCK"
+    message = N_("This machine's clock is {days} days after the central server's last word.")
+    next_step = N_(
+        "Check date and time of this machine and set them. Then bring the till to a network and sync."
+    )
 
 
 class TooManyUnsent(SaleRefused):

@@ -2,7 +2,8 @@
 
     record_intent        before a commit is sent to a card
     append_voucher       a link of the chain; before anything is shown as paid
-    record_acknowledgement, apply_feed, store_identity, open_shift, close_shift, mark_shown
+    record_acknowledgement, apply_feed, store_identity, open_shift, close_shift, mark_shown,
+    record_clock_reset
 
 Each of these is one transaction. An intent whose sequence is the chain's next is *open*: it has no
 voucher yet. There is at most one.
@@ -156,6 +157,16 @@ class SyncState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockReset:
+    """Before it the till's latest time was `before_unix_seconds`, from then on `unix_seconds`."""
+
+    before_unix_seconds: int
+    unix_seconds: int
+    supervisor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
     number: int
     cashier: str
@@ -264,16 +275,50 @@ class Ledger:
             return _head(connection)
 
     def latest_unix_seconds(self) -> int:
-        """The latest time that this till knows to have been, of its vouchers and the server's word."""
+        """The latest time that this till knows to have been, of its vouchers and the server's word.
+
+        Vouchers from before a reset of the clock do not count.
+        """
         with _durably(), self._engine.connect() as connection:
-            times = [
-                connection.execute(
-                    sa.select(table.c.unix_seconds).order_by(table.c.sequence.desc()).limit(1)
-                ).scalar()
-                for table in (schema.vouchers, schema.intents)
-            ]
-            times.append(connection.execute(sa.select(schema.state.c.server_unix_seconds)).scalar())
-        return max(time or 0 for time in times)
+            return _latest_unix_seconds(connection)
+
+    def record_clock_reset(self, supervisor: str, reason: str) -> ClockReset:
+        """Go on from the server's last signed time, whatever the vouchers so far say."""
+        with _durably(), self._engine.begin() as connection:
+            reset = ClockReset(
+                before_unix_seconds=_latest_unix_seconds(connection),
+                unix_seconds=connection.execute(
+                    sa.select(schema.state.c.server_unix_seconds)
+                ).scalar_one(),
+                supervisor=supervisor,
+                reason=reason,
+            )
+            connection.execute(
+                schema.clock_resets.insert().values(
+                    head_sequence=_head(connection).sequence,
+                    before_unix_seconds=reset.before_unix_seconds,
+                    unix_seconds=reset.unix_seconds,
+                    supervisor=supervisor,
+                    reason=reason,
+                )
+            )
+        return reset
+
+    def clock_resets(self) -> tuple[ClockReset, ...]:
+        """Oldest first."""
+        with _durably(), self._engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(schema.clock_resets).order_by(schema.clock_resets.c.id)
+            )
+            return tuple(
+                ClockReset(
+                    before_unix_seconds=row.before_unix_seconds,
+                    unix_seconds=row.unix_seconds,
+                    supervisor=row.supervisor,
+                    reason=row.reason,
+                )
+                for row in rows
+            )
 
     def record_intent(self, intent: IntentRow) -> None:
         with _durably(), self._engine.begin() as connection:
@@ -777,6 +822,21 @@ def _head(connection: sa.Connection) -> ChainHead:
     if who is None:
         raise NotEnrolled
     return ChainHead(0, genesis_hash(who.terminal_id, who.public_key))
+
+
+def _latest_unix_seconds(connection: sa.Connection) -> int:
+    reset = sa.select(sa.func.coalesce(sa.func.max(schema.clock_resets.c.head_sequence), 0))
+    times = [
+        connection.execute(
+            sa.select(table.c.unix_seconds)
+            .where(table.c.sequence > reset.scalar_subquery())
+            .order_by(table.c.sequence.desc())
+            .limit(1)
+        ).scalar()
+        for table in (schema.vouchers, schema.intents)
+    ]
+    times.append(connection.execute(sa.select(schema.state.c.server_unix_seconds)).scalar())
+    return max(time or 0 for time in times)
 
 
 def _last_shift(connection: sa.Connection) -> Shift | None:

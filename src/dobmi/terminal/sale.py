@@ -27,11 +27,12 @@ from dobmi.money import Rupiah
 from dobmi.sync.feed import SettledAs, Settlement
 from dobmi.sync.voucher import GoodsLine, Outcome, VoidReason
 from dobmi.terminal.chain import Chain
-from dobmi.terminal.clock import TillClock
+from dobmi.terminal.clock import ClockReading, TillClock
 from dobmi.terminal.doubt import Verdict, judge
 from dobmi.terminal.errors import (
     CardBlocked,
     CardExpired,
+    ClockAhead,
     LedgerError,
     PaidNotRecorded,
     SaleInDoubt,
@@ -45,6 +46,7 @@ from dobmi.terminal.order import Order
 from dobmi.wib import day_of
 
 _SECONDS_PER_HOUR = 3600
+_SECONDS_PER_DAY = 24 * _SECONDS_PER_HOUR
 PROVED_BY_THE_CARD = "card"
 """The rule of the feed's settlements that the card's later transactions prove."""
 
@@ -99,11 +101,16 @@ class Desk:
     """The newest intent's write; done before anyone asks the ledger for the open intent."""
 
 
-def check_offline_limits(ledger: Ledger, amount: Rupiah, now: int) -> None:
-    """Raises SyncTooOld, TooManyUnsent, TooMuchUnsent when the till must sync before it sells."""
+def check_offline_limits(ledger: Ledger, amount: Rupiah, clock: ClockReading) -> None:
+    """When the till must sync, or its machine's clock be set, before it sells.
+
+    Raises ClockAhead, SyncTooOld, TooManyUnsent, TooMuchUnsent.
+    """
     state, unsent = ledger.sync_state(), ledger.unsent()
     limits = state.limits
-    age = now - state.synced_unix_seconds
+    age = clock.unix_seconds + clock.ahead_seconds - state.synced_unix_seconds
+    if clock.ahead_seconds:
+        raise ClockAhead(days=age // _SECONDS_PER_DAY)
     if age > limits.sync_age_seconds_max:
         raise SyncTooOld(
             hours=age // _SECONDS_PER_HOUR,

@@ -17,7 +17,8 @@ from sqlalchemy import (
 from dobmi.sync.feed import Limits, SettledAs
 from dobmi.sync.voucher import Outcome, VoucherKind
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""1 and 2 were never released; a number is not used twice."""
 
 metadata = MetaData()
 
@@ -133,6 +134,18 @@ settlements = Table(
 )
 """What the central server last said of sales in doubt; its time only goes forward."""
 
+clock_resets = Table(
+    "clock_resets",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("head_sequence", Integer, nullable=False),
+    Column("before_unix_seconds", Integer, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+    Column("supervisor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+"""When a supervisor set the till's clock back; times up to voucher `head_sequence` count no more."""
+
 hotlist = Table("hotlist", metadata, Column("card_uid", LargeBinary, primary_key=True))
 
 credits_waiting = Table(
@@ -153,6 +166,7 @@ TRIGGERS = [
     *_append_only("intents"),
     *_append_only("vouchers"),
     *_append_only("decisions"),
+    *_append_only("clock_resets"),
     (
         "CREATE TRIGGER settlements_go_forward BEFORE UPDATE ON settlements "
         "WHEN NEW.unix_seconds < OLD.unix_seconds OR NEW.sequence <> OLD.sequence "

@@ -28,6 +28,7 @@ from dobmi.cardlib.readers.base import CardConnection, Reader, Signal, open_read
 from dobmi.errors import DoBMIError
 from dobmi.i18n import DEFAULT_LANGUAGE
 from dobmi.money import Rupiah
+from dobmi.sync.cbor import is_plain
 from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Invitation
 from dobmi.sync.voucher import (
@@ -51,7 +52,14 @@ from dobmi.terminal.errors import (
     NotThisTill,
     SaleInDoubt,
 )
-from dobmi.terminal.ledger import IntentRow, Ledger, Shift, ShiftTotals, TillIdentity
+from dobmi.terminal.ledger import (
+    ClockReset,
+    IntentRow,
+    Ledger,
+    Shift,
+    ShiftTotals,
+    TillIdentity,
+)
 from dobmi.terminal.lock import TillLock
 from dobmi.terminal.order import Order, check_order
 from dobmi.terminal.refund import RefundResult, check_refund
@@ -214,7 +222,7 @@ class Till:
             self._ledger.check_room()
             limits = self._ledger.sync_state().limits
             check_order(order, limits, self._identity.issuer, self._identity.seller, self._cashier)
-            sale.check_offline_limits(self._ledger, amount, self._desk.clock.now())
+            sale.check_offline_limits(self._ledger, amount, self._desk.clock.read())
         settled: list[Settled] | None = None
         try:
             shift = self._open_shift()
@@ -339,9 +347,7 @@ class Till:
         """
         self._mark_shown()
         self.give_up()
-        supervisor, reason = supervisor.strip(), reason.strip()
-        if not (0 < len(supervisor) <= TEXT_LENGTH_MAX and 0 < len(reason) <= REASON_LENGTH_MAX):
-            raise BadDecision
+        supervisor, reason = _decision_texts(supervisor, reason)
         for intent in self._ledger.doubts():
             if intent.sequence == sequence:
                 self._desk.chain.write_decision(
@@ -349,6 +355,18 @@ class Till:
                 )
                 return intent
         raise NotInDoubt(sequence=sequence)
+
+    def reset_clock(self, *, supervisor: str, reason: str) -> ClockReset:
+        """Sync, and go on from the time that the central server signed, back as it may be.
+
+        For a till that has kept a time to come, of a machine's clock that was wrong; that must be
+        right by now. Raises BadDecision, SyncError, LedgerError.
+        """
+        supervisor, reason = _decision_texts(supervisor, reason)
+        self.sync()
+        reset = self._ledger.record_clock_reset(supervisor, reason)
+        self._desk.clock.start_again()
+        return reset
 
     def open_shift(self) -> Shift:
         """Raises ShiftOpen."""
@@ -367,7 +385,7 @@ class Till:
         found = sale.same_sale(order, settled) or self._same_as_not_shown(order, purse.uid)
         if found is None:
             if settled:
-                sale.check_offline_limits(self._ledger, order.amount, self._desk.clock.now())
+                sale.check_offline_limits(self._ledger, order.amount, self._desk.clock.read())
             found = sale.sell(self._desk, purse, order, shift.number)
         return found
 
@@ -505,6 +523,16 @@ class Till:
                 shown = min([shown, *(sequence - 1 for sequence in untold)])
             self._ledger.mark_shown(shown)
             self._returned = False
+
+
+def _decision_texts(supervisor: str, reason: str) -> tuple[str, str]:
+    """Who decides, and why, as a voucher can hold them. Raises BadDecision."""
+    supervisor, reason = supervisor.strip(), reason.strip()
+    if not (0 < len(supervisor) <= TEXT_LENGTH_MAX and 0 < len(reason) <= REASON_LENGTH_MAX):
+        raise BadDecision
+    if not is_plain(supervisor + reason):
+        raise BadDecision
+    return supervisor, reason
 
 
 def enrol_till(
