@@ -470,7 +470,7 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
     column = next(found for found in APPEND_ONLY if found.name == table).c[0].name
     with (
         pytest.raises(DatabaseError, match="append only"),
-        office.world.central.database.write() as connection,
+        office.world.central.database.engine.begin() as connection,
     ):
         connection.execute(text(change.format(table, column, column)))
 
