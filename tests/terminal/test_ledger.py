@@ -23,7 +23,8 @@ from dobmi.terminal.clock import AHEAD_SECONDS_MAX, TillClock
 from dobmi.terminal.errors import (
     ClockAhead,
     LedgerFull,
-    LedgerOfAnotherVersion,
+    LedgerTooNew,
+    LedgerTooOld,
     LedgerUnusable,
     NoShift,
     NotEnrolled,
@@ -35,7 +36,9 @@ from dobmi.terminal.errors import (
 )
 from dobmi.terminal.ledger import IntentRow, Ledger
 from dobmi.terminal.lock import TillLock
+from dobmi.terminal.schema import SCHEMA_VERSION
 from dobmi.terminal.status import till_status
+from support.kept_ledger import KINDS, kept_ledgers, open_kept
 from support.tills import NOW, Bench, another_holder, balance_of, card_with
 
 AMOUNT = Rupiah(1_000)
@@ -61,6 +64,13 @@ def ledger(sold: Bench) -> Iterator[Ledger]:
     opened = Ledger(sold.database)
     yield opened
     opened.close()
+
+
+def tables_of(database: Path) -> set[tuple[str, str]]:
+    """Tables, indices and triggers: name and how it was made."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        made = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        return {(name, " ".join(sql.split())) for name, sql in made}
 
 
 def an_intent(sequence: int) -> IntentRow:
@@ -203,12 +213,38 @@ class TestTrouble:
         with pytest.raises(LedgerUnusable):
             Ledger(tmp_path / "file" / "till.db")
 
-    def test_a_database_of_a_newer_program_is_left_alone(self, sold: Bench) -> None:
-        with sqlite3.connect(sold.database) as connection:
-            connection.execute("PRAGMA user_version = 99")
-        connection.close()
-        with pytest.raises(LedgerOfAnotherVersion, match="99"):
-            Ledger(sold.database)
+    def test_a_database_of_another_version_is_left_alone_and_says_whether_it_is_newer(
+        self, sold: Bench
+    ) -> None:
+        for version, error in (("99", LedgerTooNew), ("1", LedgerTooOld)):
+            with sqlite3.connect(sold.database) as connection:
+                connection.execute(f"PRAGMA user_version = {version}")
+            connection.close()
+            with pytest.raises(error, match=f"version {version};"):
+                Ledger(sold.database)
+
+    def test_a_kept_ledger_of_each_version_is_read_whole_and_goes_on(self, tmp_path: Path) -> None:
+        """A change of the tables must bring the ledgers of the versions before up to its own."""
+        kept = kept_ledgers()
+        assert max(kept) == SCHEMA_VERSION
+        for version, path in kept.items():
+            folder = tmp_path / str(version)
+            folder.mkdir()
+            old = open_kept(path, folder)
+            before = old.chain()
+            assert [type(voucher) for voucher in before] == KINDS
+            with old.open() as till:
+                assert till.ledger.last_shift() is not None
+                assert till.ledger.quarantined() == ((1, "kept"),)
+                assert [one.reason for one in till.ledger.clock_resets()] == ["jam salah"]
+                assert [one.is_open for one in till.ledger.all_doubts()] == [False, False]
+                assert till.ledger.is_blocked(bytes(7))
+                till.refund(1, Rupiah(300), reason="beras basah")
+                assert till.ledger.refunded(1) == Rupiah(800)
+            assert old.chain()[:-1] == before
+            new = Bench(tmp_path / f"{version}-new")
+            new.folder.mkdir()
+            assert tables_of(old.database) == tables_of(new.enrol().database)
 
     def test_a_till_without_identity_does_not_start(self, tmp_path: Path) -> None:
         with pytest.raises(NotEnrolled), Bench(tmp_path).open():

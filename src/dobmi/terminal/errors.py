@@ -22,7 +22,8 @@ TerminalError
   LedgerError                  the till's own database
     LedgerFull                   no room on the disk
     LedgerUnusable               it cannot be written or read
-    LedgerOfAnotherVersion       made by a newer program
+    LedgerTooNew                 made by a newer program
+    LedgerTooOld                 made by a program so old that this one cannot take it over
   RefundRefused                no refund; nothing was written
     NoSuchSale                   this till has no sale of that number
     SaleNotPaid                  the card never paid it
@@ -184,10 +185,20 @@ class LedgerUnusable(LedgerError):
     code = "LEDGER-UNUSABLE"
 
 
-class LedgerOfAnotherVersion(LedgerError):
-    code = "LEDGER-VERSION"
+class LedgerTooNew(LedgerError):
+    code = "LEDGER-TOO-NEW"
     message = N_("The till's database is of version {found}; this program knows {known}.")
     next_step = N_("Install the program version that last ran on this till, or a newer one.")
+
+
+class LedgerTooOld(LedgerError):
+    code = "LEDGER-TOO-OLD"
+    message = N_(
+        "The till's database is of version {found}; this program, of {known}, cannot go on with it."
+    )
+    next_step = N_(
+        "Do not delete it. With the program version that last ran on this till: sync, then ask the office."
+    )
 
 
 class PaidNotRecorded(TerminalError):

@@ -53,7 +53,8 @@ from dobmi.terminal import schema
 from dobmi.terminal.errors import (
     AlreadyEnrolled,
     LedgerFull,
-    LedgerOfAnotherVersion,
+    LedgerTooNew,
+    LedgerTooOld,
     LedgerUnusable,
     NoShift,
     NotEnrolled,
@@ -206,7 +207,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the database. Raises LedgerOfAnotherVersion, LedgerError."""
+        """Open or make the database. Raises LedgerTooNew, LedgerTooOld, LedgerError."""
         self.path = path
         self._engine = _engine(path)
         with _durably(), self._engine.begin() as connection:
@@ -217,7 +218,8 @@ class Ledger:
                     connection.execute(sa.text(trigger))
                 connection.execute(sa.text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
             elif version != schema.SCHEMA_VERSION:
-                raise LedgerOfAnotherVersion(found=version, known=schema.SCHEMA_VERSION)
+                kind = LedgerTooNew if version > schema.SCHEMA_VERSION else LedgerTooOld
+                raise kind(found=version, known=schema.SCHEMA_VERSION)
 
     def close(self) -> None:
         self._engine.dispose()

@@ -18,7 +18,11 @@ from dobmi.sync.feed import Limits, SettledAs
 from dobmi.sync.voucher import Outcome, VoucherKind
 
 SCHEMA_VERSION = 3
-"""1 and 2 were never released; a number is not used twice."""
+"""1 and 2 were never released; a number is not used twice.
+
+Whoever raises it writes how a ledger of the number before is brought up to it, and keeps one in
+tests/terminal/kept.
+"""
 
 metadata = MetaData()
 
