@@ -35,6 +35,14 @@ class BadSettings(DoBMIError):
     next_step = N_("Correct dobmi.toml or the DOBMI_ variable that it names.")
 
 
+class FileUnusable(DoBMIError):
+    """A file that the settings or the command name; `detail` is the system's word."""
+
+    code = "FILE"
+    message = N_("{path} cannot be read or written: {detail}")
+    next_step = N_("Put its owner and permissions right, or name another file or folder.")
+
+
 class PlainHttp(BadSettings):
     code = "SETTINGS-PLAIN-HTTP"
     message = N_("{entry} is {url}: without TLS anybody on the network can listen and take part.")

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from dobmi.cardlib.crypto import diversify_aes128
-from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
-from dobmi.cardlib.errors import DamagedKeyFile, KeyNotHeld, WrongPassphrase
+from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save_key_file
+from dobmi.cardlib.errors import (
+    DamagedKeyFile,
+    EmptyPassphrase,
+    KeyFileUnusable,
+    KeyNotHeld,
+    WrongPassphrase,
+)
 from dobmi.cardlib.purse_layout import CardKey
 
 UID = bytes.fromhex("04782E21801D80")
@@ -61,6 +68,50 @@ def test_the_cost_of_guessing_cannot_be_lowered_unseen(tmp_path: Path) -> None:
     path.write_text(json.dumps(file))
     with pytest.raises(WrongPassphrase):
         load_key_file(path, "right")
+
+
+def test_a_place_that_cannot_be_read_or_written_is_an_error_of_ours(tmp_path: Path) -> None:
+    ring = KeyRing.generate([CardKey.DEBIT])
+    (tmp_path / "folder.keys").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyFileUnusable, match=r"folder\.keys"):
+        load_key_file(tmp_path / "folder.keys", "any")
+    with pytest.raises(KeyFileUnusable, match=r"till\.keys"):
+        save_key_file(tmp_path / "file" / "till.keys", ring, "any")
+    with pytest.raises(KeyFileUnusable):
+        replace_key_file(tmp_path / "folder.keys", ring, "any")
+
+
+def test_an_empty_passphrase_neither_closes_nor_opens_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "till.keys"
+    ring = KeyRing.generate([CardKey.DEBIT])
+    with pytest.raises(EmptyPassphrase):
+        save_key_file(path, ring, "")
+    assert not list(tmp_path.iterdir())
+    save_key_file(path, ring, "one")
+    for use in (lambda: load_key_file(path, ""), lambda: replace_key_file(path, ring, "")):
+        with pytest.raises(EmptyPassphrase):
+            use()
+    assert load_key_file(path, "one").masters == ring.masters
+
+
+def test_a_new_key_file_is_synced_with_its_folder_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    original = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    path = tmp_path / "till.keys"
+    ring = KeyRing.generate([CardKey.DEBIT])
+    for write in (save_key_file, replace_key_file):
+        synced.clear()
+        write(path, ring, "one")
+        assert synced == [path.stat().st_ino, tmp_path.stat().st_ino]
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'{"format": 1}', b"\xff\xfe", b"7"])

@@ -31,11 +31,17 @@ class Machine:
 
     folder: Path
 
-    def __call__(self, *arguments: str, expect: int = 0, language: str = "en") -> str:
+    def __call__(
+        self,
+        *arguments: str,
+        expect: int = 0,
+        language: str = "en",
+        passphrase: str | None = PASSPHRASE,
+    ) -> str:
         result: Result = CliRunner().invoke(
             root,
             ["--config", str(self.folder / "dobmi.toml"), "--lang", language, *arguments],
-            env={"DOBMI_PASSPHRASE": PASSPHRASE, "COLUMNS": "200"},
+            env={"DOBMI_PASSPHRASE": passphrase, "COLUMNS": "200"},
         )
         assert result.exit_code == expect, (arguments, result.output, result.exception)
         return result.output
@@ -84,6 +90,52 @@ simulation = "{SIMULATION_PUBLIC_KEY.hex()}"
     machine("central", "init")
     machine("central", "keys", "till", str(tmp_path / "till.keys"))
     return machine
+
+
+@pytest.mark.parametrize(
+    ("passphrase_file", "code"),
+    [("folder", "FILE"), ("nowhere", "FILE"), ("noise", "FILE"), ("empty", "KEY-PASSPHRASE-EMPTY")],
+)
+def test_every_role_says_what_is_wrong_with_the_passphrase(
+    machine: Machine, passphrase_file: str, code: str
+) -> None:
+    (machine.folder / "folder").mkdir()
+    (machine.folder / "noise").write_bytes(b"\xff\xfe")
+    (machine.folder / "empty").write_text("\n")
+    (machine.folder / "terminal-identity.keys").write_bytes(
+        (machine.folder / "central.keys").read_bytes()
+    )
+    (machine.folder / "station-identity.keys").write_bytes(
+        (machine.folder / "central.keys").read_bytes()
+    )
+    (machine.folder / "station.json").write_text(
+        '{"terminal_id": 1, "terminal_public_key": "", "server_public_key": "", '
+        '"card_issuer_public_key": "", "issuer": "", "seller": ""}'
+    )
+    settings = machine.folder / "dobmi.toml"
+    settings.write_text(f'passphrase_file = "{passphrase_file}"\n' + settings.read_text())
+    for command in (
+        ["terminal", "sync"],
+        ["card", "deliver"],
+        ["central", "keys", "till", "other.keys"],
+        ["central", "keys", "renew"],
+    ):
+        assert f"[{code}]" in machine(*command, expect=1, passphrase=None)
+
+
+def test_an_empty_passphrase_makes_no_keys(machine: Machine) -> None:
+    made = str(machine.folder / "other.keys")
+    refused = machine("central", "keys", "till", made, "--till-passphrase", "", expect=1)
+    assert "[KEY-PASSPHRASE-EMPTY]" in refused
+    assert not Path(made).exists()
+    (machine.folder / "central.keys").rename(machine.folder / "kept.keys")
+    assert "[KEY-PASSPHRASE-EMPTY]" in machine("central", "keys", "init", expect=1, passphrase="")
+    assert not (machine.folder / "central.keys").exists()
+
+
+def test_a_place_that_cannot_be_written_is_no_traceback(machine: Machine) -> None:
+    inside_a_file = str(machine.folder / "dobmi.toml" / "till.keys")
+    assert "[KEY-FILE-ACCESS]" in machine("central", "keys", "till", inside_a_file, expect=1)
 
 
 def test_a_day_from_blank_card_to_blocked_card(machine: Machine) -> None:

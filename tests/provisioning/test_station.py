@@ -12,7 +12,7 @@ import pytest
 
 from dobmi.cardlib.custody import load_key_file
 from dobmi.cardlib.desfire import DesfireCard
-from dobmi.cardlib.errors import CardRemoved, NotOurCard
+from dobmi.cardlib.errors import CardRemoved, KeyFileUnusable, NotOurCard
 from dobmi.cardlib.files import KeySettings
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.server import Central
@@ -24,7 +24,7 @@ from dobmi.firmware_sim.personality import Personality
 from dobmi.money import Rupiah
 from dobmi.provisioning import cards
 from dobmi.provisioning.enrolment import Station, enrol_station, open_station
-from dobmi.provisioning.errors import AlreadyEnrolled, NotEnrolled
+from dobmi.provisioning.errors import AlreadyEnrolled, NotEnrolled, StationFileUnusable
 from dobmi.provisioning.inspection import CardState, inspect
 from dobmi.sync.errors import RelayInterrupted, ServerRefused, WrongSignature
 from support.purses import InProcess, issued_card, make_purse, new_ring, purse_of
@@ -259,6 +259,14 @@ class TestEnrolment:
         path.write_text(content)
         with pytest.raises(NotEnrolled, match=r"station\.json"):
             open_station(office.url, office.folder / "station.keys", path, "sandi")
+
+    def test_an_enrolment_or_key_file_that_cannot_be_read_is_named(self, office: Office) -> None:
+        folder = office.folder / "folder"
+        folder.mkdir()
+        with pytest.raises(StationFileUnusable, match="folder"):
+            open_station(office.url, office.folder / "station.keys", folder, "sandi")
+        with pytest.raises(KeyFileUnusable, match="folder"):
+            open_station(office.url, folder, office.folder / "station.json", "sandi")
 
     def test_an_enrolment_with_another_key_is_refused(self, office: Office) -> None:
         path = office.folder / "station.json"

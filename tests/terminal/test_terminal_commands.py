@@ -408,7 +408,7 @@ class TestAroundTheSale:
     def test_a_key_file_that_cannot_be_read_is_told(self, counter: Counter) -> None:
         (counter.folder / "till.keys").unlink()
         (counter.folder / "till.keys").mkdir()
-        assert "TILL-KEY-FILE" in counter.run("sell", "500", code=1)
+        assert "KEY-FILE-ACCESS" in counter.run("sell", "500", code=1)
 
     def test_a_mistyped_invitation_leaves_nothing_behind(self, tmp_path: Path) -> None:
         folder = tmp_path / "new"

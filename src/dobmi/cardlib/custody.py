@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -21,7 +22,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from dobmi.cardlib.crypto import diversify_aes128
-from dobmi.cardlib.errors import DamagedKeyFile, KeyNotHeld, WrongPassphrase
+from dobmi.cardlib.errors import (
+    DamagedKeyFile,
+    EmptyPassphrase,
+    KeyFileUnusable,
+    KeyNotHeld,
+    WrongPassphrase,
+)
 from dobmi.cardlib.keys import DesfireKey
 from dobmi.cardlib.purse_layout import CardKey, diversification_input
 
@@ -120,23 +127,27 @@ class KeyRing:
 def save_key_file(path: Path, ring: KeyRing, passphrase: str) -> None:
     """Write `ring`, encrypted: scrypt from the passphrase, AES-256-GCM. Mode 600, never half.
 
-    Raises OSError; FileExistsError when there is a file already: keys are never overwritten.
+    Raises FileExistsError when there is a file already: keys are never overwritten, so the written
+    file is linked, not renamed. Raises KeyFileUnusable, EmptyPassphrase.
     """
-    if path.exists():
-        raise FileExistsError(path)
-    temporary = _write_beside(path, ring, passphrase)
-    os.link(temporary, path)
-    temporary.unlink()
-    sync_folder(path.parent)
+    with _usable(path):
+        if path.exists():
+            raise FileExistsError(path)
+        temporary = _write_beside(path, ring, passphrase)
+        os.link(temporary, path)
+        temporary.unlink()
+        sync_folder(path.parent)
 
 
 def replace_key_file(path: Path, ring: KeyRing, passphrase: str) -> None:
-    """Write `ring` in the place of the file there is, all of it or none. Raises OSError.
+    """Write `ring` in the place of the file there is, all of it or none.
 
-    For a ring that has the keys of the old one and more: nothing of the old file remains.
+    For a ring that has the keys of the old one and more: nothing of the old file remains. Raises
+    KeyFileUnusable, EmptyPassphrase.
     """
-    _write_beside(path, ring, passphrase).replace(path)
-    sync_folder(path.parent)
+    with _usable(path):
+        _write_beside(path, ring, passphrase).replace(path)
+        sync_folder(path.parent)
 
 
 def _write_beside(path: Path, ring: KeyRing, passphrase: str) -> Path:
@@ -176,8 +187,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def load_key_file(path: Path, passphrase: str) -> KeyRing:
-    """Raises DamagedKeyFile, WrongPassphrase; OSError when the file cannot be read."""
-    text = path.read_bytes()
+    """Raises KeyFileUnusable, DamagedKeyFile, WrongPassphrase, EmptyPassphrase."""
+    with _usable(path):
+        text = path.read_bytes()
     try:
         file = json.loads(text)
         header = {name: file[name] for name in ("format", "scrypt", "nonce")}
@@ -204,7 +216,20 @@ def load_key_file(path: Path, passphrase: str) -> KeyRing:
     )
 
 
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Say what the disk or its permissions forbid as an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.exists():
+            raise
+        raise KeyFileUnusable(path=path.name, detail=error.strerror or str(error)) from error
+
+
 def _stretch(passphrase: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    if not passphrase:
+        raise EmptyPassphrase
     return Scrypt(salt=salt, length=32, n=n, r=r, p=p).derive(passphrase.encode())
 
 

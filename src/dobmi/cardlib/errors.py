@@ -60,6 +60,8 @@ CardError
   WrongTransactionMac            a transaction MAC that does not fit its input
   KeyNotHeld                     this custody does not hold that key
   DamagedKeyFile
+  KeyFileUnusable                its place or permissions forbid reading or writing it
+  EmptyPassphrase
   WrongPassphrase
 """
 
@@ -514,6 +516,20 @@ class DamagedKeyFile(CardError):
     code = "KEY-FILE"
     message = N_("The key file {path} is damaged.")
     next_step = N_("Restore it from the backup that was made at the key ceremony.")
+
+
+class KeyFileUnusable(CardError):
+    code = "KEY-FILE-ACCESS"
+    message = N_("The key file {path} cannot be read or written: {detail}")
+    next_step = N_("Put its owner and permissions right; only this program's user may read it.")
+
+
+class EmptyPassphrase(CardError):
+    code = "KEY-PASSPHRASE-EMPTY"
+    message = N_("The passphrase is empty.")
+    next_step = N_(
+        "Give one: in DOBMI_PASSPHRASE, in the passphrase file, or when it is asked for."
+    )
 
 
 class WrongPassphrase(CardError):

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import DEFAULT_LANGUAGE, LANGUAGES, N_, translation
-from dobmi.settings import Settings, load_settings
+from dobmi.settings import FileUnusable, Settings, load_settings
 
 MONEY = {
     MoneyMoved.NO: N_("No money moved."),
@@ -33,12 +33,20 @@ class Context:
         click.echo(self.translate(message).format(**facts))
 
     def passphrase(self, purpose: str) -> str:
-        """From DOBMI_PASSPHRASE or the settings' passphrase file, else asked for, unseen."""
+        """From DOBMI_PASSPHRASE or the settings' passphrase file, else asked for, unseen.
+
+        Raises FileUnusable.
+        """
         if self.settings.passphrase is not None:
             return self.settings.passphrase.get_secret_value()
         if self.settings.passphrase_file is not None:
             path = self.settings.at(self.settings.passphrase_file)
-            return path.read_text(encoding="utf-8").strip()
+            try:
+                return path.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise FileUnusable(path=path, detail=error.strerror) from error
+            except UnicodeDecodeError as error:
+                raise FileUnusable(path=path, detail=N_("it is no text")) from error
         return str(click.prompt(purpose, hide_input=True))
 
 
@@ -56,15 +64,25 @@ def early_translation(ctx: click.Context) -> Callable[[str], str]:
 
 
 class DomainGroup(click.Group):
-    """A group that says domain errors in the user's language and exits with 1."""
+    """A group that says domain errors in the user's language and exits with 1.
+
+    So it says of a file that cannot be used, wherever that comes up.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except DoBMIError as error:
-            known = isinstance(ctx.obj, Context)
-            show_error(error, ctx.obj.translate if known else early_translation(ctx))
-            sys.exit(1)
+            self._fail(ctx, error)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            self._fail(ctx, FileUnusable(path=error.filename, detail=error.strerror))
+
+    def _fail(self, ctx: click.Context, error: DoBMIError) -> NoReturn:
+        known = isinstance(ctx.obj, Context)
+        show_error(error, ctx.obj.translate if known else early_translation(ctx))
+        sys.exit(1)
 
 
 def show_error(error: DoBMIError, translate: Callable[[str], str]) -> None:

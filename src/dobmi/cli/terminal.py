@@ -27,7 +27,6 @@ from dobmi.sync.voucher import GoodsLine, Outcome, RefundVoucher
 from dobmi.terminal.errors import (
     AnotherCard,
     BadCart,
-    KeyFileUnreadable,
     NoCardCame,
     NoCardKeys,
     NotEnrolled,
@@ -380,11 +379,7 @@ def _till(context: Context, *, cards: bool = True) -> Iterator[Till]:
 
 
 def _load_keys(context: Context, path: Path, purpose: str) -> KeyRing:
-    passphrase = context.passphrase(context.translate(purpose))
-    try:
-        return load_key_file(path, passphrase)
-    except OSError as error:
-        raise KeyFileUnreadable(path=path.name, detail=error.strerror) from error
+    return load_key_file(path, context.passphrase(context.translate(purpose)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file, sync_folder
 from dobmi.i18n import DEFAULT_LANGUAGE
-from dobmi.provisioning.errors import AlreadyEnrolled, NotEnrolled
+from dobmi.provisioning.errors import AlreadyEnrolled, NotEnrolled, StationFileUnusable
 from dobmi.sync.client import HttpClient, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Enrolment, Invitation
 
@@ -44,7 +44,7 @@ def enrol_station(
     """Make the station's key, if there is none yet, and have the server take it in.
 
     Run again after a lost answer, it gets the same answer. Raises AlreadyEnrolled, SyncError,
-    WrongPassphrase, MalformedMessage (no invitation).
+    StationFileUnusable, CardError (the key file), MalformedMessage (no invitation).
     """
     if enrolment_file.exists():
         raise AlreadyEnrolled(file=enrolment_file.name)
@@ -64,12 +64,15 @@ def enrol_station(
         "seller": enrolment.seller,
     }
     temporary = enrolment_file.with_name(enrolment_file.name + ".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(enrolment_file)
-    sync_folder(enrolment_file.parent)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(enrolment_file)
+        sync_folder(enrolment_file.parent)
+    except OSError as error:
+        raise StationFileUnusable(file=enrolment_file.name, detail=error.strerror) from error
     return enrolment
 
 
@@ -81,7 +84,7 @@ def open_station(
     *,
     language: str = DEFAULT_LANGUAGE,
 ) -> Station:
-    """`language` is that of what the server says. Raises NotEnrolled, WrongPassphrase, DamagedKeyFile, ServerUnreachable (no such address)."""
+    """`language` is that of what the server says. Raises NotEnrolled, StationFileUnusable, CardError (the key file), ServerUnreachable (no such address)."""
     try:
         content = json.loads(enrolment_file.read_text(encoding="utf-8"))
         enrolment = Enrolment(
@@ -94,6 +97,8 @@ def open_station(
         )
     except FileNotFoundError as error:
         raise NotEnrolled(detail=f"there is no {enrolment_file.name}") from error
+    except OSError as error:
+        raise StationFileUnusable(file=enrolment_file.name, detail=error.strerror) from error
     except (ValueError, KeyError, TypeError) as error:
         raise NotEnrolled(detail=f"{enrolment_file.name} is damaged") from error
     if not identity_file.exists():

@@ -3,6 +3,7 @@
 ProvisioningError
   NotEnrolled            the station is not known to a central server yet
   AlreadyEnrolled        its files are there already
+  StationFileUnusable    its enrolment cannot be read or written
   NoCardCame             nobody tapped a card in time
   NotAnAmount            the text is no amount that can be put on a card
   NotAUid                the text is no card number
@@ -30,6 +31,12 @@ class AlreadyEnrolled(ProvisioningError):
     code = "STATION-ENROLLED"
     message = N_("This station is enrolled already: {file} exists.")
     next_step = N_("Use it as it is; to enrol anew, move the file away first.")
+
+
+class StationFileUnusable(ProvisioningError):
+    code = "STATION-FILE"
+    message = N_("The file {file} cannot be read or written: {detail}")
+    next_step = N_("Put its owner and permissions right, then run the command again.")
 
 
 class NoCardCame(ProvisioningError):

@@ -37,7 +37,6 @@ TerminalError
   AlreadyEnrolled              the till has one already
   NotThisTill                  the identity key is not the one the ledger was made with
   NoCardKeys                   the till was started without the keys that open cards
-  KeyFileUnreadable            a key file is there and cannot be read
   PassphrasesDiffer            a new passphrase, typed twice, is not the same
   ShiftOpen                    a shift is open already
   NoShift                      none is
@@ -279,12 +278,6 @@ class NoCardKeys(TerminalError):
     code = "TILL-NO-CARD-KEYS"
     message = N_("The till was started without the keys that open cards.")
     next_step = N_("Have the office give this till its key file, and name it in the settings.")
-
-
-class KeyFileUnreadable(TerminalError):
-    code = "TILL-KEY-FILE"
-    message = N_("The key file {path} cannot be read: {detail}")
-    next_step = N_("Have its owner and permissions put right; only the till's user may read it.")
 
 
 class PassphrasesDiffer(TerminalError):
