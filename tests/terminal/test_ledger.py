@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import sqlite3
@@ -212,6 +213,23 @@ class TestTrouble:
         (tmp_path / "file").touch()
         with pytest.raises(LedgerUnusable):
             Ledger(tmp_path / "file" / "till.db")
+        with pytest.raises(LedgerUnusable), Bench(tmp_path / "file").open():
+            pass
+        (tmp_path / "till-7.db.lock").mkdir()
+        with pytest.raises(LedgerUnusable, match="directory"), Bench(tmp_path).open():
+            pass
+
+    def test_a_disk_that_takes_no_pid_still_lets_the_till_start(
+        self, sold: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "pwrite", full)
+        with sold.open() as till:
+            assert till.ledger.head().sequence == 3
+            with pytest.raises(TillInUse), sold.open():
+                pass
 
     def test_a_database_of_another_version_is_left_alone_and_says_whether_it_is_newer(
         self, sold: Bench

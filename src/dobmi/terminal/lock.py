@@ -5,33 +5,48 @@ The lock is the kernel's and goes with its process, however that ends; the file 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dobmi.terminal.errors import TillInUse
+from dobmi.terminal.errors import LedgerUnusable, TillInUse
+
+
+def _unusable(error: OSError) -> LedgerUnusable:
+    return LedgerUnusable(detail=error.strerror or str(error))
 
 
 class TillLock:
-    """Held from `acquire` (or entering) to `release`. Raises TillInUse with the owner's pid."""
+    """Held from `acquire` (or entering) to `release`.
+
+    Raises TillInUse with the owner's pid, LedgerUnusable where there may be no lock.
+    """
 
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + ".lock")
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _unusable(error) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except OSError as error:
             owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
-            raise TillInUse(pid=owner or "?") from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+            if isinstance(error, BlockingIOError):
+                raise TillInUse(pid=owner or "?") from error
+            raise _unusable(error) from error
+        # Only for the other process's message: a full disk must not keep a till from starting.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._descriptor = descriptor
 
     def release(self) -> None:
