@@ -787,7 +787,7 @@ def test_a_feed_keeps_a_till_young(scene: Scene) -> None:
         scene.later(days=10)
         till.sync(When.AT_ONCE, server=liar.url)
         set_blocked(scene.central, card.uid, "lost", blocked=True, by_terminal=None)
-        scene.later(days=10)
+        scene.later(days=4.5)
         till.sync(When.AT_ONCE, server=liar.url)
     till.try_to_sell(card, PRICE)
     assert scene.codes() == {"SALE-SYNC-AGE": When.AT_ONCE}

@@ -280,11 +280,11 @@ class TestRefused:
         ("goods", "detail"),
         [
             ((GoodsLine("Beras", 1, Rupiah(12_499)),), "come to"),
-            ((GoodsLine("x" * 81, 1, AMOUNT),), "goods line"),
-            ((GoodsLine("Beras", 0, AMOUNT), GoodsLine("y", 1, AMOUNT)), "goods line"),
-            ((GoodsLine("\ud800", 1, AMOUNT),), "surrogates"),
-            (tuple(GoodsLine("é" * 80, 1, Rupiah(125)) for _ in range(100)), "bytes"),
-            (tuple(GoodsLine("x", 1, Rupiah(0)) for _ in range(201)), "come to|list"),
+            ((GoodsLine("x" * 81, 1, AMOUNT),), "does not fit"),
+            ((GoodsLine("Beras", 0, AMOUNT), GoodsLine("y", 1, AMOUNT)), "does not fit"),
+            ((GoodsLine("\ud800", 1, AMOUNT),), "does not fit"),
+            (tuple(GoodsLine("é" * 80, 1, Rupiah(125)) for _ in range(100)), "does not fit"),
+            (tuple(GoodsLine("x", 1, Rupiah(0)) for _ in range(201)), "come to"),
         ],
     )
     def test_a_cart_that_no_voucher_can_hold(
@@ -864,3 +864,12 @@ def test_goods_lines_are_typed_as_name_and_price() -> None:
             parse_goods_line(text)
     with pytest.raises(NotAnAmount):
         parse_goods_line("Beras=murah")
+
+
+def test_a_number_of_thousands_of_digits_is_refused_like_any_other() -> None:
+    digits = "9" * 5_000
+    with pytest.raises(BadCart):
+        parse_goods_line(f"{digits} x Telur=2500")
+    for parse in (parse_amount, lambda text: parse_goods_line(f"Telur={text}")):
+        with pytest.raises(NotAnAmount):
+            parse(digits)

@@ -21,6 +21,9 @@ from dobmi.sync.voucher import (
 from dobmi.terminal.errors import AmountNotPositive, AmountOverLimit, BadCart, NotAnAmount
 
 AMOUNT_MAX = Rupiah((1 << 31) - 1)  # what a value file holds
+# More digits than any sale has; thousands of them are more than Python turns into a number.
+_DIGITS_MAX = 20
+_TEXT_OF_AN_AMOUNT_MAX = 2 * _DIGITS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Order:
 
 def parse_amount(text: str) -> Rupiah:
     """`12500`, `12.500` or `Rp 12.500`. Raises NotAnAmount."""
+    if len(text) > _TEXT_OF_AN_AMOUNT_MAX:
+        raise NotAnAmount(text=text[:40])
     try:
         return Rupiah.parse(text)
     except ValueError as error:
@@ -43,6 +48,8 @@ def parse_goods_line(text: str) -> GoodsLine:
     count, x, rest = name.partition(" x ")
     quantity = 1
     if x and count.strip().isdecimal():
+        if len(count) > _DIGITS_MAX:
+            raise BadCart(detail=N_("a name or a number in it is too long"))
         quantity, name = int(count), rest
     if not equals or not name.strip():
         raise BadCart(detail=Phrase(N_("{text!r} is not NAME=PRICE"), text=text[:40]))
@@ -87,4 +94,6 @@ def check_order(order: Order, limits: Limits, issuer: str, seller: str, cashier:
     try:
         encode_voucher(longest, bytes(32), lambda _: bytes(64))
     except (ValueError, TypeError) as error:
-        raise BadCart(detail=N_("a name or a number in it is too long")) from error
+        raise BadCart(
+            detail=N_("a name, a quantity or a price in it does not fit a voucher")
+        ) from error
