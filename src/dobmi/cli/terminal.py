@@ -99,7 +99,11 @@ def enrol(context: Context, invitation: str) -> None:
 @click.argument("amount", required=False)
 @click.option("--item", "items", multiple=True, metavar="NAME=PRICE", help="A goods line.")
 @click.option(
-    "--qty", "quantities", type=click.IntRange(min=1), multiple=True, help="Pieces of the item."
+    "--qty",
+    "quantities",
+    type=click.IntRange(1, (1 << 31) - 1),
+    multiple=True,
+    help="Pieces of the item.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
