@@ -49,7 +49,7 @@ def parse_goods_line(text: str) -> GoodsLine:
     quantity = 1
     if x and count.strip().isdecimal():
         if len(count) > _DIGITS_MAX:
-            raise BadCart(detail=N_("a name or a number in it is too long"))
+            raise BadCart(detail=N_("a name, a quantity or a price in it does not fit a voucher"))
         quantity, name = int(count), rest
     if not equals or not name.strip():
         raise BadCart(detail=Phrase(N_("{text!r} is not NAME=PRICE"), text=text[:40]))
