@@ -219,6 +219,14 @@ class TestTrouble:
         with pytest.raises(LedgerUnusable, match="directory"), Bench(tmp_path).open():
             pass
 
+    @pytest.mark.parametrize("goods", [b"", b"\x01", b"\x81\x01", b"\x81\x84aa\x00\x01\x00"])
+    def test_goods_that_cannot_be_read_are_told(self, sold: Bench, goods: bytes) -> None:
+        with contextlib.closing(sqlite3.connect(sold.database)) as connection, connection:
+            connection.execute("DROP TRIGGER intents_no_update")
+            connection.execute("UPDATE intents SET goods = ? WHERE sequence = 1", (goods,))
+        with sold.open() as till, pytest.raises(LedgerUnusable, match="goods"):
+            till.ledger.intent(1)
+
     def test_a_disk_that_takes_no_pid_still_lets_the_till_start(
         self, sold: Bench, monkeypatch: pytest.MonkeyPatch
     ) -> None:

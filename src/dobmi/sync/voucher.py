@@ -9,6 +9,7 @@ included.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar, assert_never
@@ -235,6 +236,18 @@ def follow_chain(
     return followed
 
 
+def goods_to_cbor(goods: tuple[GoodsLine, ...]) -> list[CborValue]:
+    """Field 16: for each line name, quantity, unit price and discount."""
+    return [
+        [line.name, line.quantity, line.unit_price.amount, line.discount.amount] for line in goods
+    ]
+
+
+def goods_from_cbor(lines: Iterable[CborValue]) -> tuple[GoodsLine, ...]:
+    """Raises MalformedMessage."""
+    return tuple(_goods_line(line) for line in lines)
+
+
 def _to_cbor(voucher: Voucher) -> CborValue:
     link = voucher.link
     fields: dict[int, CborValue] = {
@@ -262,7 +275,7 @@ def _to_cbor(voucher: Voucher) -> CborValue:
             fields |= {12: voucher.amount.amount, 19: voucher.reason.value}
         case RefundVoucher():
             fields |= {2: VoucherKind.REFUND.value, 11: voucher.card_uid}
-            fields |= {12: voucher.amount.amount, 16: _goods_to_cbor(voucher.goods)}
+            fields |= {12: voucher.amount.amount, 16: goods_to_cbor(voucher.goods)}
             fields |= {20: voucher.supervisor, 21: voucher.reason, 22: voucher.refunds}
         case DecisionVoucher():
             fields |= {2: VoucherKind.DECISION.value, 11: voucher.card_uid}
@@ -280,14 +293,8 @@ def _intent_to_cbor(intent: Intent) -> dict[int, CborValue]:
         11: intent.card_uid,
         12: intent.amount.amount,
         13: intent.evidence,
-        16: _goods_to_cbor(intent.goods),
+        16: goods_to_cbor(intent.goods),
     }
-
-
-def _goods_to_cbor(goods: tuple[GoodsLine, ...]) -> list[CborValue]:
-    return [
-        [line.name, line.quantity, line.unit_price.amount, line.discount.amount] for line in goods
-    ]
 
 
 def _from_cbor(value: CborValue) -> Voucher:
@@ -393,7 +400,7 @@ def _intent_from_cbor(fields: Fields) -> Intent:
 
 def _amount_and_goods(fields: Fields) -> tuple[Rupiah, tuple[GoodsLine, ...]]:
     amount = Rupiah(fields.uint(12))
-    goods = tuple(_goods_line(item) for item in fields.items(16, GOODS_LINES_MAX))
+    goods = goods_from_cbor(fields.items(16, GOODS_LINES_MAX))
     if goods and sum(line.amount.amount for line in goods) != amount.amount:
         raise MalformedMessage(detail="the goods do not add up to the amount")
     return amount, goods

@@ -30,8 +30,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
-from dobmi.sync.cbor import CborValue, decode, encode
+from dobmi.sync.cbor import decode, encode
 from dobmi.sync.enrolment import Enrolment
+from dobmi.sync.errors import MalformedMessage
 from dobmi.sync.feed import Feed, Limits, SettledAs, Settlement
 from dobmi.sync.voucher import (
     VOUCHER_SIZE_MAX,
@@ -47,6 +48,8 @@ from dobmi.sync.voucher import (
     VoucherKind,
     decode_voucher,
     genesis_hash,
+    goods_from_cbor,
+    goods_to_cbor,
     voucher_hash,
 )
 from dobmi.terminal import schema
@@ -63,6 +66,7 @@ from dobmi.terminal.errors import (
 
 FREE_BYTES_MIN = 16 * 1024 * 1024
 _BUSY_TIMEOUT_SECONDS = 5
+_BAD_GOODS = N_("goods of an intent cannot be read")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,7 +337,7 @@ class Ledger:
                     amount_rupiah=intent.amount.amount,
                     balance_before_rupiah=intent.balance_before.amount,
                     evidence=intent.evidence,
-                    goods=_goods_to_bytes(intent.goods),
+                    goods=encode(goods_to_cbor(intent.goods)),
                     unix_seconds=intent.unix_seconds,
                     shift=intent.shift,
                     cashier=intent.cashier,
@@ -918,21 +922,11 @@ def _intent(row: sa.Row[Any]) -> IntentRow:
     )
 
 
-def _goods_to_bytes(goods: tuple[GoodsLine, ...]) -> bytes:
-    lines: list[CborValue] = [
-        [line.name, line.quantity, line.unit_price.amount, line.discount.amount] for line in goods
-    ]
-    return encode(lines)
-
-
 def _goods_from_bytes(data: bytes) -> tuple[GoodsLine, ...]:
-    lines = decode(data, size_max=VOUCHER_SIZE_MAX)
-    assert isinstance(lines, list)
-    goods = []
-    for line in lines:
-        match line:
-            case [str(name), int(quantity), int(unit_price), int(discount)]:
-                goods.append(GoodsLine(name, quantity, Rupiah(unit_price), Rupiah(discount)))
-            case _:
-                raise LedgerUnusable(detail=N_("goods of an intent cannot be read"))
-    return tuple(goods)
+    try:
+        lines = decode(data, size_max=VOUCHER_SIZE_MAX)
+        if isinstance(lines, list):
+            return goods_from_cbor(lines)
+    except MalformedMessage as error:
+        raise LedgerUnusable(detail=_BAD_GOODS) from error
+    raise LedgerUnusable(detail=_BAD_GOODS)
