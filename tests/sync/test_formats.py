@@ -374,6 +374,14 @@ class TestVoucher:
         with pytest.raises(MalformedMessage, match="unknown fields 99"):
             verify_voucher(signed, TERMINAL_PUBLIC)
 
+    @pytest.mark.parametrize("reason", [0, 5])
+    def test_an_unknown_reason_of_a_void_is_refused(self, reason: int) -> None:
+        payload = cbor2.loads(parse_sign1(SAMPLES["voucher_void"], size_max=9999).payload)
+        payload[19] = reason
+        signed = sign1(encode(payload), "dobmi/voucher/1", TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+        with pytest.raises(MalformedMessage, match="unknown"):
+            verify_voucher(signed, TERMINAL_PUBLIC)
+
     def test_a_signature_over_another_kind_of_message_is_none_over_a_voucher(self) -> None:
         payload = parse_sign1(SAMPLES["voucher_sale"], size_max=9999).payload
         signed = sign1(payload, "dobmi/feed/1", TERMINAL_PUBLIC, TERMINAL_KEY.sign)

@@ -53,7 +53,6 @@ class VoidReason(IntEnum):
     CARD_REFUSED = 2
     READER_FAILED = 3
     CANCELLED = 4
-    TILL_RESTARTED = 5
 
 
 @dataclass(frozen=True, slots=True)
