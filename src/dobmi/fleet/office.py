@@ -24,9 +24,10 @@ from dobmi.central.feeds import make_feed
 from dobmi.central.ingest import take_batch
 from dobmi.central.problems import problem_of
 from dobmi.central.relay_session import failed, parse_start, run_session
+from dobmi.central.replacement import restore_due
 from dobmi.central.schema import CreditSource, Role
 from dobmi.central.server import Central
-from dobmi.central.terminals import authorise, enrol, role_of
+from dobmi.central.terminals import authorise, enrol, note_feed, role_of
 from dobmi.errors import DoBMIError
 from dobmi.fleet.disk import Disk, Image, Killed
 from dobmi.fleet.network import Exchange, NoAnswer, WireAnswer, WireRequest
@@ -97,11 +98,12 @@ class Office:
         try:
             try:
                 asked = parse_start(start, urlsplit(path).query)
-                if asked.action is Action.ISSUE:
+                if asked.action is not Action.CREDIT:
                     role = role_of(self.central, terminal_id)
                     if role is not Role.STATION:
                         raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
-                return encode_relay(run_session(self.central, asked, exchange))
+                done = run_session(self.central, asked, exchange, relayed_by=terminal_id)
+                return encode_relay(done)
             except (CentralError, MalformedMessage, RelayInterrupted) as error:
                 return encode_relay(failed(error))
         except OperationalError:
@@ -130,14 +132,22 @@ class Office:
             case "POST", ["v1", "batches"]:
                 return WireAnswer(200, http.COSE, take_batch(self.central, request.body))
             case "GET", ["v1", "feed"]:
-                self._who(request, _BOTH)
-                since = int(parse_qs(urlsplit(request.path).query)["since"][0])
-                return WireAnswer(200, http.COSE, make_feed(self.central, since))
+                return self._feed(request)
             case "POST", ["v1", "credits"]:
                 return self._order(request)
             case "POST", ["v1", "cards", card, "block" | "unblock" as verb]:
                 return self._block(request, card, blocked=verb == "block")
         raise NoSuchPage(path=path[:80], method=request.method)
+
+    def _feed(self, request: WireRequest) -> WireAnswer:
+        terminal_id = self._who(request, _BOTH)
+        asked = parse_qs(urlsplit(request.path).query)
+        since = int(asked["since"][0])
+        note_feed(self.central, terminal_id, since)
+        restore_due(self.central)
+        settled = asked.get("settled_since")
+        asks = None if settled is None else (terminal_id, int(settled[0]))
+        return WireAnswer(200, http.COSE, make_feed(self.central, since, asks))
 
     def _order(self, request: WireRequest) -> WireAnswer:
         station = self._who(request, _STATION)

@@ -242,7 +242,10 @@ def renewed_keys() -> KeyRing:
 
 
 class Rekey:
-    """The server and the first till hold both generations, the second the old, the third the new."""
+    """At the first station; the other one is the second station.
+
+    The server and the first till hold both generations, the second the old, the third the new.
+    """
 
     moves_money = False
     thens = _ONCE
@@ -255,10 +258,10 @@ class Rekey:
         tills = scene.world.tills
         tills[0].card_keys = both
         tills[2].card_keys = both.pinned(CardKey.DEBIT, 2).pinned(CardKey.PIN, 2)
-        return _error(scene.relay(0, scene.world.cards[SITI], Action.REKEY))
+        return _error(scene.relay(STATION, scene.world.cards[SITI], Action.REKEY))
 
     def restart(self, scene: Scene) -> None:
-        scene.restart_machines(scene.world.tills[0])
+        scene.restart_machines(None)
 
     def after(
         self,
@@ -271,7 +274,7 @@ class Rekey:
     ) -> None:
         card = scene.world.cards[SITI]
         if where is not Next.NEVER:
-            self._is_new(scene, 0 if where is Next.SAME else 1)
+            self._is_new(scene, STATION if where is Next.SAME else SECOND_STATION)
             return
         # As docs/card-layout.md has it: it works on, at the tills that its debit key says.
         scene.order(card, TOP_UP)

@@ -16,7 +16,7 @@ from dobmi.central.posting_rules import Group, Kind
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import CreditDelivery, DoubtState, Role
 from dobmi.central.settlement import reconcile
-from dobmi.central.terminals import enrol, invite, note_feed
+from dobmi.central.terminals import enrol, invite
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault, FaultyCard, Moment
@@ -275,15 +275,9 @@ class Scene:
         self.world.office.restart()
 
     def sync(self, *numbers: int) -> None:
-        world, central = self.world, self.world.office.central
         for number in numbers:
-            process = world.tills[number]
-            had = world.started(process).ledger.sync_state().feed_version
-            answer = world.at_till(process, "sync", lambda till: till.sync())
+            answer = self.world.at_till(self.world.tills[number], "sync", lambda till: till.sync())
             self.must(not isinstance(answer, DoBMIError), f"the till could not sync: {answer}")
-            # As app.py has it, when a feed is asked for.
-            note_feed(central, process.terminal_id, had)
-            restore_due(central)
 
     def reconcile(self) -> None:
         central = self.world.office.central
