@@ -155,6 +155,23 @@ def test_sales_that_a_till_keeps_are_named_by_the_cards(
     assert unreported_sales(office.world.central) == []
 
 
+def test_a_sale_that_only_a_sale_in_doubt_names_is_listed_too(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    doubtful, other = office.world.till("Toko Dua"), office.world.till("Toko Tiga")
+    till.sell(card, Rupiah(1_000))
+    doubtful.doubt(card, Rupiah(2_500), committed=True)
+    other.sell(card, Rupiah(1_000))
+    for sender in (doubtful, other):
+        office.acknowledged(sender.batch())
+    found = unreported_sales(office.world.central)
+    assert [(sale.terminal_id, sale.sequence, sale.amount) for sale in found] == [
+        (till.terminal_id, 1, None)
+    ]
+    office.acknowledged(till.batch())
+    assert unreported_sales(office.world.central) == []
+
+
 def test_a_clock_an_hour_behind_is_seen_by_the_cards_order(
     office: Office, till: ModelTill, card: ModelCard
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, func, select
 
+from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.central.database import whole_sum
 from dobmi.central.posting_rules import ISSUED, Group, Kind, group_balances
 from dobmi.central.schema import (
@@ -15,6 +16,7 @@ from dobmi.central.schema import (
     VoucherStatus,
     anomalies,
     card_transactions,
+    cards,
     in_doubt,
     postings,
     rejected_batches,
@@ -23,6 +25,7 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
+from dobmi.central.verification import previous_of
 from dobmi.money import ZERO, Rupiah
 
 
@@ -142,7 +145,8 @@ class UnreportedSale:
 def unreported_sales(central: Central) -> list[UnreportedSale]:
     """Sales that cards name, beyond what their tills have sent; the longest known first.
 
-    Each is a till that has not synced since, or that keeps a sale to itself.
+    Each is a till that has not synced since, or that keeps a sale to itself. A card names the sale
+    before each transaction, and before each of its sales in doubt.
     """
     later, earlier = card_transactions.alias("later"), card_transactions.alias("earlier")
     statement = (
@@ -179,6 +183,51 @@ def unreported_sales(central: Central) -> list[UnreportedSale]:
                 known_since=row.at,
             )
         )
+    named = {(sale.terminal_id, sale.sequence) for sale in found}
+    found += [sale for sale in _named_by_doubts(central) if _id_of(sale) not in named]
+    return sorted(found, key=lambda sale: sale.known_since)
+
+
+def _id_of(sale: UnreportedSale) -> tuple[int, int]:
+    return sale.terminal_id, sale.sequence
+
+
+def _named_by_doubts(central: Central) -> list[UnreportedSale]:
+    """What only an open doubt's encrypted reader id names: beside it two transactions are missing."""
+    before = card_transactions.alias("before")
+    statement = (
+        select(in_doubt.c.card_uid, in_doubt.c.counter, in_doubt.c.evidence, in_doubt.c.at)
+        .add_columns(cards.c.mac_key_version)
+        .join(cards, cards.c.uid == in_doubt.c.card_uid)
+        .outerjoin(
+            before,
+            (before.c.card_uid == in_doubt.c.card_uid)
+            & (before.c.counter == in_doubt.c.counter - 1),
+        )
+        .where(in_doubt.c.state == DoubtState.OPEN, in_doubt.c.counter > 1)
+        .where(before.c.counter.is_(None))
+    )
+    mac_key_of = central.mac_keys()
+    found = []
+    with central.database.read() as connection:
+        tills = {row.id: row for row in connection.execute(select(terminals))}
+        for row in connection.execute(statement):
+            uid = bytes(row.card_uid)
+            evidence = parse_sale_evidence(bytes(row.evidence))
+            mac_key = mac_key_of(uid, row.mac_key_version)
+            maker = previous_of(mac_key, uid, row.counter, evidence.encrypted_previous_reader_id)
+            till = tills.get(maker.terminal_id) if maker is not None else None
+            if maker is not None and till is not None and maker.sequence > till.head_sequence:
+                found.append(
+                    UnreportedSale(
+                        terminal_id=maker.terminal_id,
+                        terminal_name=till.name,
+                        sequence=maker.sequence,
+                        card_uid=uid,
+                        amount=None,
+                        known_since=row.at,
+                    )
+                )
     return found
 
 

@@ -152,7 +152,8 @@ class ServerBook:
     doubts_open: int
 
     awaited: frozenset[bytes]
-    """Cards that name a sale which its till has not sent (`dobmi central unreported`)."""
+    """Cards that name a sale which its till has not sent, or have one in doubt: both are listed for
+    people (`dobmi central unreported`, `in-doubt`)."""
 
     def suspense(self, uid: bytes) -> int:
         """What is in suspense for this card."""
@@ -554,7 +555,8 @@ def read_server(path: Path) -> ServerBook:
         (doubts_open,) = ask("SELECT count(*) FROM in_doubt WHERE state = 'open'").fetchone()
         awaited = ask(
             "SELECT card_uid FROM card_transactions JOIN terminals ON id = previous_terminal_id "
-            "WHERE previous_sequence > head_sequence"
+            "WHERE previous_sequence > head_sequence "
+            "UNION SELECT card_uid FROM in_doubt WHERE state = 'open'"
         ).fetchall()
     return ServerBook(
         postings=tuple(Posted(row[0], Kind(row[1]), *row[2:]) for row in postings),
