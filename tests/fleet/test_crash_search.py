@@ -9,6 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from dobmi.cli import sim_crashes
+from dobmi.cli.main import root
 
 SAMPLE = 12
 POSTGRES_SAMPLE = 3
@@ -30,6 +34,15 @@ def crashes(*options: str) -> dict[str, Any]:
 def offset() -> str:
     """Another part of all cases each day, the same for the whole of it."""
     return str(datetime.now(UTC).toordinal() * 7)
+
+
+def test_a_name_that_no_crash_has_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = [{"cases": ["sell/till.card.commit.before#1"], "chosen": 0}]
+    monkeypatch.setattr(sim_crashes, "_outcomes", lambda *_: iter(played))
+    for more in ([], ["--json"], ["--list"]):
+        result = CliRunner().invoke(root, ["sim", "crashes", "--only", "nowhere", *more])
+        assert result.exit_code == 1, result.output
+        assert "SIM-CRASH-NONE" in result.stderr
 
 
 def test_the_points_cover_every_durable_step_and_message() -> None:

@@ -36,6 +36,12 @@ class CrashFound(DoBMIError):
     money_moved = MoneyMoved.UNKNOWN
 
 
+class NoSuchCrash(DoBMIError):
+    code = "SIM-CRASH-NONE"
+    message = N_("No case's name contains {only!r}.")
+    next_step = N_("See the names with: dobmi sim crashes --list")
+
+
 class PowerCutFound(DoBMIError):
     code = "SIM-POWER-CUT"
     message = N_("{count} of {disks} disks lack something that was told, the first: {detail}")
@@ -118,7 +124,10 @@ def crashes(
             options.append("--postgres")
         if only_list:
             listed = next(_outcomes(_CRASHES, [[*options, "--list"]]))
-            _print_list([case for case in listed["cases"] if only in case], as_json=as_json)
+            found = [case for case in listed["cases"] if only in case]
+            if not found:
+                raise NoSuchCrash(only=only)
+            _print_list(found, as_json=as_json)
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         progress = stack.enter_context(
@@ -135,6 +144,8 @@ def crashes(
             elif "case" in message:
                 tally.add(message)
                 progress.advance(task)
+    if not total:
+        raise NoSuchCrash(only=only)
     seconds = time.monotonic() - started
     _report(context, console, tally, database=database, seconds=seconds, as_json=as_json)
 
