@@ -288,7 +288,10 @@ def _(event: SetClock, world: World) -> None:
     process = world.tills[event.till]
     is_back = event.offset_seconds < process.clock_offset_seconds
     process.clock_offset_seconds = event.offset_seconds
-    world.count("clock: jumps back" if is_back else "clock: wrong")
+    if is_back:
+        world.count("clock: jumps back")
+    elif event.offset_seconds:
+        world.count("clock: wrong")
     world.note(f"{process.name}'s clock is off by {event.offset_seconds} s")
 
 

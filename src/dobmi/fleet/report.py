@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from dobmi.central import database
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.fleet.events import plan
 from dobmi.fleet.run import Figures, Shrunk, run_seed, shrink
@@ -42,6 +45,30 @@ def report(
     as_json: bool,
 ) -> None:
     """Run and print. `seeds` 0: until stopped; `seed`: that one alone. Raises OracleFound."""
+    with _planned_failures_unlogged():
+        _report(translate, seeds=seeds, first=first, seed=seed, hours=hours, as_json=as_json)
+
+
+@contextmanager
+def _planned_failures_unlogged() -> Iterator[None]:
+    """The server logs a failing database with its traceback; here the seed has made it fail."""
+    log = logging.getLogger(database.__name__)
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was_disabled
+
+
+def _report(
+    translate: Translate,
+    *,
+    seeds: int,
+    first: int,
+    seed: int | None,
+    hours: float,
+    as_json: bool,
+) -> None:
     console = Console(stderr=as_json)
     figures = Figures()
     if seed is not None:
