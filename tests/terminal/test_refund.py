@@ -219,6 +219,42 @@ def test_the_servers_word_on_a_doubt_counts(
                 till.refund(doubt, reason="x", supervisor="Ani")
 
 
+def test_a_doubt_that_was_given_back_is_not_the_next_sale(bench: Bench) -> None:
+    """Its card answers here only now, that it paid: but the money of that went back to it."""
+    card = card_with()
+    with bench.open() as till:
+        bench.tap(card, at_command(COMMIT, Moment.AFTER))
+        with pytest.raises(SaleInDoubt):
+            till.sell(AMOUNT)
+        till.give_up()
+    paid = Settlement(1, SettledAs.PAID, NOW, "card")
+    bench.feed(settlements=Settlements(terminal_id=7, since=0, settled=(paid,)))
+    with bench.open() as till:
+        till.refund(1, reason="x", supervisor="Ani")
+        bench.tap(card)
+        sold_now = till.sell(AMOUNT)
+        assert not sold_now.already_paid
+        assert sold_now.sequence > 1
+
+
+def test_a_sale_that_was_given_back_before_it_was_shown_is_not_the_next_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = card_with()
+    with monkeypatch.context() as patch:
+        crash_around(patch.setattr, Ledger, "append_voucher", after=True)
+        bench.tap(card)
+        with pytest.raises(Crash), bench.open() as till:
+            till.sell(AMOUNT)
+    with bench.open() as till:
+        assert [intent.sequence for intent, _ in till.not_shown] == [1]
+        till.refund(1, reason="x")
+        bench.tap(card)
+        sold_now = till.sell(AMOUNT)
+        assert not sold_now.already_paid
+        assert sold_now.sequence > 1
+
+
 def test_the_database_itself_refuses_what_is_beyond_the_sale(bench: Bench) -> None:
     with bench.open() as till:
         sale = sold(bench, till)

@@ -381,8 +381,12 @@ class Till:
     def _sell_once(
         self, order: Order, purse: Purse, settled: list[Settled], shift: Shift
     ) -> SaleResult:
-        """The sale that was paid already, if this is it; else a new one."""
-        found = sale.same_sale(order, settled) or self._same_as_not_shown(order, purse.uid)
+        """The sale that was paid already, if this is it; else a new one.
+
+        One of which money was given back is not it: whoever did that has dealt with the member.
+        """
+        kept = [one for one in settled if not self._ledger.refunded(one.intent.sequence)]
+        found = sale.same_sale(order, kept) or self._same_as_not_shown(order, purse.uid)
         if found is None:
             if settled:
                 sale.check_offline_limits(self._ledger, order.amount, self._desk.clock.read())
@@ -508,7 +512,8 @@ class Till:
     def _same_as_not_shown(self, order: Order, card_uid: bytes) -> SaleResult | None:
         for one in self.not_shown:
             intent, hash_ = one
-            if (intent.card_uid, intent.amount) == (card_uid, order.amount):
+            is_same = (intent.card_uid, intent.amount) == (card_uid, order.amount)
+            if is_same and not self._ledger.refunded(intent.sequence):
                 self.not_shown.remove(one)
                 return sale.already_paid(intent, hash_)
         return None
