@@ -49,7 +49,6 @@ class Then(StrEnum):
 
 
 class Flow(Protocol):
-    moves_money: bool
     thens: Mapping[Next, tuple[Then, ...]]
 
     def lead_up(self, scene: Scene) -> None:
@@ -76,7 +75,6 @@ _ONCE: Mapping[Next, tuple[Then, ...]] = dict.fromkeys(Next, (Then.AGAIN,))
 class Sale:
     """At the first till; the second is the other one, the third where the card comes at last."""
 
-    moves_money = True
     thens: Mapping[Next, tuple[Then, ...]] = {
         Next.SAME: tuple(Then),
         Next.OTHER: tuple(Then),
@@ -127,7 +125,6 @@ class Sale:
 class Credit:
     """Relayed by the first till, and what was ordered at the office."""
 
-    moves_money = True
     thens = _ONCE
 
     def lead_up(self, scene: Scene) -> None:
@@ -186,7 +183,6 @@ class Refund(Credit):
 class Issue:
     """A blank card for a new member, at the first station; the other one is the second station."""
 
-    moves_money = False
     thens = _ONCE
     member = DEWI
 
@@ -247,7 +243,6 @@ class Rekey:
     The server and the first till hold both generations, the second the old, the third the new.
     """
 
-    moves_money = False
     thens = _ONCE
 
     def lead_up(self, scene: Scene) -> None:
@@ -306,7 +301,6 @@ class Rekey:
 class Replacement:
     """A lost card's new one is issued and gets the old one's money: two taps at the station."""
 
-    moves_money = True
     thens = _ONCE
 
     def lead_up(self, scene: Scene) -> None:
