@@ -16,12 +16,12 @@ from dobmi.firmware_sim.vpcd import VirtualSlot
 from support.pcscd import SLOT_READER, PcscService
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pcsc_service() -> Iterator[PcscService]:
     """A pcscd with the virtual reader, started here when none runs.
 
     There is one a machine: whoever else tests on it (another worker of xdist, another checkout)
-    waits at the lock.
+    waits at the lock, which is why it is held for a module and not for a session.
     """
     with (Path(tempfile.gettempdir()) / "dobmi-tests-pcscd.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
