@@ -9,11 +9,20 @@ from click.testing import CliRunner
 
 from dobmi.cli.main import root
 from dobmi.fleet.disk import Effect
-from dobmi.fleet.events import Event, Purchase, Restart, Sync, plan
+from dobmi.fleet.events import (
+    SERVER,
+    Backup,
+    Event,
+    Purchase,
+    Restart,
+    Restore,
+    Sync,
+    plan,
+)
 from dobmi.fleet.run import Outcome, run_events, run_seed
 from dobmi.fleet.world import World
 
-SEEDS = range(6)
+SEEDS = range(8)
 HOURS = 1.5
 
 
@@ -43,6 +52,30 @@ def test_seeds_differ(outcomes: dict[int, Outcome]) -> None:
     assert plan(1, HOURS) == plan(1, HOURS)
     assert plan(1, HOURS) != plan(2, HOURS)
     assert outcomes[1].story != outcomes[2].story
+
+
+@pytest.mark.parametrize(("who", "name"), [(0, "till"), (SERVER, "server")])
+@pytest.mark.parametrize("is_sent", [True, False])
+def test_an_older_backup_in_place_of_a_database_loses_and_makes_no_rupiah(
+    who: int,
+    name: str,
+    is_sent: bool,
+) -> None:
+    sent = [Sync(at_seconds=3_000, till=0)] if is_sent else list[Event]()
+    events: list[Event] = [
+        Purchase(at_seconds=10, till=0, card=0, amount=5_000),
+        Sync(at_seconds=1_000, till=0),
+        Backup(at_seconds=1_500, who=who),
+        Purchase(at_seconds=2_000, till=0, card=0, amount=2_500),
+        Purchase(at_seconds=2_500, till=0, card=1, amount=7_500),
+        *sent,
+        Restore(at_seconds=4_000, who=who),
+        Purchase(at_seconds=5_000, till=0, card=0, amount=1_000),
+        Purchase(at_seconds=6_000, till=1, card=1, amount=1_000),
+    ]
+    outcome = run_events(events)
+    assert outcome.faults[f"{name}: old backup restored"] == 1
+    assert outcome.findings == (), "\n".join(line.text for line in outcome.story)
 
 
 @pytest.mark.long

@@ -140,14 +140,14 @@ def open_database(url: str, folder: Path = Path()) -> Database:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         # A connection that a restart of the database broke is found out before it is used.
-        return Database(create_engine(parsed, pool_pre_ping=True))
+        return Database(create_engine(parsed, pool_pre_ping=True, hide_parameters=True))
     if parsed.database and parsed.database != ":memory:":
         path = folder / parsed.database
         # Members' names and purchases: for its owner alone. -wal and -shm take the file's mode.
         with contextlib.suppress(OSError):  # the engine says it better
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         parsed = parsed.set(database=str(path))
-    engine = create_engine(parsed)
+    engine = create_engine(parsed, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -321,8 +321,8 @@ _WEIGHTS: dict[Callable[[random.Random, int], Event], float] = {
     _kill_server: 1,
     _set_clock: 2,
     _outage: 2,
-    _backup: 1,
-    _restore: 0.3,
+    _backup: 4,
+    _restore: 3,
     _close_shift: 1,
 }
 

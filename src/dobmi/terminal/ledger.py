@@ -783,7 +783,7 @@ def _engine(path: Path) -> sa.Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Made here and not by SQLite, so that others on the machine cannot read members' names.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=3)
+    engine = sa.create_engine(f"sqlite:///{path}", pool_size=3, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
