@@ -15,7 +15,7 @@ from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import DEFAULT_LANGUAGE, LANGUAGES, N_, translation
 from dobmi.settings import FileUnusable, Settings, load_settings
 
-MONEY = {
+_MONEY = {
     MoneyMoved.NO: N_("No money moved."),
     MoneyMoved.YES: N_("The money moved."),
     MoneyMoved.UNKNOWN: N_("It is not known whether the money moved."),
@@ -88,5 +88,5 @@ class DomainGroup(click.Group):
 def show_error(error: DoBMIError, translate: Callable[[str], str]) -> None:
     """Code and what happened, whether money moved, what to do: three lines on standard error."""
     click.secho(f"[{error.code}] {error.explain(translate)}", fg="red", err=True)
-    click.echo(translate(MONEY[error.money_moved]), err=True)
+    click.echo(translate(_MONEY[error.money_moved]), err=True)
     click.echo(f"→ {error.advise(translate)}", err=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from dobmi.cli.context import MONEY, DomainGroup, early_translation, make_context
+from dobmi.cli.context import DomainGroup, early_translation, make_context, show_error
 from dobmi.cli.usage_texts import speak
-from dobmi.errors import MoneyMoved
+from dobmi.errors import DoBMIError
 from dobmi.i18n import LANGUAGES, N_
 
 _ROLES = {
@@ -41,6 +41,14 @@ _ROLES = {
         "pcsc,terminal,provisioning,central,sim",
     ),
 }
+
+
+class CalledWrongly(DoBMIError):
+    """A command with an argument or option that it does not know or cannot use."""
+
+    code = "USAGE"
+    message = N_("{detail}")
+    next_step = N_("Read how it is used: {command} --help")
 
 
 def translate_help(command: click.Command, translate: Callable[[str], str]) -> None:
@@ -111,7 +119,9 @@ def main() -> None:
         sys.exit(root.main(prog_name="dobmi", standalone_mode=False))
     except click.ClickException as error:
         ctx = getattr(error, "ctx", None)
-        show_usage(error, ctx if isinstance(ctx, click.Context) else click.Context(root))
+        ctx = ctx if isinstance(ctx, click.Context) else click.Context(root)
+        wrong = CalledWrongly(detail=error.format_message(), command=ctx.command_path)
+        show_error(wrong, early_translation(ctx))
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
@@ -120,15 +130,3 @@ def main() -> None:
         click.secho(f"[NOT-INSTALLED] {error.name}", fg="red", err=True)
         click.echo(f"→ pip install 'dobmi[{_ROLES[role][2]}]'", err=True)
         sys.exit(1)
-
-
-def show_usage(error: click.ClickException, ctx: click.Context) -> None:
-    """A command called wrongly: what is wrong, that no money moved, where to read on."""
-    translate = early_translation(ctx)
-    click.secho(f"[USAGE] {error.format_message()}", fg="red", err=True)
-    click.echo(translate(MONEY[MoneyMoved.NO]), err=True)
-    click.echo(
-        "→ "
-        + translate(N_("Read how it is used: {command} --help")).format(command=ctx.command_path),
-        err=True,
-    )
