@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-DEFAULT_ATS = bytes.fromhex("067577810280")
-"""FSCI 5 (64 bytes), 106..848 kbit/s both ways, FWI 8 (77.3 ms), SFGI 1."""
-
 
 class Personality(Enum):
     """A 4 kB card of each generation, as GetVersion tells them apart."""

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, PlainSerializer
 
 from dobmi.cardlib.crypto import BlockCipher
-from dobmi.firmware_sim.personality import DEFAULT_ATS, Personality
+from dobmi.firmware_sim.contactless import DEFAULT_ATS
+from dobmi.firmware_sim.personality import Personality
 
 MEMORY_UNIT_BYTES = 32
 PICC_AID = bytes(3)
