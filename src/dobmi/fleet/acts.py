@@ -73,9 +73,10 @@ def _guarded(world: World, step: int, event: Event | None) -> None:
 
 
 @singledispatch
-def act(event: Event, world: World) -> None:
-    """Have `event` happen in `world`."""
-    raise NotImplementedError(type(event), world)
+def act(event: Event, world: World) -> None:  # noqa: ARG001 - the kinds registered below use it
+    """Have `event` happen in `world`; TypeError for a kind of event that nothing below plays."""
+    msg = f"no act for {type(event).__name__}"
+    raise TypeError(msg)
 
 
 @act.register
