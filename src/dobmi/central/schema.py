@@ -117,15 +117,12 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 
 
-SCHEMA_VERSION = 1
-"""Of the tables here. Whatever changes them changes it, and brings older databases forward."""
-
 schema_version = Table(
     "schema_version",
     metadata,
     Column("version", Integer, primary_key=True, autoincrement=False),
 )
-"""One row: which tables the database has."""
+"""One row: the version of the tables, for programs of before Alembic (see migrations/)."""
 
 counters = Table(
     "counters",
@@ -489,6 +486,21 @@ replacements = Table(
     Column("safe_by", String(80), nullable=False),
 )
 """Lost cards. From `safe_at` on, for the reason `safe_by`, their money may be restored."""
+
+periodic_jobs = Table(
+    "periodic_jobs",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("started_at", _Number, nullable=False),
+    Column("running_until", _Number, nullable=False),
+    Column("finished_at", _Number),
+    Column("failed_at", _Number),
+    Column("failures", Integer, nullable=False),
+    Column("outcome", String(400), nullable=False),
+    info={"reference": True},
+)
+"""What a server does by itself now and then, and how it went. Until `running_until` (0: nobody) the
+job is one server's; `finished_at` is the last success, `failures` are those since."""
 
 APPEND_ONLY = (
     vouchers,
