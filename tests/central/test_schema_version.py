@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import text
 from starlette.testclient import TestClient
 
+from dobmi.central import migrations
 from dobmi.central.app import create_app
 from dobmi.central.database import Database, open_database
-from dobmi.central.errors import DatabaseFailed, DatabaseTooNew, DatabaseTooOld, OtherSchema
-from dobmi.central.schema import SCHEMA_VERSION
+from dobmi.central.errors import DatabaseFailed, DatabaseNeverVersioned, DatabaseTooNew, OtherSchema
 from dobmi.central.server import Central
 from support.central_client import RING, SETTINGS
 from support.traffic import new_database_url
@@ -27,24 +27,24 @@ def made(folder: Path, *changes: str) -> Database:
 
 
 @pytest.mark.parametrize(
-    ("change", "error"),
+    ("changes", "error"),
     [
-        ("DROP TABLE schema_version", DatabaseTooOld),
-        ("DELETE FROM schema_version", DatabaseTooOld),
-        ("UPDATE schema_version SET version = version - 1", DatabaseTooOld),
-        ("UPDATE schema_version SET version = version + 1", DatabaseTooNew),
+        (("DROP TABLE alembic_version", "DROP TABLE schema_version"), DatabaseNeverVersioned),
+        (("DELETE FROM alembic_version",), DatabaseNeverVersioned),
+        (("UPDATE alembic_version SET version_num = '9999'",), DatabaseTooNew),
     ],
 )
-def test_tables_of_another_version_are_refused_and_left_alone(
-    tmp_path: Path, change: str, error: type[OtherSchema]
+def test_tables_of_no_known_version_are_refused_and_left_alone(
+    tmp_path: Path, changes: tuple[str, ...], error: type[OtherSchema]
 ) -> None:
-    database = made(tmp_path, change)
-    with pytest.raises(error) as refusal:
+    database = made(tmp_path, *changes)
+    with pytest.raises(OtherSchema) as refusal:
         database.require_tables()
-    assert refusal.value.facts["expected"] == SCHEMA_VERSION
-    with pytest.raises(error):
-        database.create_tables()
-    with pytest.raises(error):
+    assert refusal.value.facts["expected"] == migrations.head()
+    for _ in range(2):
+        with pytest.raises(error):
+            database.create_tables()
+    with pytest.raises(OtherSchema):
         database.require_tables()
     database.close()
 

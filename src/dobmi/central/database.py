@@ -28,9 +28,7 @@ from sqlalchemy import (
     event,
     func,
     insert,
-    inspect,
     make_url,
-    select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,15 +36,17 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from dobmi.central import migrations
 from dobmi.central.errors import (
     DatabaseAway,
     DatabaseFailed,
+    DatabaseNeverVersioned,
     DatabaseTooNew,
     DatabaseTooOld,
     NotInitialised,
     ServerBusy,
 )
-from dobmi.central.schema import SCHEMA_VERSION, counters, metadata, postings, schema_version
+from dobmi.central.schema import counters
 
 _log = logging.getLogger(__name__)
 
@@ -77,14 +77,16 @@ class Database:
             raise
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, rebuilds: bool = False) -> Iterator[Connection]:
         """One transaction: all of it is durable when the block ends, or none.
 
+        `rebuilds`: it makes tables anew; SQLite looks after no foreign keys meanwhile.
         Raises ServerBusy: none. DatabaseAway, DatabaseFailed: nobody knows.
         """
         try:
             with (
                 self.engine.connect().execution_options(**{_WRITES: True}) as connection,
+                _without_foreign_keys(connection) if rebuilds else contextlib.nullcontext(),
                 connection.begin(),
             ):
                 yield connection
@@ -97,38 +99,45 @@ class Database:
                 raise _failed(error) from error
             raise
 
-    def create_tables(self) -> None:
-        """Make the tables; harmless on a database that has them. Raises OtherSchema."""
-        if self._has_tables():
-            self.require_tables()
-        with self.write() as connection:
-            metadata.create_all(connection)
-            insert_unless_there(connection, schema_version, [{"version": SCHEMA_VERSION}])
+    def create_tables(self) -> int | None:
+        """Make the tables, or bring older ones to this version with their data; harmless else.
+
+        The version found, None of an empty database. Raises DatabaseTooNew, DatabaseTooOld (of
+        before there were versions), DatabaseFailed; then nothing was changed.
+        """
+        with self.write(rebuilds=True) as connection:
+            migrations.lock_tables(connection)
+            found = migrations.version_of(connection)
+            if found == 0:
+                raise DatabaseNeverVersioned(**self._versions(found))
+            if found is not None and found > migrations.head():
+                raise DatabaseTooNew(**self._versions(found))
+            if found != migrations.head():
+                migrations.upgrade(connection)
+                if (
+                    connection.dialect.name == "sqlite"
+                    and connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                ):
+                    raise DatabaseFailed(kind="foreign_key_check")
+        return found
 
     def require_tables(self) -> None:
         """Raises NotInitialised, DatabaseTooOld, DatabaseTooNew, DatabaseFailed."""
-        if not self._has_tables():
-            raise NotInitialised(database=self._name)
         with self.read() as connection:
-            found = 0
-            if inspect(connection).has_table(schema_version.name):
-                found = connection.execute(select(func.max(schema_version.c.version))).scalar() or 0
-        facts: dict[str, Any] = {
-            "database": self._name,
-            "found": found,
-            "expected": SCHEMA_VERSION,
-        }
-        if found < SCHEMA_VERSION:
-            raise DatabaseTooOld(**facts)
-        if found > SCHEMA_VERSION:
-            raise DatabaseTooNew(**facts)
+            found = migrations.version_of(connection)
+        if found is None:
+            raise NotInitialised(database=self.name)
+        if found < migrations.head():
+            raise DatabaseTooOld(**self._versions(found))
+        if found > migrations.head():
+            raise DatabaseTooNew(**self._versions(found))
 
-    def _has_tables(self) -> bool:
-        with self.read() as connection:
-            return inspect(connection).has_table(postings.name)
+    def _versions(self, found: int) -> dict[str, Any]:
+        return {"database": self.name, "found": found, "expected": migrations.head()}
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """For people: its URL without the password."""
         return self.engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
@@ -169,6 +178,21 @@ def open_database(url: str, folder: Path = Path()) -> Database:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return Database(engine)
+
+
+@contextmanager
+def _without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """SQLite, which cannot do it within a transaction; PostgreSQL changes tables in place."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        raw.execute("PRAGMA foreign_keys = ON")
 
 
 def _lost_a_race(error: DBAPIError) -> bool:

@@ -4,12 +4,14 @@ CentralError
   NotInitialised               the database has no tables yet
   OtherSchema                  it has those of another version
     DatabaseTooOld
+      DatabaseNeverVersioned   from before tables had versions
     DatabaseTooNew
   DatabaseFailed               it cannot do what it is asked
   ServerBusy                   the database did not let us write in time
   KeysMissing                  no key file where the settings say
   KeyFileExists                keys are never overwritten
   LedgerDoesNotAddUp           the journal's sum is not nought
+  PeriodicWorkFailed           some of what is done now and then
   WhoAsks                      the sender is not believed
     UnknownTerminal
     TerminalBlocked
@@ -79,7 +81,11 @@ class OtherSchema(CentralError):
 class DatabaseTooOld(OtherSchema):
     code = "CENTRAL-SCHEMA-OLD"
     message = N_("The database {database} was made by an older version: {found}, not {expected}.")
-    next_step = N_("Install the version that made it, or bring the database forward first.")
+    next_step = N_("Make a backup of it, then run: dobmi central upgrade")
+
+
+class DatabaseNeverVersioned(DatabaseTooOld):
+    next_step = N_("Install the version that made it.")
 
 
 class DatabaseTooNew(OtherSchema):
