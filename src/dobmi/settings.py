@@ -97,6 +97,8 @@ class CentralSettings(_Section):
     sync_age_hours_max: int = Field(default=336, gt=0)
     restore_after_days: int = Field(default=30, ge=1, le=3650)
     settle_after_days: int = Field(default=30, ge=1, le=3650)
+    periodic_minutes: int = Field(default=60, ge=0, le=24 * 60)
+    """How often `serve` does the periodic work by itself. 0: never; `dobmi central periodic` does."""
     originality_keys: dict[str, str] = Field(default_factory=dict)
     """Further trusted originality keys (name: uncompressed secp224r1 point in hex)."""
 

@@ -100,6 +100,10 @@ def test_an_invitation_is_printed_and_bound_to_the_servers_key(ready: Desk) -> N
 
 def test_the_report_of_an_empty_ledger_adds_up(ready: Desk) -> None:
     assert "nought" in ready.ok("report")
+    assert "WARNING: periodic work settle-doubts was never done." in ready.ok("report")
+    done = ready.ok("periodic")
+    assert "Periodic work settle-doubts was done at " in done
+    assert "WARNING" not in done + ready.ok("report")
     for listing in ("terminals", "quarantine", "in-doubt", "anomalies"):
         ready.ok(listing)
     ready.refused("CENTRAL-CARD-UNKNOWN", "card", "1")
@@ -169,15 +173,21 @@ def test_a_restored_database_goes_on_with_numbers_never_used(ready: Desk) -> Non
 
 
 @pytest.mark.parametrize(
-    ("change", "code"), [(-1, "CENTRAL-SCHEMA-OLD"), (1, "CENTRAL-SCHEMA-NEW")]
+    ("version", "code"), [("0000", "CENTRAL-SCHEMA-OLD"), ("9999", "CENTRAL-SCHEMA-NEW")]
 )
 def test_a_database_of_another_version_is_refused_at_the_start(
-    ready: Desk, change: int, code: str
+    ready: Desk, version: str, code: str
 ) -> None:
     with sqlite3.connect(ready.folder / "central.db") as connection:
-        connection.execute("UPDATE schema_version SET version = version + ?", (change,))
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
     connection.close()
-    for arguments in (["serve"], ["report"], ["init"], ["init", "--restored"]):
+    for arguments in (
+        ["serve"],
+        ["report"],
+        ["init"],
+        ["init", "--restored"],
+        ["upgrade", "--yes"],
+    ):
         ready.refused(code, *arguments)
 
 

@@ -20,6 +20,7 @@ OFFICE_ALONE = (
     errors.KeysMissing,
     errors.KeyFileExists,
     errors.LedgerDoesNotAddUp,
+    errors.PeriodicWorkFailed,
     errors.CreditNotSettled,
     errors.DisputeImpossible,
 )

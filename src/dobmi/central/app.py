@@ -43,6 +43,7 @@ from dobmi.central.errors import (
 )
 from dobmi.central.feeds import make_feed
 from dobmi.central.ingest import take_batch
+from dobmi.central.periodic import PeriodicWork
 from dobmi.central.problems import Problem, problem_response, problems, translate_for
 from dobmi.central.relay_session import (
     ANSWER_TIMEOUT_SECONDS,
@@ -184,12 +185,19 @@ class CirculationReport(BaseModel):
     rejected_batches: int
 
 
-def create_app(central: Central) -> FastAPI:
-    """The application for one central server whose tables exist (`Database.require_tables`)."""
+def create_app(central: Central, *, periodic: PeriodicWork | None = None) -> FastAPI:
+    """The application for one central server whose tables exist (`Database.require_tables`).
+
+    While it runs it does the `periodic` work, if it is given some.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if periodic is not None:
+            periodic.start()
         yield
+        if periodic is not None:
+            await _in_thread(periodic.stop)
         central.database.close()
 
     app = FastAPI(

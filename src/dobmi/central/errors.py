@@ -136,6 +136,12 @@ class LedgerDoesNotAddUp(CentralError):
     next_step = N_("Stop paying out, keep the database as it is and call for help.")
 
 
+class PeriodicWorkFailed(CentralError):
+    code = "CENTRAL-PERIODIC"
+    message = N_("Periodic work failed: {jobs}.")
+    next_step = N_("It is tried again by itself. If it lasts, see the server's log.")
+
+
 class WhoAsks(CentralError):
     code = "CENTRAL-WHO"
     message = N_("The sender is not known here.")

@@ -18,6 +18,7 @@ from sqlalchemy import Row
 
 from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save_key_file
 from dobmi.cardlib.purse_layout import CardKey
+from dobmi.central import migrations
 from dobmi.central.app import create_app
 from dobmi.central.cards import CardStatement, parse_card, set_blocked, statement_of
 from dobmi.central.circulation import (
@@ -30,8 +31,17 @@ from dobmi.central.circulation import (
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.database import Database, open_database
 from dobmi.central.dispute import Neighbour, dispute
-from dobmi.central.errors import BadParameters, KeyFileExists, KeysMissing, LedgerDoesNotAddUp
+from dobmi.central.errors import (
+    BadParameters,
+    DatabaseTooOld,
+    KeyFileExists,
+    KeysMissing,
+    LedgerDoesNotAddUp,
+    NotInitialised,
+    PeriodicWorkFailed,
+)
 from dobmi.central.overdue import SECONDS_PER_DAY, Doubt, doubt_list, settle_overdue
+from dobmi.central.periodic import JobStatus, PeriodicWork, periodic_status, run_due
 from dobmi.central.refunds import refund_list
 from dobmi.central.replacement import restore_due
 from dobmi.central.restoring import mark_restored
@@ -141,15 +151,39 @@ def init(context: Context, restored: bool) -> None:
             serial=ahead.card_serial + 1,
         )
         return
-    database = _database(context)
-    try:
+    with _bare_database(context) as database:
+        with contextlib.suppress(NotInitialised):
+            database.require_tables()
         database.create_tables()
-    finally:
-        database.close()
-    context.say(
-        N_("The database is ready: {database}"),
-        database=database.engine.url.render_as_string(hide_password=True),
-    )
+    context.say(N_("The database is ready: {database}"), database=database.name)
+
+
+@command.command("upgrade")
+@click.option("--yes", is_flag=True, help="There is a backup; do not ask.")
+@click.pass_obj
+def upgrade(context: Context, yes: bool) -> None:
+    """Bring the database of an older version to this one's tables, with all that is in it.
+
+    Stop the servers and make a backup first (docs/operations.md). It is done whole or not at all,
+    and harmless when there is nothing to do.
+    """
+    with _bare_database(context) as database:
+        facts = {"database": database.name, "expected": migrations.head()}
+        try:
+            database.require_tables()
+        except DatabaseTooOld as old:
+            facts["found"] = old.facts["found"]
+        else:
+            context.say(N_("{database} has the tables of version {expected} already."), **facts)
+            return
+        context.say(
+            N_("{database} will be brought from version {found} to version {expected}."), **facts
+        )
+        if not yes:
+            context.say(N_("There is no way back but a backup. Have you made one?"))
+            click.confirm(context.translate(N_("Go on")), abort=True)
+        database.create_tables()
+    context.say(N_("The database is ready: {database}"), database=database.name)
 
 
 @command.command("invite")
@@ -205,11 +239,18 @@ def show_terminals(context: Context, block: int | None, unblock: int | None) -> 
 @click.option("--port", type=click.IntRange(0, 65535), help="Likewise.")
 @click.pass_obj
 def serve(context: Context, host: str | None, port: int | None) -> None:
-    """Serve tills and stations until stopped (Ctrl-C or SIGTERM)."""
+    """Serve tills and stations until stopped (Ctrl-C or SIGTERM).
+
+    It also does the periodic work, at once and every `periodic_minutes`: see `periodic`.
+    """
     settings = context.settings.central
     with _central(context) as central:
+        interval_seconds = settings.periodic_minutes * 60
+        periodic = (
+            PeriodicWork(central, interval_seconds=interval_seconds) if interval_seconds else None
+        )
         config = server_config(
-            create_app(central),
+            create_app(central, periodic=periodic),
             host=host or settings.host,
             port=settings.port if port is None else port,
         )
@@ -233,9 +274,14 @@ def server_config(app: FastAPI, *, host: str, port: int) -> uvicorn.Config:
 @command.command("report")
 @click.pass_obj
 def report(context: Context) -> None:
-    """Where every rupiah is. The sum must be nought."""
+    """Where every rupiah is. The sum must be nought.
+
+    Then when the periodic work was last done, with a warning if that is more than a day ago.
+    """
     with _central(context) as central:
         now = circulation(central)
+        jobs = periodic_status(central)
+        at = central.unix_seconds()
     rows = [
         (context.translate(N_("issued")), str(now.issued)),
         (context.translate(N_("in flight to cards")), str(now.in_flight)),
@@ -254,8 +300,54 @@ def report(context: Context) -> None:
         (context.translate(N_("batches refused")), str(now.rejected_batches)),
     ]
     _print_table(context, ("stock", "amount"), rows)
+    for job in jobs:
+        _say_job(context, job, at)
     if now.difference:
         raise LedgerDoesNotAddUp(difference=now.difference)
+
+
+@command.command("periodic")
+@click.pass_obj
+def periodic_work(context: Context) -> None:
+    """Do now what `serve` does by itself every hour; what another server is at is left to it.
+
+    For cron, where `periodic_minutes` is 0. Exits with 1 if anything failed.
+    """
+    with _central(context) as central:
+        done = run_due(central, interval_seconds=0, at_once=True)
+        jobs = periodic_status(central)
+        now = central.unix_seconds()
+    for job in jobs:
+        _say_job(context, job, now)
+    if not all(done.values()):
+        raise PeriodicWorkFailed(jobs=", ".join(name for name, ok in done.items() if not ok))
+
+
+def _say_job(context: Context, job: JobStatus, now: int) -> None:
+    facts: dict[str, object] = {"job": job.name, "outcome": job.outcome}
+    if job.finished_at is not None:
+        facts["time"] = local_time(job.finished_at)
+    if job.failures:
+        assert job.failed_at is not None
+        context.say(
+            N_("Periodic work {job} FAILED at {failed}, {count} times in a row: {outcome}"),
+            **facts,
+            failed=local_time(job.failed_at),
+            count=job.failures,
+        )
+    elif job.finished_at is not None:
+        context.say(N_("Periodic work {job} was done at {time}: {outcome}"), **facts)
+    if job.finished_at is None:
+        context.say(N_("WARNING: periodic work {job} was never done."), **facts)
+    elif job.is_overdue(now):
+        context.say(
+            N_(
+                "WARNING: periodic work {job} was last done at {time}, more than a day ago. "
+                "Let `dobmi central serve` run with periodic_minutes above 0, or run "
+                "`dobmi central periodic` daily."
+            ),
+            **facts,
+        )
 
 
 @command.command("card")
@@ -359,7 +451,9 @@ def show_doubts(context: Context, show_all: bool, as_json: bool) -> None:
 )
 @click.pass_obj
 def settle(context: Context, now: str | None) -> None:
-    """Settle by rule the sales that have been in doubt for `settle_after_days`. To be run daily.
+    """Settle by rule the sales that have been in doubt for `settle_after_days`.
+
+    `serve` does it by itself, with the other periodic work.
 
     First every card's own word, as `reconcile` does. Without one: not paid; or held in suspense,
     if the till or a supervisor says that it was paid. A card that turns up later goes before it.
@@ -745,6 +839,16 @@ def _open_keys(context: Context) -> KeyRing:
     return load_key_file(
         path, context.passphrase(context.translate(N_("Passphrase of the central keys")))
     )
+
+
+@contextmanager
+def _bare_database(context: Context) -> Iterator[Database]:
+    """Whatever is in it."""
+    database = _database(context)
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def _database(context: Context) -> Database:
