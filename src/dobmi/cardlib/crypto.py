@@ -14,6 +14,8 @@ from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.cmac import CMAC
 
+_ECB = modes.ECB()  # noqa: S305 - of single blocks
+
 
 class BlockCipher(Enum):
     """The cipher family; the value is its block length in bytes."""
@@ -70,8 +72,28 @@ def des_cbc_decrypt(key: bytes, iv: bytes, data: bytes) -> bytes:
 
 def aes_encrypt_block(key: bytes, block: bytes) -> bytes:
     """One AES block, as EV2 makes its IVs (AN12343 section 9.1)."""
-    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 - one block
+    encryptor = Cipher(algorithms.AES(key), _ECB).encryptor()
     return encryptor.update(block) + encryptor.finalize()
+
+
+def aes_decrypt_block(key: bytes, block: bytes) -> bytes:
+    """One AES block; the same as CBC with an IV of zeros."""
+    return Cipher(algorithms.AES(key), _ECB).decryptor().update(block)
+
+
+class AesCmac:
+    """AES-CMAC (RFC 4493, NIST SP 800-38B) under one key, set up once for many messages."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, key: bytes) -> None:
+        self._before = CMAC(algorithms.AES(key))
+
+    def of(self, message: bytes) -> bytes:
+        """16 bytes."""
+        mac = self._before.copy()
+        mac.update(message)
+        return mac.finalize()
 
 
 def aes_cmac(key: bytes, message: bytes) -> bytes:
@@ -179,13 +201,29 @@ def rotate_left(data: bytes) -> bytes:
     return data[1:] + data[:1]
 
 
-def diversify_aes128(master: bytes, diversification_input: bytes) -> bytes:
-    """AN10922 section 2.2: CMAC over `01` || input, always padded to 32 bytes.
+class Aes128Diversifier:
+    """AN10922 section 2.2 under one 16-byte master key, set up once for many cards."""
 
-    The input has 1 to 31 bytes (ValueError otherwise); the result is a 16-byte AES key.
-    """
-    _check_diversification(master, 16, diversification_input, 31)
-    return _diversified_part(BlockCipher.AES, master, 0x01, diversification_input)
+    __slots__ = ("_cmac", "_master")
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+        self._cmac = AesCmac(master)
+
+    def key(self, diversification_input: bytes) -> bytes:
+        """CMAC over `01` || input, always padded to 32 bytes.
+
+        The input has 1 to 31 bytes (ValueError otherwise); the result is a 16-byte AES key.
+        """
+        _check_diversification(self._master, 16, diversification_input, 31)
+        if len(diversification_input) < 16:  # of one block, which the standard would not pad to two
+            return _diversified_part(BlockCipher.AES, self._master, 0x01, diversification_input)
+        return self._cmac.of(b"\x01" + diversification_input)
+
+
+def diversify_aes128(master: bytes, diversification_input: bytes) -> bytes:
+    """AN10922 section 2.2: a 16-byte AES key, as `Aes128Diversifier` derives it."""
+    return Aes128Diversifier(master).key(diversification_input)
 
 
 def diversify_aes192(master: bytes, diversification_input: bytes) -> bytes:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from dobmi.cardlib.crypto import diversify_aes128
+from dobmi.cardlib.crypto import Aes128Diversifier
 from dobmi.cardlib.errors import (
     DamagedKeyFile,
     EmptyPassphrase,
@@ -64,6 +64,13 @@ class KeyRing:
 
     masters: Mapping[CardKey, Mapping[int, bytes]] = field(default_factory=dict, repr=False)
     signing: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    _diversifiers: dict[bytes, Aes128Diversifier] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        """Pickled as the keys alone: what is set up from them is set up again."""
+        return type(self), (self.masters, self.signing)
 
     @classmethod
     def generate(cls, masters: Iterable[CardKey] = (), signing: Iterable[str] = ()) -> Self:
@@ -109,8 +116,15 @@ class KeyRing:
             version = max(versions, default=0)
         if version not in versions:
             raise KeyNotHeld(key=key.value, version=version)
-        derived = diversify_aes128(versions[version], diversification_input(key, uid))
+        derived = self._diversifier(versions[version]).key(diversification_input(key, uid))
         return DesfireKey.aes(derived, version=version)
+
+    def _diversifier(self, master: bytes) -> Aes128Diversifier:
+        """One for each master of the ring, made when it is first needed."""
+        found = self._diversifiers.get(master)
+        if found is None:
+            found = self._diversifiers[master] = Aes128Diversifier(master)
+        return found
 
     def public_key(self, name: str) -> bytes:
         return self._signing_key(name).public_key().public_bytes_raw()

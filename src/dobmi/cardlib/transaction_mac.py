@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 
-from dobmi.cardlib.crypto import aes_cbc_decrypt, aes_cmac, pad_zero, truncate_mac
+from dobmi.cardlib.crypto import AesCmac, aes_cmac, aes_decrypt_block, pad_zero, truncate_mac
 
 READER_ID_LENGTH = 16
 TRANSACTION_MAC_LENGTH = 8
@@ -51,24 +51,59 @@ class TransactionKeys:
     encryption_key: bytes = field(repr=False)
 
 
-def transaction_keys(key: bytes, uid: bytes, counter: int) -> TransactionKeys:
-    """CMAC(AppTransactionMACKey, label || 0001 0080 || TMC || UID), label 5A (MAC) or A5 (ENC).
+class TransactionMacKey:
+    """A card's AppTransactionMACKey, set up once for many of its transactions.
 
-    `key` 16 bytes, `uid` 7 bytes, `counter` 1 to FFFFFFFF; ValueError otherwise.
+    `key` 16 bytes, `uid` 7 bytes. Raises ValueError for others, and its methods for a `counter`
+    that is not 1 to FFFFFFFF.
     """
-    if len(uid) != UID_LENGTH:
-        msg = f"a transaction MAC needs the 7-byte UID, not {len(uid)} bytes"
-        raise ValueError(msg)
-    if not 1 <= counter <= COUNTER_MAX:
-        msg = f"a transaction counter is 1 to {COUNTER_MAX}, not {counter}"
-        raise ValueError(msg)
-    context = b"\x00\x01\x00\x80" + counter.to_bytes(4, "little") + uid
-    return TransactionKeys(aes_cmac(key, b"\x5a" + context), aes_cmac(key, b"\xa5" + context))
+
+    __slots__ = ("_cmac", "_uid")
+
+    def __init__(self, key: bytes, uid: bytes) -> None:
+        if len(uid) != UID_LENGTH:
+            msg = f"a transaction MAC needs the 7-byte UID, not {len(uid)} bytes"
+            raise ValueError(msg)
+        self._cmac = AesCmac(key)
+        self._uid = uid
+
+    def _session_key(self, label: bytes, counter: int) -> bytes:
+        """CMAC(AppTransactionMACKey, label || 0001 0080 || TMC || UID)."""
+        if not 1 <= counter <= COUNTER_MAX:
+            msg = f"a transaction counter is 1 to {COUNTER_MAX}, not {counter}"
+            raise ValueError(msg)
+        return self._cmac.of(label + b"\0\1\0\x80" + counter.to_bytes(4, "little") + self._uid)
+
+    def session_keys(self, counter: int) -> TransactionKeys:
+        """SesTMMACKey (label 5A) and SesTMENCKey (label A5)."""
+        return TransactionKeys(
+            self._session_key(b"\x5a", counter), self._session_key(b"\xa5", counter)
+        )
+
+    def mac(self, counter: int, tmi: bytes) -> bytes:
+        """TMV, 8 bytes: the odd bytes of CMAC(SesTMMACKey, TMI)."""
+        return truncate_mac(aes_cmac(self._session_key(b"\x5a", counter), tmi))
+
+    def decrypt_previous_reader_id(self, counter: int, encrypted_reader_id: bytes) -> bytes:
+        """TMRIPrev, 16 bytes, from what CommitReaderID answered (EncTMRI).
+
+        `counter` is the TMC that this transaction's commit answers. Zeros: no reader id was ever
+        committed before.
+        """
+        if len(encrypted_reader_id) != READER_ID_LENGTH:
+            msg = f"an encrypted reader id has 16 bytes, not {len(encrypted_reader_id)}"
+            raise ValueError(msg)
+        return aes_decrypt_block(self._session_key(b"\xa5", counter), encrypted_reader_id)
+
+
+def transaction_keys(key: bytes, uid: bytes, counter: int) -> TransactionKeys:
+    """As `TransactionMacKey.session_keys`."""
+    return TransactionMacKey(key, uid).session_keys(counter)
 
 
 def transaction_mac(key: bytes, uid: bytes, counter: int, tmi: bytes) -> bytes:
-    """TMV, 8 bytes: the odd bytes of CMAC(SesTMMACKey, TMI)."""
-    return truncate_mac(aes_cmac(transaction_keys(key, uid, counter).mac_key, tmi))
+    """As `TransactionMacKey.mac`."""
+    return TransactionMacKey(key, uid).mac(counter, tmi)
 
 
 def verify_transaction_mac(key: bytes, uid: bytes, transaction: TransactionMac, tmi: bytes) -> bool:
@@ -80,16 +115,8 @@ def verify_transaction_mac(key: bytes, uid: bytes, transaction: TransactionMac, 
 def decrypt_previous_reader_id(
     key: bytes, uid: bytes, counter: int, encrypted_reader_id: bytes
 ) -> bytes:
-    """TMRIPrev, 16 bytes, from what CommitReaderID answered (EncTMRI).
-
-    `counter` is the TMC that this transaction's commit answers. Zeros: no reader id was ever
-    committed before.
-    """
-    if len(encrypted_reader_id) != READER_ID_LENGTH:
-        msg = f"an encrypted reader id has 16 bytes, not {len(encrypted_reader_id)}"
-        raise ValueError(msg)
-    encryption_key = transaction_keys(key, uid, counter).encryption_key
-    return aes_cbc_decrypt(encryption_key, bytes(16), encrypted_reader_id)
+    """As `TransactionMacKey.decrypt_previous_reader_id`."""
+    return TransactionMacKey(key, uid).decrypt_previous_reader_id(counter, encrypted_reader_id)
 
 
 def tmi_data(opcode: int, file_no: int, offset: int, data: bytes) -> bytes:
