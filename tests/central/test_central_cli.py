@@ -151,6 +151,25 @@ def test_a_sale_in_doubt_from_list_to_settlement(ready: Desk) -> None:
     ready.refused("CENTRAL-PARAMETERS", "settle", "--now", "kemarin")
 
 
+def test_a_credit_in_doubt_is_listed_with_what_to_do(ready: Desk) -> None:
+    ring = load_key_file(ready.folder / "central.keys", "kunci kantor")
+    world = World.create(ready.folder, keys=ring, url="sqlite:///central.db")
+    assert "No credit is in doubt." in ready.ok("in-doubt")
+    card = world.card(4711)
+    world.top_up_in_doubt(world.station(), card, Rupiah(100_000))
+    world.central.database.close()
+    uid = card.uid.hex().upper()
+    listed = ready.ok("in-doubt")
+    assert (
+        f"Credit 1 of Rp 100.000 (cash) for Anggota 4711 (member 4711), card {uid}: "
+        "in doubt since 15-01-2027 15:00 WIB" in listed
+    )
+    assert "Have the member lay the card on a till or station" in listed
+    (found,) = json.loads(ready.ok("in-doubt", "--json"))["credits_in_doubt"]
+    assert (found["card_uid"], found["amount_rupiah"]) == (uid, 100_000)
+    assert (found["since_unix_seconds"], found["next_step"]) == (START, "tap")
+
+
 def test_init_on_a_database_in_use_changes_nothing(ready: Desk) -> None:
     ready.ok("init")
     ready.ok("reconcile")

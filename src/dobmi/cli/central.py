@@ -28,6 +28,7 @@ from dobmi.central.circulation import (
     quarantine,
     unreported_sales,
 )
+from dobmi.central.credit_doubts import CreditInDoubt, NextStep, credits_in_doubt
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.database import Database, open_database
 from dobmi.central.dispute import Neighbour, dispute
@@ -427,20 +428,31 @@ def show_quarantine(context: Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def show_doubts(context: Context, show_all: bool, as_json: bool) -> None:
-    """Sales of which it is not known yet whether the card paid: the longest waiting first.
+    """Sales of which it is not known yet whether the card paid, and credits it may have: the
+    longest waiting first.
 
-    With what is known of each, and when `settle` will settle it by rule.
+    With what is known of each, when a sale will be settled by rule, and what to do about a credit,
+    which only its card settles.
     """
     with _central(context) as central:
         found = doubt_list(central, settled_too=show_all)
+        credits_found = credits_in_doubt(central)
         now = central.unix_seconds()
     if as_json:
-        click.echo(json.dumps({"in_doubt": [_doubt_json(doubt, now) for doubt in found]}))
+        lists = {
+            "in_doubt": [_doubt_json(doubt, now) for doubt in found],
+            "credits_in_doubt": [_credit_doubt_json(one, now) for one in credits_found],
+        }
+        click.echo(json.dumps(lists))
         return
     if not found:
         context.say("No sale is in doubt.")
     for doubt in found:
         _say_doubt(context, doubt, now)
+    if not credits_found:
+        context.say(N_("No credit is in doubt."))
+    for one in credits_found:
+        _say_credit_doubt(context, one, now)
 
 
 @command.command("settle")
@@ -728,6 +740,64 @@ def _say_doubt(context: Context, doubt: Doubt, now: int) -> None:
         context.say("  Without the card: held in suspense by rule from {time}.", time=when)
     else:
         context.say("  Without the card: not paid by rule from {time}.", time=when)
+
+
+def _say_credit_doubt(context: Context, credit: CreditInDoubt, now: int) -> None:
+    facts = {"card": credit.card_uid.hex().upper(), "sequence": credit.sequence}
+    context.say(
+        N_(
+            "Credit {sequence} of {amount} ({source}) for {holder} (member {member}), card {card}: "
+            "in doubt since {time}, {days} days; sent {attempts} times."
+        ),
+        **facts,
+        amount=credit.amount,
+        source=credit.source.value,
+        holder=credit.member_name,
+        member=credit.member_number,
+        time=local_time(credit.since),
+        days=max(0, now - credit.since) // SECONDS_PER_DAY,
+        attempts=credit.attempts,
+    )
+    context.say(_CREDIT_STEPS[credit.next_step], **facts)
+
+
+_CREDIT_STEPS = {
+    NextStep.TAP: N_(
+        "  Have the member lay the card on a till or station with a network: it tells, and gets "
+        "the credit if it lacks it."
+    ),
+    NextStep.SETTLE: N_(
+        "  The card says that it has it, and nothing proves it: see `anomalies`, then run "
+        "`dobmi central credit settle {card} {sequence}`."
+    ),
+    NextStep.UNBLOCK_OR_REPLACE: N_(
+        "  The card is blocked. Unblock it and have it laid on a till or station; or if it is lost, "
+        "replace it: the credit is restored with the rest."
+    ),
+    NextStep.REPLACE: N_(
+        "  The card has expired. Replace it: the credit is restored with the rest."
+    ),
+    NextStep.WAIT: N_(
+        "  The card was replaced: the credit comes to the member's new card with the rest."
+    ),
+}
+
+
+def _credit_doubt_json(credit: CreditInDoubt, now: int) -> dict[str, object]:
+    return {
+        "card_uid": credit.card_uid.hex().upper(),
+        "card_serial": credit.card_serial,
+        "member_number": credit.member_number,
+        "member_name": credit.member_name,
+        "sequence": credit.sequence,
+        "amount_rupiah": credit.amount.amount,
+        "source": credit.source.value,
+        "ordered_unix_seconds": credit.ordered_at,
+        "since_unix_seconds": credit.since,
+        "age_seconds": max(0, now - credit.since),
+        "attempts": credit.attempts,
+        "next_step": credit.next_step.value,
+    }
 
 
 _DOUBT_STATES = {
