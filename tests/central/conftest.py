@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from dobmi.central.app import create_app
+from dobmi.fleet.postgres import Postgres, running
 from support.central_client import RING, SETTINGS, Office
 from support.traffic import World
 
@@ -24,3 +25,10 @@ def world(tmp_path: Path) -> Iterator[World]:
 def office(world: World) -> Iterator[Office]:
     with TestClient(create_app(world.central)) as client:
         yield Office(world, client)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of the tests' own."""
+    with running() as server:
+        yield server

@@ -1,0 +1,188 @@
+"""Databases of older versions come to this one's tables with every rupiah they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from click.testing import CliRunner, Result
+from sqlalchemy import create_engine, delete, func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from dobmi.central import migrations
+from dobmi.central.database import Database, open_database
+from dobmi.central.errors import DatabaseFailed, DatabaseTooOld
+from dobmi.central.schema import APPEND_ONLY, metadata
+from dobmi.central.server import Central
+from dobmi.cli.central import command
+from dobmi.cli.context import Context
+from dobmi.fleet.postgres import Postgres
+from dobmi.settings import CentralSettings, Settings
+from support.database_shape import shape
+from support.kept_central import KEPT, RING, reports
+
+KEPT_VERSIONS = sorted(int(path.stem.removeprefix("central_v")) for path in KEPT.glob("*.json"))
+BACKENDS = ["sqlite", "postgresql"]
+
+
+class Databases:
+    """New databases of one kind."""
+
+    def __init__(self, kind: str, folder: Path, postgres: Postgres) -> None:
+        self.kind = kind
+        self._folder, self._postgres = folder, postgres
+        self._opened: list[Database] = []
+
+    def url(self) -> str:
+        number = len(self._opened)
+        if self.kind == "sqlite":
+            return f"sqlite:///{self._folder}/central{number}.db"
+        return self._postgres.create(f"{self._folder.name}_{number}")
+
+    def open(self, url: str) -> Database:
+        database = open_database(url)
+        self._opened.append(database)
+        return database
+
+    def kept(self, version: int) -> Database:
+        """As the program of that version left it."""
+        url = self.url()
+        dump = (KEPT / f"central_v{version}.{self.kind}.sql").read_text(encoding="utf-8")
+        if self.kind == "sqlite":
+            with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+                connection.executescript(dump)
+        else:
+            engine = create_engine(url)
+            with engine.begin() as connection:
+                connection.exec_driver_sql(dump.replace("%", "%%"))
+            engine.dispose()
+        return self.open(url)
+
+    def close(self) -> None:
+        for database in self._opened:
+            database.close()
+
+
+@pytest.fixture(params=BACKENDS)
+def databases(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres: Postgres
+) -> Iterator[Databases]:
+    made = Databases(request.param, tmp_path, postgres)
+    yield made
+    made.close()
+
+
+def test_the_revisions_are_one_line_that_ends_at_the_version_of_this_program() -> None:
+    configuration = Config()
+    configuration.set_main_option("script_location", "dobmi.central:migrations")
+    script = ScriptDirectory.from_config(configuration)
+    assert script.get_heads() == [f"{migrations.head():04}"]
+    line = [revision.revision for revision in script.walk_revisions()]
+    assert line == [f"{number:04}" for number in range(migrations.head(), 0, -1)]
+
+
+def test_the_revisions_make_exactly_the_tables_of_the_code(databases: Databases) -> None:
+    by_revisions, by_code = (databases.open(databases.url()) for _ in range(2))
+    by_revisions.create_tables()
+    with by_code.write() as connection:
+        metadata.create_all(connection)
+        expected = shape(connection)
+    with by_revisions.read() as connection:
+        found = shape(connection)
+    for part in {*expected, *found}:
+        assert found.get(part) == expected.get(part), part
+
+
+@pytest.mark.parametrize("version", KEPT_VERSIONS)
+def test_a_database_of_an_older_version_comes_with_all_it_holds(
+    databases: Databases, version: int
+) -> None:
+    database = databases.kept(version)
+    with pytest.raises(DatabaseTooOld):
+        database.require_tables()
+    assert database.create_tables() == version
+    database.require_tables()
+    expected = json.loads((KEPT / f"central_v{version}.json").read_text(encoding="utf-8"))
+    found = reports(Central(database, RING, CentralSettings()))
+    assert json.loads(json.dumps(found)) == expected
+    fresh = databases.open(databases.url())
+    fresh.create_tables()
+    with database.read() as upgraded, fresh.read() as new:
+        assert shape(upgraded) == shape(new)
+    with database.engine.connect() as connection:
+        for table in APPEND_ONLY:
+            if connection.execute(select(func.count()).select_from(table)).scalar():
+                with pytest.raises(DBAPIError, match="append only"):
+                    connection.execute(delete(table))
+                connection.rollback()
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(databases: Databases) -> None:
+    database = databases.kept(KEPT_VERSIONS[0])
+    with database.engine.begin() as connection:
+        before = shape(connection)
+        connection.execute(text("CREATE TABLE periodic_jobs (mine INTEGER)"))
+    with pytest.raises(DatabaseFailed):
+        database.create_tables()
+    with database.engine.begin() as connection:
+        connection.execute(text("DROP TABLE periodic_jobs"))
+        assert shape(connection) == before
+        assert migrations.version_of(connection) == KEPT_VERSIONS[0]
+    assert database.create_tables() == KEPT_VERSIONS[0]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_servers_that_start_at_once_make_the_tables_one_after_the_other(
+    databases: Databases, kept: bool
+) -> None:
+    if kept:
+        url = databases.kept(KEPT_VERSIONS[0]).engine.url.render_as_string(hide_password=False)
+    else:
+        url = databases.url()
+    servers = [databases.open(url) for _ in range(4)]
+    found: list[int | None] = []
+    threads = [
+        threading.Thread(target=lambda server=server: found.append(server.create_tables()))
+        for server in servers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found, key=str).count(migrations.head()) == len(servers) - 1
+    assert len(found) == len(servers)
+    servers[0].require_tables()
+
+
+def test_the_command_says_what_it_will_do_and_does_nothing_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "central.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript((KEPT / "central_v1.sqlite.sql").read_text(encoding="utf-8"))
+    context = Context(Settings(folder=tmp_path, central=CentralSettings()), "en", str)
+
+    def run(*arguments: str, say: str = "") -> Result:
+        return CliRunner().invoke(command, arguments, obj=context, input=say)
+
+    refused = run("init")
+    assert (refused.exit_code, "dobmi central upgrade" in refused.output) == (1, True)
+    asked = run("upgrade", say="n\n")
+    assert asked.exit_code == 1
+    assert f"from version 1 to version {migrations.head()}" in asked.output
+    assert "backup" in asked.output
+    # What a program of version 1 looks at, to refuse what is newer.
+    look = "SELECT version FROM schema_version"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute(look).fetchall() == [(1,)]
+    done = run("upgrade", say="y\n")
+    assert (done.exit_code, "is ready" in done.output) == (0, True)
+    again = run("upgrade")
+    assert (again.exit_code, "already" in again.output) == (0, True)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute(look).fetchall() == [(migrations.head(),)]
