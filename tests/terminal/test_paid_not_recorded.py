@@ -57,5 +57,25 @@ def test_the_card_that_paid_is_not_charged_again_after_something_else_was_done(
     assert balance_of(card) == 95_000
 
 
+@pytest.mark.parametrize("meanwhile", [sell_to_another, look_at_another])
+def test_a_till_that_starts_again_says_so_though_other_things_were_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[Bench, Till], None]
+) -> None:
+    bench, card = Bench(tmp_path).enrol(), card_with(100_000)
+    with bench.open() as till:
+        till.acknowledge_not_shown()  # as the cashier's program does when it has started
+        bench.tap(card)
+        with monkeypatch.context() as patch:
+            patch.setattr(Ledger, "append_voucher", _full)
+            with pytest.raises(PaidNotRecorded):
+                till.sell(PRICE)
+        meanwhile(bench, till)
+    with bench.open() as till:
+        assert [intent.sequence for intent, _ in till.not_shown][:1] == [1]
+        bench.tap(card)
+        assert till.sell(PRICE).already_paid
+    assert balance_of(card) == 97_500
+
+
 def _full(*_: object) -> bytes:
     raise LedgerFull

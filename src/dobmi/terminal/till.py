@@ -131,7 +131,7 @@ class Till:
         self._transport = transport
         self._stack = ExitStack()
         self._returned = False
-        self._acknowledged = False
+        self._told: set[int] = set()
         self._identity: TillIdentity
         self._ledger: Ledger
         self._desk: Desk
@@ -301,9 +301,10 @@ class Till:
     def acknowledge_not_shown(self) -> None:
         """`not_shown` and `refunds_not_shown` have been put out: they need no telling again.
 
-        That is written down with the next result that reaches the caller.
+        That is written down with the next result that reaches the caller. What is added to them
+        later in this process needs telling still.
         """
-        self._acknowledged = True
+        self._told |= self._to_be_told()
 
     def wait_for_removal(self) -> bool:
         """True once no card lies on the reader, False when the time for a card is up."""
@@ -522,12 +523,14 @@ class Till:
         """The caller came back, so the last result has reached it; not so what it has not told."""
         if self._returned:
             shown = self._ledger.head().sequence
-            if not self._acknowledged:
-                untold = [intent.sequence for intent, _ in self.not_shown]
-                untold += [voucher.link.sequence for voucher in self.refunds_not_shown]
-                shown = min([shown, *(sequence - 1 for sequence in untold)])
-            self._ledger.mark_shown(shown)
+            untold = self._to_be_told() - self._told
+            self._ledger.mark_shown(min([shown, *(sequence - 1 for sequence in untold)]))
             self._returned = False
+
+    def _to_be_told(self) -> set[int]:
+        """The sequences of `not_shown` and `refunds_not_shown`."""
+        sales = {intent.sequence for intent, _ in self.not_shown}
+        return sales | {voucher.link.sequence for voucher in self.refunds_not_shown}
 
 
 def _decision_texts(supervisor: str, reason: str) -> tuple[str, str]:
