@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from dobmi.central.cards import set_blocked
+from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.feeds import make_feed
-from dobmi.central.replacement import replace_card
+from dobmi.central.ingest import take_batch
+from dobmi.central.replacement import replace_card, restore_due
 from dobmi.central.restoring import mark_restored
 from dobmi.central.server import Central
 from dobmi.central.terminals import list_terminals, note_feed
+from dobmi.money import Rupiah
 from dobmi.sync.errors import StaleFeed
-from dobmi.sync.feed import verify_feed
+from dobmi.sync.feed import ServersHead, verify_feed
 from support.traffic import START, World, make_keys
 
 KEYS = make_keys()
@@ -114,6 +116,41 @@ def test_terminals_and_cards_get_no_number_a_second_time(tmp_path: Path, backups
         assert ahead.card_serial < 1 << 32
         seen.add(number)
         restored.central.database.close()
+
+
+def test_a_till_whose_vouchers_were_lost_has_not_told_all_it_knows_of_a_lost_card(
+    tmp_path: Path, backups: Backups
+) -> None:
+    """The money of a lost card would be restored before the till's sales of it came in again."""
+    world = World.create(tmp_path, keys=KEYS, url="sqlite:///central.db")
+    till, card = world.till(), world.card(1)
+    world.top_up(world.station(), card, Rupiah(50_000))
+    kept = backups.take(world)
+    till.sell(card, Rupiah(9_000))
+    batch = till.batch()
+    take_batch(world.central, batch)
+    world.central.database.close()
+    restored = backups.restore(kept, START + 100).central
+    mark_restored(restored)
+    replace_card(restored, card.uid, "hilang", by_terminal=None)
+    listening = Listening()
+    listening.sync(restored)
+    note_feed(restored, till.terminal_id, listening.version, acknowledged=1)
+    restore_due(restored)
+    waiting = statement_of(restored, card.uid).replacement
+    assert waiting is not None
+    assert (waiting.safe_at, waiting.waits_for) == (None, (till.terminal_id,))
+    feed = make_feed(restored, listening.version, head_of=till.terminal_id)
+    head = verify_feed(feed, restored.public_key, listening.version).servers_head
+    assert head == ServersHead(till.terminal_id, 0)
+    take_batch(restored, batch)
+    note_feed(restored, till.terminal_id, listening.version, acknowledged=1)
+    restore_due(restored)
+    safe = statement_of(restored, card.uid).replacement
+    assert safe is not None
+    assert safe.safe_at is not None
+    assert (safe.left, safe.shortfall) == (Rupiah(41_000), Rupiah(0))
+    restored.database.close()
 
 
 def test_a_till_that_knows_a_block_of_before_the_backup_is_not_waited_for(

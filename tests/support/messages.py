@@ -12,7 +12,15 @@ from dobmi.money import Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement, encode_acknowledgement
 from dobmi.sync.batch import encode_batch
 from dobmi.sync.enrolment import Enrolment, Invitation, encode_enrol_request, encode_enrolment
-from dobmi.sync.feed import Feed, Limits, SettledAs, Settlement, Settlements, encode_feed
+from dobmi.sync.feed import (
+    Feed,
+    Limits,
+    ServersHead,
+    SettledAs,
+    Settlement,
+    Settlements,
+    encode_feed,
+)
 from dobmi.sync.relay import (
     Action,
     CardGone,
@@ -93,6 +101,9 @@ SETTLING_FEED = replace(
         ),
     ),
 )
+
+
+LACKING_FEED = replace(FEED, servers_head=ServersHead(terminal_id=TERMINAL_ID, sequence=5))
 
 
 def link(sequence: int, previous_hash: bytes) -> Link:
@@ -197,6 +208,7 @@ def samples() -> dict[str, bytes]:
     )
     found["feed"] = encode_feed(FEED, SERVER_PUBLIC, SERVER_KEY.sign)
     found["feed_settlements"] = encode_feed(SETTLING_FEED, SERVER_PUBLIC, SERVER_KEY.sign)
+    found["feed_servers_head"] = encode_feed(LACKING_FEED, SERVER_PUBLIC, SERVER_KEY.sign)
     found["enrol_request"] = encode_enrol_request(
         INVITATION.code, TERMINAL_PUBLIC, TERMINAL_KEY.sign
     )

@@ -32,6 +32,7 @@ from dobmi.sync.errors import (
 from dobmi.sync.feed import (
     Feed,
     Limits,
+    ServersHead,
     SettledAs,
     Settlement,
     Settlements,
@@ -506,6 +507,12 @@ class TestFeed:
             unblocked=st.lists(uids, max_size=5).map(tuple),
             credits_waiting=st.lists(uids, max_size=5).map(tuple),
             settlements=st.none() | settlements,
+            servers_head=st.none()
+            | st.builds(
+                ServersHead,
+                terminal_id=st.integers(0, 2**32 - 1),
+                sequence=st.integers(0, 2**63 - 1),
+            ),
         )
     )
     def test_it_reads_back_as_itself(self, feed: Feed) -> None:
@@ -525,8 +532,9 @@ class TestFeed:
     def test_what_it_settles_for_another_till_is_refused(self) -> None:
         settling = SAMPLES["feed_settlements"]
         assert verify_feed(settling, SERVER_PUBLIC, 9, TERMINAL_ID) == SETTLING_FEED
-        with pytest.raises(MalformedMessage, match="another till"):
-            verify_feed(settling, SERVER_PUBLIC, 9, TERMINAL_ID + 1)
+        for one in (settling, SAMPLES["feed_servers_head"]):
+            with pytest.raises(MalformedMessage, match="another till"):
+                verify_feed(one, SERVER_PUBLIC, 9, TERMINAL_ID + 1)
         assert verify_feed(SAMPLES["feed"], SERVER_PUBLIC, 9, TERMINAL_ID) == FEED
 
     @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from dobmi.terminal.errors import (
     SyncTooOld,
 )
 from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.synchronise import Uploaded
 from dobmi.terminal.till import enrol_till
 from support.servers import issued, new_central, office, order, serving, till_invitation
 from support.tills import QUICK, Bench, balance_of
@@ -123,16 +124,18 @@ class TestSync:
             feeds: list[Feed] = []
             fetch = SyncClient.fetch_feed
 
-            def replayed(client: SyncClient, version: int, settled_since: int) -> Feed:
+            def replayed(client: SyncClient, *asked: int) -> Feed:
                 if not feeds:
-                    feeds.append(fetch(client, version, settled_since))
+                    feeds.append(fetch(client, *asked))
                 return feeds[0]
 
             monkeypatch.setattr(SyncClient, "fetch_feed", replayed)
             till.sync()
             till.sell(Rupiah(1_000))
             bench.time += Limits().sync_age_seconds_max + 1
-            monkeypatch.setattr("dobmi.terminal.synchronise.upload_vouchers", lambda *_: (0, ()))
+            monkeypatch.setattr(
+                "dobmi.terminal.synchronise.upload_vouchers", lambda *_: Uploaded(0, 0, ())
+            )
             till.sync()
             with pytest.raises(SyncTooOld):
                 till.sell(Rupiah(1_000))
@@ -179,9 +182,11 @@ class TestSync:
         assert steps[-1] == (5, 5)
         assert len(steps) > 1
 
+    @pytest.mark.parametrize("sells_again", [False, True])
     def test_a_server_restored_from_a_backup_gets_everything_again(
-        self, bench: Bench, central: Central, tmp_path: Path
+        self, bench: Bench, central: Central, tmp_path: Path, *, sells_again: bool
     ) -> None:
+        """Also from a till that has nothing new to send."""
         card = issued(central, 100_000)
         bench.tap(card)
         with bench.open() as till:
@@ -193,15 +198,19 @@ class TestSync:
                     shutil.copy(tmp_path / name, tmp_path / f"backup-{name}")
             till.sell(Rupiah(2_000))
             till.sync()
-            till.sell(Rupiah(3_000))
+            if sells_again:
+                till.sell(Rupiah(3_000))
             central.database.close()
             for name in ("central.db-wal", "central.db-shm"):
                 (tmp_path / name).unlink(missing_ok=True)
             for kept in tmp_path.glob("backup-central.db*"):
                 shutil.copy(kept, tmp_path / kept.name.removeprefix("backup-"))
-            till.sync()
-        assert ledger_balance(central, card) == balance_of(card) == 94_000
-        assert settled(central).paid_to_outlets == Rupiah(6_000)
+            result = till.sync()
+            assert (result.sent_count, result.resent_count) == (int(sells_again), 1)
+            assert till.sync().resent_count == 0
+        sold = 6_000 if sells_again else 3_000
+        assert ledger_balance(central, card) == balance_of(card) == 100_000 - sold
+        assert settled(central).paid_to_outlets == Rupiah(sold)
 
     def test_the_feed_blocks_and_unblocks_a_card(self, bench: Bench, central: Central) -> None:
         card = issued(central, 100_000)

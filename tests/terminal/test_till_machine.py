@@ -74,10 +74,16 @@ class DirectClient(SyncClient):
         check_acknowledgement(ack, batch, hash_at)
         return ack
 
-    def fetch_feed(self, version_in_force: int, settled_since: int | None = None) -> Feed:
+    def fetch_feed(
+        self,
+        version_in_force: int,
+        settled_since: int | None = None,
+        acknowledged: int | None = None,
+    ) -> Feed:
         assert settled_since is not None
+        assert acknowledged is not None
         asks = (self._terminal_id, settled_since)
-        feed = make_feed(self._machine.central, version_in_force, asks)
+        feed = make_feed(self._machine.central, version_in_force, asks, self._terminal_id)
         return verify_feed(feed, RING.public_key("server"), version_in_force, self._terminal_id)
 
 

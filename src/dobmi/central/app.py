@@ -287,12 +287,15 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         request: Request,
         since: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
         settled_since: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
+        acknowledged: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
     ) -> Response:
         terminal_id = await _who(central, request, b"", _BOTH)
-        await _in_thread(note_feed, central, terminal_id, since)
+        await _in_thread(note_feed, central, terminal_id, since, acknowledged)
         await _in_thread(restore_due, central)
         asks = None if settled_since is None else (terminal_id, settled_since)
-        return Response(await _in_thread(make_feed, central, since, asks), media_type=http.COSE)
+        head_of = None if acknowledged is None else terminal_id
+        feed = await _in_thread(make_feed, central, since, asks, head_of)
+        return Response(feed, media_type=http.COSE)
 
 
 def _add_station_endpoints(app: FastAPI, central: Central) -> None:

@@ -12,6 +12,7 @@ from dobmi.central.schema import (
     doubt_settlements,
     hotlist_changes,
     pending_credits,
+    terminals,
 )
 from dobmi.central.server import Central
 from dobmi.money import Rupiah
@@ -19,6 +20,7 @@ from dobmi.sync.feed import (
     SETTLEMENTS_MAX,
     Feed,
     Limits,
+    ServersHead,
     SettledAs,
     Settlement,
     Settlements,
@@ -36,10 +38,16 @@ _SETTLED_AS = {
 }
 
 
-def make_feed(central: Central, since: int, settled: tuple[int, int] | None = None) -> bytes:
+def make_feed(
+    central: Central,
+    since: int,
+    settled: tuple[int, int] | None = None,
+    head_of: int | None = None,
+) -> bytes:
     """The signed feed that goes on from version `since`; a whole one if that is not known here.
 
-    `settled` is a till, and since when (Unix seconds) it wants its settled doubts, if it does.
+    `settled` is a till, and since when (Unix seconds) it wants its settled doubts, if it does;
+    `head_of` a till that wants to know how far its vouchers are here.
     """
     with central.database.read() as connection:
         version = feed_version(connection)
@@ -68,6 +76,7 @@ def make_feed(central: Central, since: int, settled: tuple[int, int] | None = No
             ),
             credits_waiting=tuple(bytes(uid) for uid in waiting),
             settlements=None if settled is None else _settlements(connection, *settled),
+            servers_head=None if head_of is None else _head(connection, head_of),
         )
     return encode_feed(feed, central.public_key, central.sign)
 
@@ -90,6 +99,13 @@ def _settlements(connection: Connection, terminal_id: int, since: int) -> Settle
     ]
     newest = sorted(told[-SETTLEMENTS_MAX:], key=lambda one: one.sequence)
     return Settlements(terminal_id=terminal_id, since=since, settled=tuple(newest))
+
+
+def _head(connection: Connection, terminal_id: int) -> ServersHead:
+    sequence = connection.execute(
+        select(terminals.c.head_sequence).where(terminals.c.id == terminal_id)
+    ).scalar_one()
+    return ServersHead(terminal_id=terminal_id, sequence=sequence)
 
 
 def _limits(central: Central) -> Limits:

@@ -179,17 +179,26 @@ def role_of(central: Central, terminal_id: int) -> Role:
     return Role(role)
 
 
-def note_feed(central: Central, terminal_id: int, since: int) -> None:
+def note_feed(
+    central: Central, terminal_id: int, since: int, acknowledged: int | None = None
+) -> None:
     """The terminal has the block list of version `since`, it says: what waits for it may go on.
 
-    Less than before is kept, too: a till whose database was put back has lost the blocks since.
+    Not if vouchers up to `acknowledged` were taken from it and are lost here since (a backup was
+    restored): it has something to tell yet. Less than before is kept, too: a till whose database
+    was put back has lost the blocks since.
     """
     with central.database.write() as connection:
-        other = known_feed_version(connection, since)
         connection.execute(
             update(terminals)
             .where(terminals.c.id == terminal_id)
-            .values(feed_version=since if other is None else other, feed_at=central.unix_seconds())
+            .values(feed_at=central.unix_seconds())
+        )
+        other = known_feed_version(connection, since)
+        connection.execute(
+            update(terminals)
+            .where(terminals.c.id == terminal_id, terminals.c.head_sequence >= (acknowledged or 0))
+            .values(feed_version=since if other is None else other)
         )
 
 

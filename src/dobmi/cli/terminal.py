@@ -461,6 +461,11 @@ def _sync(context: Context) -> None:
                 _say_closed(context, one)
         if not shown:
             context.say("There was nothing to send.")
+        if result.resent_count:
+            context.say(
+                N_("The central server had lost {count} vouchers; they were sent again."),
+                count=result.resent_count,
+            )
         for sequence, reason in result.quarantined:
             context.say(
                 "Voucher {sequence} is kept by the office for a check: {reason}",

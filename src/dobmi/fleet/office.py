@@ -143,11 +143,14 @@ class Office:
         terminal_id = self._who(request, _BOTH)
         asked = parse_qs(urlsplit(request.path).query)
         since = int(asked["since"][0])
-        note_feed(self.central, terminal_id, since)
+        taken = asked.get("acknowledged")
+        note_feed(self.central, terminal_id, since, None if taken is None else int(taken[0]))
         restore_due(self.central)
         settled = asked.get("settled_since")
         asks = None if settled is None else (terminal_id, int(settled[0]))
-        return WireAnswer(200, http.COSE, make_feed(self.central, since, asks))
+        head_of = None if taken is None else terminal_id
+        feed = make_feed(self.central, since, asks, head_of=head_of)
+        return WireAnswer(200, http.COSE, feed)
 
     def _order(self, request: WireRequest) -> WireAnswer:
         station = self._who(request, _STATION)

@@ -276,16 +276,23 @@ class SyncClient:
         check_acknowledgement(ack, batch, hash_at)
         return ack
 
-    def fetch_feed(self, version_in_force: int, settled_since: int | None = None) -> Feed:
+    def fetch_feed(
+        self,
+        version_in_force: int,
+        settled_since: int | None = None,
+        acknowledged: int | None = None,
+    ) -> Feed:
         """What changed since `version_in_force` (0: everything).
 
-        With `settled_since` (the server's time) also what it settled of this till's doubts.
+        With `settled_since` (the server's time) also what it settled of this till's doubts; with
+        `acknowledged`, the newest voucher that the server once took, how far it has them now.
         Raises ServerRefused, ServerUnreachable, StaleFeed, WrongSignature, MalformedMessage.
         """
         settled = "" if settled_since is None else f"&settled_since={settled_since}"
+        taken = "" if acknowledged is None else f"&acknowledged={acknowledged}"
         answer = self._http.request(
             "GET",
-            f"{http.FEED_PATH}?since={version_in_force}{settled}",
+            f"{http.FEED_PATH}?since={version_in_force}{settled}{taken}",
             accept=http.COSE,
             size_max=FEED_SIZE_MAX,
             requester=self._requester,

@@ -2,7 +2,8 @@
 
 COSE_Sign1, content type `dobmi/feed/1`, by the central server. `version` only grows; a feed says
 which version it goes on from, and a till takes it only if that is the one it has (or 0: whole).
-What it says of sales in doubt is for one till alone, which it names.
+What it says of sales in doubt, and of the vouchers the server has, is for one till alone, which it
+names.
 """
 
 from __future__ import annotations
@@ -63,12 +64,20 @@ class Settlements:
     settled: tuple[Settlement, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ServersHead:
+    """The server has the vouchers of till `terminal_id` up to number `sequence`, and no further."""
+
+    terminal_id: int
+    sequence: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
     """Blocked and unblocked card UIDs since version `since` (0: everything), and limits in force.
 
-    `credits_waiting` are the UIDs with a pending credit: a hint, not a promise. `settlements` are
-    there if the till asked for them.
+    `credits_waiting` are the UIDs with a pending credit: a hint, not a promise. `settlements` and
+    `servers_head` are there if the till asked for them.
     """
 
     version: int
@@ -79,6 +88,7 @@ class Feed:
     unblocked: tuple[bytes, ...] = ()
     credits_waiting: tuple[bytes, ...] = ()
     settlements: Settlements | None = None
+    servers_head: ServersHead | None = None
 
 
 def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
@@ -107,6 +117,8 @@ def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
                 for one in feed.settlements.settled
             ],
         }
+    if feed.servers_head is not None:
+        fields[10] = {1: feed.servers_head.terminal_id, 2: feed.servers_head.sequence}
     return sign1(encode(fields), CONTENT_TYPE, public_key, sign)
 
 
@@ -118,7 +130,8 @@ def verify_feed(
 ) -> Feed:
     """The feed, if the server signed it and it goes on from `version_in_force`.
 
-    With `terminal_id`, what it says of sales in doubt must be said to that till. Raises MalformedMessage, WrongSignature, StaleFeed.
+    With `terminal_id`, what it says to one till must be said to that one. Raises MalformedMessage,
+    WrongSignature, StaleFeed.
     """
     message = parse_sign1(data, size_max=FEED_SIZE_MAX)
     payload = message.verify(server_public_key, CONTENT_TYPE)
@@ -139,6 +152,7 @@ def verify_feed(
         ),
         credits_waiting=_uids(fields.items(8, _CARDS_MAX)),
         settlements=_settlements(fields.nested(9)) if fields.has(9) else None,
+        servers_head=_servers_head(fields.nested(10)) if fields.has(10) else None,
     )
     limits.finish()
     fields.finish()
@@ -146,10 +160,16 @@ def verify_feed(
         raise StaleFeed(detail=f"version {feed.version} is older than {version_in_force}")
     if feed.since not in (0, version_in_force):
         raise StaleFeed(detail=f"it goes on from {feed.since}, not from {version_in_force}")
-    settlements = feed.settlements
-    if settlements is not None and terminal_id not in (None, settlements.terminal_id):
-        raise MalformedMessage(detail="what it settles is another till's")
+    for part in (feed.settlements, feed.servers_head):
+        if part is not None and terminal_id not in (None, part.terminal_id):
+            raise MalformedMessage(detail="it speaks to another till")
     return feed
+
+
+def _servers_head(fields: Fields) -> ServersHead:
+    found = ServersHead(terminal_id=fields.uint(1, 32), sequence=fields.uint(2))
+    fields.finish()
+    return found
 
 
 def _settlements(fields: Fields) -> Settlements:

@@ -13,6 +13,7 @@ from dobmi.sync.batch import VOUCHERS_MAX, encode_batch
 from dobmi.sync.client import SyncClient
 from dobmi.sync.cose import Sign
 from dobmi.sync.errors import ServerRefused, StaleFeed
+from dobmi.sync.feed import Feed
 from dobmi.sync.request_signature import CLOCK_DIFFERENCE_SECONDS_MAX
 from dobmi.terminal.clock import TillClock
 from dobmi.terminal.ledger import Ledger
@@ -26,7 +27,10 @@ BATCH_BYTES_MAX = 512 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncResult:
+    """`resent_count`: vouchers that the server had taken once, and did not have any more."""
+
     sent_count: int
+    resent_count: int
     quarantined: tuple[tuple[int, str], ...]
     feed_version: int
     blocked_count: int
@@ -41,26 +45,48 @@ def synchronise(
 ) -> SyncResult:
     """Upload what is not acknowledged, then put the newest feed in force. Raises SyncError.
 
-    What was acknowledged before an error stays acknowledged.
+    What was acknowledged before an error stays acknowledged. The feed tells whether the server has
+    lost vouchers since it took them (it came back from a backup): they are sent again.
     """
-    sent, quarantined = upload_vouchers(ledger, client, sign, clock, progress)
-    feed_version = fetch_feed(ledger, client, clock)
+    sent = upload_vouchers(ledger, client, sign, clock, progress)
+    feed = fetch_feed(ledger, client, clock)
+    resent, quarantined = sent.resent_count, sent.quarantined
+    had = feed.servers_head
+    if had is not None and had.sequence < ledger.sync_state().acknowledged_sequence:
+        again = upload_vouchers(ledger, client, sign, clock, progress, servers_head=had.sequence)
+        resent += again.resent_count
+        quarantined += again.quarantined
     return SyncResult(
-        sent_count=sent,
+        sent_count=sent.new_count,
+        resent_count=resent,
         quarantined=quarantined,
-        feed_version=feed_version,
+        feed_version=feed.version,
         blocked_count=ledger.blocked_count(),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """`quarantined` are of both, with their reason."""
+
+    new_count: int
+    resent_count: int
+    quarantined: tuple[tuple[int, str], ...]
+
+
 def upload_vouchers(
-    ledger: Ledger, client: SyncClient, sign: Sign, clock: TillClock, progress: Progress
-) -> tuple[int, tuple[tuple[int, str], ...]]:
-    """(vouchers newly acknowledged, those quarantined with their reason). Raises SyncError."""
+    ledger: Ledger,
+    client: SyncClient,
+    sign: Sign,
+    clock: TillClock,
+    progress: Progress,
+    *,
+    servers_head: int | None = None,
+) -> Uploaded:
+    """Send what is not acknowledged, or all after `servers_head`. Raises SyncError."""
     who = ledger.identity()
     start = ledger.sync_state().acknowledged_sequence
-    total = ledger.head().sequence - start
-    acknowledged = start
+    first = acknowledged = start if servers_head is None else servers_head
     quarantined: list[tuple[int, str]] = []
     may_go_back = True
     while vouchers := _next_vouchers(ledger, acknowledged + 1):
@@ -82,27 +108,33 @@ def upload_vouchers(
                 raise
             # The server lost its newest vouchers (a restored backup): the till still has them.
             may_go_back = False
-            acknowledged = resume_from - 1
+            first = acknowledged = resume_from - 1
             continue
         clock.learn(ack.unix_seconds)
         ledger.record_acknowledgement(ack)
         quarantined += ack.quarantined
         acknowledged = ack.head_sequence
-        progress(max(0, acknowledged - start), total)
-    return max(0, acknowledged - start), tuple(quarantined)
+        progress(acknowledged - first, ledger.head().sequence - first)
+    return Uploaded(
+        new_count=max(0, acknowledged - start),
+        resent_count=max(0, min(acknowledged, start) - first),
+        quarantined=tuple(quarantined),
+    )
 
 
-def fetch_feed(ledger: Ledger, client: SyncClient, clock: TillClock) -> int:
-    """Put the newest feed in force; its version. Raises SyncError, the present one staying."""
+def fetch_feed(ledger: Ledger, client: SyncClient, clock: TillClock) -> Feed:
+    """Put the newest feed in force. Raises SyncError, the present one staying."""
     state = ledger.sync_state()
-    feed = client.fetch_feed(state.feed_version, state.synced_unix_seconds)
+    feed = client.fetch_feed(
+        state.feed_version, state.synced_unix_seconds, state.acknowledged_sequence
+    )
     # Limits have no version of their own. Servers side by side may differ by a little.
     if feed.unix_seconds < state.server_unix_seconds - CLOCK_DIFFERENCE_SECONDS_MAX:
         raise StaleFeed(detail=N_("it was signed before what the server has said since"))
     clock.learn(feed.unix_seconds)
     # As old as the server signed it: one that somebody on the line gives again makes nothing newer.
     ledger.apply_feed(feed, feed.unix_seconds)
-    return feed.version
+    return feed
 
 
 def _next_vouchers(ledger: Ledger, first_sequence: int) -> list[bytes]:
