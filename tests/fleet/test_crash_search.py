@@ -40,9 +40,32 @@ def test_a_name_that_no_crash_has_is_no_success(monkeypatch: pytest.MonkeyPatch)
     played = [{"cases": ["sell/till.card.commit.before#1"], "chosen": 0}]
     monkeypatch.setattr(sim_crashes, "_outcomes", lambda *_: iter(played))
     for more in ([], ["--json"], ["--list"]):
-        result = CliRunner().invoke(root, ["sim", "crashes", "--only", "nowhere", *more])
+        result = CliRunner().invoke(root, ["sim", "crashes", "--only", "sell/till.nowhere", *more])
         assert result.exit_code == 1, result.output
         assert "SIM-CRASH-NONE" in result.stderr
+
+
+@pytest.mark.parametrize("only", ["nowhere", "nowhere/till.card.commit.before#1"])
+def test_a_step_that_the_day_has_not_is_refused_before_it_is_played(
+    monkeypatch: pytest.MonkeyPatch, only: str
+) -> None:
+    monkeypatch.setattr(sim_crashes, "_outcomes", lambda *_: pytest.fail("the day was played"))
+    result = CliRunner().invoke(root, ["--lang", "en", "sim", "crashes", "--only", only])
+    assert result.exit_code == 1, result.output
+    assert "SIM-CRASH-STEP" in result.stderr
+    assert "sell-torn-paid" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "only", ["", "sell", "torn-paid/till", "/till.card", "till.card.commit", "!postgres"]
+)
+def test_what_names_a_step_or_may_name_a_point_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, only: str
+) -> None:
+    played = [{"cases": ["sell/till.card.commit.before#1"], "chosen": 0}]
+    monkeypatch.setattr(sim_crashes, "_outcomes", lambda *_: iter(played))
+    result = CliRunner().invoke(root, ["sim", "crashes", "--only", only])
+    assert "SIM-CRASH-NONE" in result.stderr
 
 
 def test_the_points_cover_every_durable_step_and_message() -> None:

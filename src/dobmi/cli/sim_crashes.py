@@ -42,6 +42,12 @@ class NoSuchCrash(DoBMIError):
     next_step = N_("See the names with: dobmi sim crashes --list")
 
 
+class NoSuchStep(DoBMIError):
+    code = "SIM-CRASH-STEP"
+    message = N_("No step of the day is called {only!r}. The steps: {steps}")
+    next_step = N_("Name a step, or a point with its process: --only sell, --only till.card.commit")
+
+
 class PowerCutFound(DoBMIError):
     code = "SIM-POWER-CUT"
     message = N_("{count} of {disks} disks lack something that was told, the first: {detail}")
@@ -113,6 +119,7 @@ def crashes(
     after it. A case is one passing of it: sell/till.card.commit.before#1. Exits with 1 if one of
     them leaves anything wrong.
     """
+    _require_step(only)
     console = Console(stderr=as_json)
     started = time.monotonic()
     jobs = jobs or 2 * (os.cpu_count() or 1)
@@ -148,6 +155,21 @@ def crashes(
         raise NoSuchCrash(only=only)
     seconds = time.monotonic() - started
     _report(context, console, tally, database=database, seconds=seconds, as_json=as_json)
+
+
+def _require_step(only: str) -> None:
+    """What names no step is refused before the day is played, unless it may name a point.
+
+    Raises NoSuchStep. Points, which only the played day tells, have a dot in their names.
+    """
+    from dobmi.fleet.crash_day import DAY  # noqa: PLC0415 - a second of every start of `dobmi`
+
+    steps = [name for name, _ in DAY]
+    text, slash, _ = only.partition("/")
+    if {".", "!"} & set(text):
+        return
+    if not any(step.endswith(text) if slash else text in step for step in steps):
+        raise NoSuchStep(only=only, steps=", ".join(steps))
 
 
 @click.command("power-cuts")

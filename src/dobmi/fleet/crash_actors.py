@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,18 +29,25 @@ from sqlalchemy import event
 from sqlalchemy.pool import Pool
 from starlette.types import Message, Scope
 
-from dobmi.cardlib.custody import KeyRing, load_key_file
+from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save_key_file
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.app import create_app
+from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.database import open_database
-from dobmi.central.schema import Role
+from dobmi.central.overdue import settle_overdue
+from dobmi.central.periodic import run_due
+from dobmi.central.replacement import restore_due
+from dobmi.central.restoring import mark_restored
+from dobmi.central.schema import Role, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
-from dobmi.central.terminals import invite
+from dobmi.central.settlement import reconcile
+from dobmi.central.terminals import invite, set_terminal_status
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault, FaultyCard, Moment, at_command
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.reader import SimulatedConnection, SimulatedReader
+from dobmi.fleet.crash_liar import GarblingCard
 from dobmi.fleet.crash_points import (
     CrashPoints,
     Die,
@@ -50,6 +58,7 @@ from dobmi.fleet.crash_points import (
     hook_client,
     hook_commits,
     hook_disk,
+    hook_writers,
 )
 from dobmi.fleet.disk_watch import DiskCall
 from dobmi.money import Rupiah
@@ -59,6 +68,7 @@ from dobmi.provisioning.errors import AlreadyEnrolled as StationAlreadyEnrolled
 from dobmi.settings import CentralSettings
 from dobmi.sync.client import HttpClient, Patience, Requester, SyncClient
 from dobmi.sync.enrolment import Enrolment, Invitation
+from dobmi.sync.voucher import Outcome
 from dobmi.terminal.errors import AlreadyEnrolled as TillAlreadyEnrolled
 from dobmi.terminal.errors import NotEnrolled, SaleInDoubt
 from dobmi.terminal.ledger import Ledger
@@ -74,6 +84,7 @@ QUICK = Patience(
     answer_timeout_seconds=10,
 )
 STATION_PASSPHRASE = "kunci toko"  # noqa: S105 - of the station's key file, in a folder that is thrown away
+CENTRAL_PASSPHRASE = "kunci pusat"  # noqa: S105 - likewise
 _START_SECONDS = 20.0
 
 _FORK = multiprocessing.get_context("fork")
@@ -84,17 +95,12 @@ class Keys:
     """Made once for a whole search, and held in memory: key files cost a stretching each time."""
 
     central: KeyRing = field(repr=False)
-    till: KeyRing = field(repr=False)
     till_signing: KeyRing = field(repr=False)
 
     @classmethod
     def generate(cls) -> Keys:
         central = KeyRing.generate(masters=list(CardKey), signing=[SERVER_KEY, CARD_ISSUER_KEY])
-        return cls(
-            central,
-            central.only(masters=[CardKey.DEBIT, CardKey.PIN]),
-            KeyRing.generate(signing=["terminal"]),
-        )
+        return cls(central, KeyRing.generate(signing=["terminal"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +126,43 @@ class Site:
     def card_file(self, name: str) -> Path:
         return self.folder / "cards" / f"{name}.json"
 
+    @property
+    def central_keys(self) -> Path:
+        """Not there before the first renewal: till then the keys are those in memory."""
+        return self.data / "central.keys"
+
+    def ring(self) -> KeyRing:
+        """The central server's keys as they are by now."""
+        if not self.central_keys.exists():
+            return self.keys.central
+        content = self.central_keys.read_bytes()
+        if content not in _central_rings:
+            _central_rings[content] = load_key_file(self.central_keys, CENTRAL_PASSPHRASE)
+        return _central_rings[content]
+
     def central(self) -> Central:
         url = self.database_url or "sqlite:///central.db"
         settings = CentralSettings(originality_keys={"simulation": SIMULATION_PUBLIC_KEY.hex()})
-        return Central(open_database(url, self.data), self.keys.central, settings)
+        return Central(open_database(url, self.data), self.ring(), settings, self.now)
+
+    def now(self, machine: str = "") -> int:
+        """Unix seconds by all clocks, or by the clock of `machine` where it is put wrong."""
+        return (
+            int(time.time()) + self._ahead(_EVERYWHERE) + (self._ahead(machine) if machine else 0)
+        )
+
+    def put_ahead(self, seconds: int, machine: str = "") -> None:
+        """Time passes everywhere, or one machine's clock goes wrong; processes are started after."""
+        (self.folder / f"ahead-{machine or _EVERYWHERE}").write_text(str(seconds))
+
+    def _ahead(self, machine: str) -> int:
+        file = self.folder / f"ahead-{machine}"
+        return int(file.read_text()) if file.exists() else 0
+
+
+_EVERYWHERE = "everywhere"
+_central_rings: dict[bytes, KeyRing] = {}
+"""By the key file's content, so that it is stretched once in a search."""
 
 
 @dataclass(slots=True)
@@ -133,6 +172,8 @@ class Orders:
     deadly: Place | None = None
     ending: Die = die
     records: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    """How often each point was passed by the processes of this name that ended in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +206,20 @@ class Recording:
             self.events.append((time.monotonic_ns(), Told(self.prefix + kind, fact)))
 
 
+@dataclass(slots=True)
+class Stopped:
+    """What a process that ended in order has to tell: points passed, a recording, who wrote."""
+
+    passed: list[Place] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    writers: set[str] = field(default_factory=set)
+
+    def add(self, later: Stopped) -> None:
+        self.passed += later.passed
+        self.events += later.events
+        self.writers |= later.writers
+
+
 class Died(Exception):
     """The process ended while it was at work."""
 
@@ -177,6 +232,8 @@ class Refused:
     money_moved: str
     text: str
     in_doubt_uid: bytes | None = None
+    problem: str = ""
+    """The server's own code, where it was the server that refused."""
 
 
 Handlers = Mapping[str, Callable[..., Any]]
@@ -252,10 +309,11 @@ class Actor:
         self.deaths += 1
         self.orders.deadly = None
 
-    def stop(self) -> tuple[list[Place], list[Event]]:
+    def stop(self) -> Stopped:
         """End it in order; the points it passed, and what it recorded. Raises Died."""
         self.send("stop")
-        passed, events, modules = self.receive(_START_SECONDS)
+        stopped, modules = self.receive(_START_SECONDS)
+        self.orders.counts.update(place.name for place in stopped.passed)
         for module in sorted(modules - set(sys.modules)):
             # So that those forked later find it loaded: a second saved in each case.
             with contextlib.suppress(ImportError):
@@ -263,7 +321,8 @@ class Actor:
         assert self._process is not None
         self._process.join()
         self.pipe.close()
-        return passed, events
+        assert isinstance(stopped, Stopped)
+        return stopped
 
     def kill(self) -> None:
         if self._process is not None and self._process.is_alive():
@@ -275,9 +334,10 @@ def _run(name: str, site: Site, orders: Orders, pipe: Connection) -> None:
     """The life of a process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.disable(logging.CRITICAL)
-    points = CrashPoints(name, orders.deadly, orders.ending)
+    points = CrashPoints(name, orders.deadly, orders.ending, counts=Counter(orders.counts))
     recording = Recording("station-" if name == "station" else "")
     hook_commits(points)
+    hook_writers(points)
     hook_client(points)
     hook_disk(points, site.data.resolve(), recording.disk if orders.records else None)
     if site.synchronous:
@@ -285,7 +345,8 @@ def _run(name: str, site: Site, orders: Orders, pipe: Connection) -> None:
     {"server": _server, "office": _office, "station": _station, "till": _till}[name](
         site, points, recording, pipe
     )
-    pipe.send((points.passed, recording.events, set(sys.modules)))
+    stopped = Stopped(points.passed, recording.events, points.writers)
+    pipe.send((stopped, set(sys.modules)))
 
 
 def _weaken(synchronous: str) -> None:
@@ -305,10 +366,14 @@ def _obey(pipe: Connection, handlers: Handlers, recording: Recording | None = No
             return
         try:
             answer = handlers[command](*arguments)
-        except SaleInDoubt as error:
-            answer = Refused(error.code, error.money_moved.value, error.explain(), error.uid)
         except DoBMIError as error:
-            answer = Refused(error.code, error.money_moved.value, error.explain())
+            answer = Refused(
+                error.code,
+                error.money_moved.value,
+                error.explain(),
+                in_doubt_uid=error.uid if isinstance(error, SaleInDoubt) else None,
+                problem=str(error.facts.get("problem", "")),
+            )
         pipe.send(answer)
         if recording is not None and not isinstance(answer, Refused):
             recording.told(command, answer)
@@ -353,7 +418,46 @@ def _office(site: Site, _points: CrashPoints, recording: Recording, pipe: Connec
     def invitation(role: str, name: str) -> str:
         return str(invite(central, Role(role), name, name))
 
-    _obey(pipe, {"invite": invitation}, recording)
+    def renew_keys() -> int:
+        """As `dobmi central keys init` and `keys renew`."""
+        if not site.central_keys.exists():
+            save_key_file(site.central_keys, site.keys.central, CENTRAL_PASSPHRASE)
+        renewed = site.ring().renewed()
+        replace_key_file(site.central_keys, renewed, CENTRAL_PASSPHRASE)
+        return max(renewed.masters[CardKey.DEBIT])
+
+    def let_in(terminal_id: int, *, let: bool) -> None:
+        status = TerminalStatus.ACTIVE if let else TerminalStatus.BLOCKED
+        set_terminal_status(central, terminal_id, status)
+
+    def settle() -> tuple[int, int]:
+        done = settle_overdue(central, central.unix_seconds())
+        return done.not_paid_count, done.held_count
+
+    def periodic() -> dict[str, bool]:
+        """As `dobmi central periodic`."""
+        return run_due(central, interval_seconds=3600, at_once=True)
+
+    def look_again() -> tuple[int, int]:
+        """As `dobmi central reconcile`."""
+        looked_at = reconcile(central.database, central.mac_keys(), central.unix_seconds())
+        return looked_at, restore_due(central)
+
+    def settle_one_credit(uid: bytes, sequence: int) -> int:
+        return settle_credit(central, uid, sequence, reason="diubah", settled_by="Ani").counter
+
+    handlers: Handlers = {
+        "invite": invitation,
+        "renew_keys": renew_keys,
+        "shut_out": lambda terminal_id: let_in(terminal_id, let=False),
+        "let_in": lambda terminal_id: let_in(terminal_id, let=True),
+        "settle": settle,
+        "periodic": periodic,
+        "reconcile": look_again,
+        "settle_credit": settle_one_credit,
+        "mark_restored": lambda: mark_restored(central).feed_version,
+    }
+    _obey(pipe, handlers, recording)
     central.database.close()
 
 
@@ -409,6 +513,12 @@ def _station(site: Site, points: CrashPoints, recording: Recording, pipe: Connec
             opened.append(_open_station(site, identity, enrolment_file))
         return opened[0]
 
+    _obey(pipe, {"enrol": enrol, **_station_handlers(site, reader, station)}, recording)
+
+
+def _station_handlers(
+    site: Site, reader: WatchedReader, station: Callable[[], Station]
+) -> Handlers:
     def issue(name: str, member: int, holder: str, fault: tuple[int, str] | None) -> bytes:
         with reader.tapped(name, fault):
             return cards.issue(station(), reader.connect(), member, holder).uid
@@ -421,15 +531,36 @@ def _station(site: Site, points: CrashPoints, recording: Recording, pipe: Connec
         with reader.tapped(name, fault):
             return cards.deliver_credits(station(), reader.connect()).balance.amount
 
+    def deliver_garbled(name: str) -> int:
+        """A dishonest station, which somebody gave a till's key."""
+        with reader.tapped(name):
+            honest = reader.connect()
+            key = site.ring().card_key(CardKey.DEBIT, honest.uid).value
+            return cards.deliver_credits(station(), GarblingCard(honest, key)).balance.amount
+
+    def rekey(name: str, fault: tuple[int, str] | None = None) -> int:
+        with reader.tapped(name, fault):
+            return cards.rekey(station(), reader.connect()).generation
+
+    def replace(uid: bytes) -> int:
+        return int(cards.replace(station(), uid, "hilang")["feed_version"])
+
     def block(uid: bytes) -> int:
         return int(cards.block(station(), uid, "hilang")["feed_version"])
 
     def unblock(uid: bytes) -> int:
         return int(cards.unblock(station(), uid, "ketemu")["feed_version"])
 
-    handlers: dict[str, Callable[..., Any]] = {"enrol": enrol, "issue": issue, "order": order}
-    handlers |= {"deliver": deliver, "block": block, "unblock": unblock}
-    _obey(pipe, handlers, recording)
+    return {
+        "issue": issue,
+        "order": order,
+        "deliver": deliver,
+        "deliver_garbled": deliver_garbled,
+        "rekey": rekey,
+        "replace": replace,
+        "block": block,
+        "unblock": unblock,
+    }
 
 
 def _open_station(site: Site, identity: Path, enrolment_file: Path) -> Station:
@@ -451,7 +582,7 @@ def _open_station(site: Site, identity: Path, enrolment_file: Path) -> Station:
         terminal_id=enrolment.terminal_id,
         public_key=enrolment.terminal_public_key,
         sign=lambda data: ring.sign("station", data),
-        now=lambda: int(time.time()),
+        now=site.now,
     )
     client = SyncClient(HttpClient(site.server, QUICK), requester, enrolment.server_public_key)
     return Station(site.server, enrolment, requester, client, "en")
@@ -472,18 +603,23 @@ def open_station_keys(site: Site) -> None:
 def _till(site: Site, points: CrashPoints, recording: Recording, pipe: Connection) -> None:
     database = site.data / "till.db"
     if not database.exists() or not _is_enrolled(site):
-        _obey(pipe, {"enrol": lambda text: _enrol_till(site, text)}, recording)
+        handlers: Handlers = {
+            "enrol": lambda text: _enrol_till(site, text),
+            "not_shown": lambda: ([], []),
+        }
+        _obey(pipe, handlers, recording)
         return
     reader = WatchedReader(site, points)
     with Till(
         database=database,
         signing=site.keys.till_signing,
-        custody=site.keys.till,
+        custody=site.ring().only(masters=[CardKey.DEBIT, CardKey.PIN]),
         reader=reader,
         cashier="Siti",
         server=site.server,
         card_wait_seconds=0.01,
         patience=QUICK,
+        system_time=lambda: site.now("till"),
     ) as till:
         desk = till._desk  # noqa: SLF001 - to know whose commit is being sent
 
@@ -515,8 +651,43 @@ def _till_handlers(till: Till, reader: WatchedReader) -> Handlers:
         assert hash_ is not None
         return head, hash_, result.feed_version, len(result.quarantined)
 
+    def not_shown() -> tuple[
+        list[tuple[bytes, int, int, bytes]], list[tuple[int, int, int, bytes]]
+    ]:
+        """Told to the cashier, as `dobmi till` does whenever it starts."""
+        sales = [
+            (intent.card_uid, intent.amount.amount, intent.sequence, hash_)
+            for intent, hash_ in till.not_shown
+        ]
+        refunds = []
+        for one in till.refunds_not_shown:
+            hash_ = till.ledger.hash_at(one.link.sequence)
+            assert hash_ is not None
+            refunds.append((one.refunds, one.amount.amount, one.link.sequence, hash_))
+        till.acknowledge_not_shown()
+        return sales, refunds
+
+    def refund(sale: int, amount: int) -> tuple[int, bytes, int]:
+        done = till.refund(sale, Rupiah(amount), reason="salah hitung", supervisor="Ani")
+        return done.sequence, done.voucher_hash, done.amount.amount
+
+    def decide(sequence: int, outcome: str) -> int:
+        decided = till.close_doubt(
+            sequence, Outcome[outcome], supervisor="Ani", reason="dilihat di kamera"
+        )
+        return decided.sequence
+
+    def reset_clock() -> int:
+        return till.reset_clock(supervisor="Ani", reason="jam salah").unix_seconds
+
     return {
         "enrol": lambda _text: till.identity.terminal_id,
+        "terminal_id": lambda: till.identity.terminal_id,
+        "not_shown": not_shown,
+        "refund": refund,
+        "decide": decide,
+        "doubts": lambda uid: [intent.sequence for intent in till.ledger.doubts(uid)],
+        "reset_clock": reset_clock,
         "sell": sell,
         "balance": balance,
         "give_up": till.give_up,
@@ -541,6 +712,7 @@ def _enrol_till(site: Site, text: str) -> int:
             server=site.server,
             invitation=Invitation.parse(text),
             patience=QUICK,
+            system_time=site.now,
         )
     with contextlib.closing(Ledger(site.data / "till.db")) as ledger:
         return ledger.identity().terminal_id

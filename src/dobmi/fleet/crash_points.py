@@ -20,7 +20,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -36,6 +36,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from websockets.sync.connection import Connection as WebSocket
 
 from dobmi.cardlib.readers.base import CardConnection
+from dobmi.central.database import Database
 from dobmi.fleet.disk_watch import DiskCall, Operation, watch
 
 Die = Callable[[], None]
@@ -106,14 +107,17 @@ class CrashPoints:
     deadly: Place | None = None
     ending: Die = die
     passed: list[Place] = field(default_factory=list)
-    _counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    """By the point's whole name; those of earlier processes of this actor are counted on."""
+    writers: set[str] = field(default_factory=set)
+    """The functions that asked the central database for a transaction to write in."""
     _lock: Lock = field(default_factory=Lock)
 
     def pass_by(self, name: str) -> None:
         with self._lock:
             full = f"{self.actor}.{name}"
-            self._counts[full] += 1
-            place = Place(full, self._counts[full])
+            self.counts[full] += 1
+            place = Place(full, self.counts[full])
             self.passed.append(place)
         if place == self.deadly:
             self.ending()
@@ -168,6 +172,17 @@ def hook_commits(points: CrashPoints) -> None:
             original(self, dbapi_connection)
 
     DefaultDialect.do_commit = do_commit  # type: ignore[method-assign] # the hook itself
+
+
+def hook_writers(points: CrashPoints) -> None:
+    """Who begins a transaction to write in, whether it then writes something or not."""
+    original = Database.write
+
+    def write(self: Database, **options: Any) -> AbstractContextManager[Connection]:
+        points.writers.add(business_step())
+        return original(self, **options)
+
+    Database.write = write  # type: ignore[method-assign,assignment] # the hook itself
 
 
 def hook_disk(

@@ -26,12 +26,14 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from dobmi.firmware_sim.card import SimulatedCard
-from dobmi.firmware_sim.faults import Moment
-from dobmi.fleet.crash_actors import COMMIT, Event, Keys, Orders, Site, open_station_keys
+from dobmi.fleet.crash_actors import Event, Keys, Orders, Site, open_station_keys
+from dobmi.fleet.crash_day import CARDS, DAY, FIRST_PART, NOT_SEARCHED
+from dobmi.fleet.crash_oracles import violations
 from dobmi.fleet.crash_points import Place
-from dobmi.fleet.crash_world import Books, Step, Stuck, World, violations
+from dobmi.fleet.crash_world import Books, Stuck, World
 from dobmi.fleet.postgres import (
     Postgres,
     checkpoint,
@@ -40,60 +42,6 @@ from dobmi.fleet.postgres import (
     kill_and_restart,
     running,
 )
-
-CARDS = ("siti", "budi")
-_DEBIT = 0xDC
-
-BEFORE, AFTER = Moment.BEFORE.value, Moment.AFTER.value
-
-
-def _block_and_feed(world: World) -> None:
-    world.sync()
-    world.block("budi", blocked=True)
-    world.sync()
-    world.refuse_blocked("budi")
-
-
-def _unblock(world: World) -> None:
-    world.block("budi", blocked=False)
-    world.sync()
-    world.sell("budi", 4_000)
-
-
-def _second_card(world: World) -> None:
-    world.issue("budi", 1002)
-    world.top_up("budi", 60_000)
-
-
-def _sell_twice(world: World) -> None:
-    world.sell("budi", 3_000)
-    world.sell("siti", 3_000)
-
-
-DAY: tuple[tuple[str, Step], ...] = (
-    ("enrol-till", lambda world: world.enrol("till", "till")),
-    ("enrol-station", lambda world: world.enrol("station", "station")),
-    ("issue", lambda world: world.issue("siti", 1001)),
-    ("top-up", lambda world: world.top_up("siti", 100_000)),
-    ("second-card", _second_card),
-    ("first-sync", lambda world: world.sync()),
-    ("sell", lambda world: world.sell("siti", 12_500)),
-    ("sell-torn-paid", lambda world: world.sell("siti", 5_000, (COMMIT, AFTER))),
-    ("sell-torn-unpaid", lambda world: world.sell("siti", 6_000, (COMMIT, BEFORE))),
-    ("sell-torn-early", lambda world: world.sell("siti", 7_000, (_DEBIT, AFTER))),
-    ("walk-away-paid", lambda w: w.sell_and_walk_away("siti", 2_500, (COMMIT, AFTER))),
-    ("walk-away-unpaid", lambda w: w.sell_and_walk_away("budi", 2_500, (COMMIT, BEFORE))),
-    ("sync", lambda world: world.sync()),
-    ("sell-after-doubts", _sell_twice),
-    ("top-up-torn-paid", lambda world: world.top_up("siti", 20_000, (COMMIT, AFTER))),
-    ("top-up-torn-unpaid", lambda world: world.top_up("siti", 30_000, (COMMIT, BEFORE))),
-    ("block-and-feed", _block_and_feed),
-    ("unblock", _unblock),
-    ("close-shift", lambda world: world.close_shift()),
-    ("last-sync", lambda world: world.sync()),
-)
-"""`second-card` is as `issue` and `top-up`: played, not searched."""
-NOT_SEARCHED = frozenset({"second-card"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -107,6 +55,11 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.step}/{self.place}{'!postgres' if self.postgres else ''}"
+
+    @property
+    def is_odd(self) -> bool:
+        """Half of the cases, in each run the same."""
+        return bool(crc32(str(self).encode()) & 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +81,8 @@ class Search:
     postgres: Postgres | None = None
     synchronous: str = ""
     keys: Keys = field(default_factory=Keys.generate)
+    writers: set[str] = field(default_factory=set)
+    """Who began a transaction to write in at the central database, in the day."""
     _kept: dict[str, tuple[Path, Books]] = field(default_factory=dict)
     _runs: int = 0
     _worker: str = ""
@@ -151,18 +106,19 @@ class Search:
             if name == "enrol-station":
                 open_station_keys(site)
             if name not in NOT_SEARCHED:
-                for passed, _ in world.stopped.values():
-                    cases += [Case(name, place) for place in passed]
+                for stopped in world.stopped.values():
+                    cases += [Case(name, place) for place in stopped.passed]
+                    self.writers |= stopped.writers
         if self.postgres is not None:
             checkpoint(self.postgres)
         return cases
 
     def record(self) -> tuple[Site, list[Event]]:
-        """Play the whole day, each process writing down what it does to the disk and tells."""
+        """Play the day's first part, each process writing down what it does to the disk and tells."""
         site = self._new_site()
         books = Books()
         events: list[Event] = []
-        for name, step in DAY:
+        for name, step in FIRST_PART:
             names = ("server", "till", "station", "office")
             world = World(site, books, {name: Orders(records=True) for name in names})
             with world.running():
@@ -170,8 +126,8 @@ class Search:
                 world.stop_all()
             if name == "enrol-station":
                 open_station_keys(site)
-            for _, recorded in world.stopped.values():
-                events += recorded
+            for stopped in world.stopped.values():
+                events += stopped.events
         return site, sorted(events, key=lambda event: event[0])
 
     # One case
@@ -187,7 +143,7 @@ class Search:
         if case.postgres:
             assert self.postgres is not None
             orders.ending = _Striking(self.postgres, marker)
-        world = World(site, books, {actor: orders})
+        world = World(site, books, {actor: orders}, cashier_taps_again=case.is_odd)
         wrong: list[str] = []
         died = False
         try:
@@ -344,7 +300,8 @@ def main(arguments: list[str]) -> None:
         if given.offset:
             cases = cases[given.offset % len(cases) :] + cases[: given.offset % len(cases)]
         chosen = choose(cases, only=given.only, share=(int(index), int(count)), sample=given.sample)
-        _print({"cases": [str(case) for case in cases], "chosen": len(chosen)})
+        names = [str(case) for case in cases]
+        _print({"cases": names, "chosen": len(chosen), "writers": sorted(search.writers)})
         if given.list:
             return
         gc.freeze()

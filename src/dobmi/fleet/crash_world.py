@@ -7,39 +7,30 @@ A clerk or cashier who gets no answer does the natural next thing: the same agai
 from __future__ import annotations
 
 import contextlib
+import copy
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import create_engine, make_url, text
 
 from dobmi.cardlib.purse import Purse
-from dobmi.central.cards import statement_of
-from dobmi.central.circulation import anomaly_list, circulation
-from dobmi.central.schema import card_transactions, cards, invitations, pending_credits, terminals
-from dobmi.central.schema import vouchers as central_vouchers
-from dobmi.central.server import Central
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.reader import SimulatedReader
-from dobmi.fleet.crash_actors import Actor, Died, Orders, Refused, Site
-from dobmi.sync.voucher import (
-    Outcome,
-    ResolutionVoucher,
-    SaleVoucher,
-    follow_chain,
-    genesis_hash,
-    verify_voucher,
-)
+from dobmi.fleet.crash_actors import COMMIT, Actor, Died, Orders, Refused, Site, Stopped
 from dobmi.terminal.ledger import Ledger
 
 _ANSWER_SECONDS = 30.0
 _ATTEMPTS = 6
 _PAUSE_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
+_MONTH_SECONDS = 31 * 24 * 3600
+_TILL_IS_SHUT_OUT = "CENTRAL-TERMINAL-BLOCKED"
 
 
 class Stuck(Exception):
@@ -58,22 +49,39 @@ class Books:
     """Shown as paid: card, amount, sequence, voucher hash."""
     given_up: list[tuple[str, int]] = field(default_factory=list)
     """Card and amount of sales that nobody was told the end of: paid or not, but the same everywhere."""
+    refunded: list[tuple[str, int, int, bytes]] = field(default_factory=list)
+    """Promised back: card, amount, sequence, voucher hash."""
     acknowledged: tuple[int, bytes] = (0, b"")
     blocked: dict[str, bool] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+    """Card: the one that its member is to have instead."""
+    anomalies: set[str] = field(default_factory=set)
+    """The kinds that there may be: somebody did what no honest card or till does."""
+    months: int = 0
+    """Gone by since the day's beginning."""
+    rejected: int = 0
+    """Batches that the server refused and must have kept."""
     errors: list[str] = field(default_factory=list)
     """What people saw go wrong on the way, by code."""
 
     def copy(self) -> Books:
-        return Books(
-            dict(self.members),
-            dict(self.uids),
-            dict(self.ordered),
-            list(self.paid),
-            list(self.given_up),
-            self.acknowledged,
-            dict(self.blocked),
-            [],
-        )
+        copied = copy.deepcopy(self)
+        copied.errors = []
+        return copied
+
+    def in_use(self) -> list[str]:
+        """Cards that somebody has in the hand."""
+        return [card for card in self.uids if card not in self.lost]
+
+    def cards_of(self, card: str) -> set[str]:
+        """It, and the lost cards that it is there instead of."""
+        return {card} | {lost for lost, new in self.lost.items() if new == card}
+
+    def told_sales(self) -> set[int]:
+        return {sequence for _, _, sequence, _ in self.paid}
+
+    def told_refunds(self) -> set[int]:
+        return {sequence for _, _, sequence, _ in self.refunded}
 
 
 @dataclass(slots=True)
@@ -84,6 +92,8 @@ class World:
     books: Books
     orders: dict[str, Orders] = field(default_factory=dict)
     actors: dict[str, Actor] = field(default_factory=dict)
+    cashier_taps_again: bool = False
+    """Also when the till, started again, has just said that the sale was paid."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -98,10 +108,24 @@ class World:
     def actor(self, name: str) -> Actor:
         found = self.actors.get(name)
         if found is None:
-            found = Actor(name, self.site, self.orders.get(name, Orders()))
+            found = Actor(name, self.site, self.orders.setdefault(name, Orders()))
             self.actors[name] = found
             found.start()
+            self._look_at(name)
         return found
+
+    def _look_at(self, name: str) -> None:
+        """The cashier reads what a till says that has just started."""
+        if name != "till":
+            return
+        sales, refunds = self.ask("till", "not_shown")
+        self.untold_sales = [one for one in sales if one[2] not in self.books.told_sales()]
+        self.untold_refunds = [one for one in refunds if one[2] not in self.books.told_refunds()]
+
+    untold_sales: list[tuple[bytes, int, int, bytes]] = field(default_factory=list)
+    """UID, amount, sequence and hash of sales that were paid, as the till said when it started."""
+    untold_refunds: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    """Likewise: sale, amount, sequence and hash."""
 
     def stop(self, name: str) -> None:
         """In order. Should it die of that, it is as well."""
@@ -109,14 +133,14 @@ class World:
         if actor is None:
             return
         try:
-            self.stopped[name] = actor.stop()
+            self.stopped.setdefault(name, Stopped()).add(actor.stop())
         except Died:
             actor.buried()
         if actor.deaths:
             self.died.add(name)
 
-    stopped: dict[str, Any] = field(default_factory=dict)
-    """By name: the points passed and the recording, of those that were stopped in order."""
+    stopped: dict[str, Stopped] = field(default_factory=dict)
+    """By name: of those that were stopped in order."""
     died: set[str] = field(default_factory=set)
     """Who had died before it was stopped, or died of that."""
 
@@ -148,10 +172,11 @@ class World:
         except Died:
             actor.buried()
             actor.start()
+            self._look_at(name)
             raise
 
-    def insist(self, name: str, command: str, *arguments: Any) -> Any:
-        """Again and again until it is done. Raises Stuck."""
+    def insist(self, name: str, command: str, *arguments: Any, until: str = "") -> Any:
+        """Again and again until it is done, or refused with the code `until`. Raises Stuck."""
         attempts = 0
         patient_until = time.monotonic() + _PATIENCE_SECONDS
         while attempts < _ATTEMPTS:
@@ -164,6 +189,8 @@ class World:
             if not isinstance(answer, Refused):
                 return answer
             self.books.errors.append(answer.code)
+            if until in {answer.code, answer.problem} and until:
+                return answer
             if answer.code == "SYNC-UNREACHABLE" and time.monotonic() < patient_until:
                 attempts -= 1
                 time.sleep(_PAUSE_SECONDS)
@@ -186,13 +213,8 @@ class World:
         self.books.uids[card] = self.insist("station", "issue", card, member, holder, None)
 
     def top_up(self, card: str, amount: int, fault: tuple[int, str] | None = None) -> None:
-        reference = f"kwitansi-{len(self.books.ordered) + 1:04}"
-        self.books.ordered[reference] = (card, amount)
-        self.insist("station", "order", self.books.uids[card], amount, reference)
-        if fault is not None:
-            with contextlib.suppress(Died):
-                self.ask("station", "deliver", card, fault)
-        self.insist("station", "deliver", card)
+        self._order(card, amount)
+        self.deliver(card, fault)
 
     def sell(self, card: str, amount: int, fault: tuple[int, str] | None = None) -> None:
         """The cashier taps the same card again until it is paid."""
@@ -203,6 +225,10 @@ class World:
             except Died:
                 self.books.errors.append("died")
                 only_card = fault = None
+                told = self._told_of(card, amount)
+                if told is not None:
+                    self.books.paid.append((card, amount, *told))
+                    return
                 continue
             fault = None
             if not isinstance(answer, Refused):
@@ -217,6 +243,13 @@ class World:
         msg = f"no sale to {card}: {self.books.errors[-_ATTEMPTS:]}"
         raise Stuck(msg)
 
+    def _told_of(self, card: str, amount: int) -> tuple[int, bytes] | None:
+        """Sequence and hash, if the till says that this sale was paid and the cashier heeds it."""
+        for uid, paid, sequence, hash_ in self.untold_sales:
+            if (uid, paid) == (self.books.uids[card], amount) and not self.cashier_taps_again:
+                return sequence, hash_
+        return None
+
     def sell_and_walk_away(self, card: str, amount: int, fault: tuple[int, str]) -> None:
         """The member leaves with the card while nobody knows whether it paid."""
         self.books.given_up.append((card, amount))
@@ -229,6 +262,157 @@ class World:
             msg = f"the torn sale went through: {answer}"
             raise Stuck(msg)
         self.insist("till", "give_up")
+
+    def refund(self, amount: int, *, of: int = -1) -> None:
+        """Promise `amount` of a sale back; `of` is its place in the books."""
+        card, _, sale, _ = self.books.paid[of]
+        for _ in range(_ATTEMPTS):
+            try:
+                answer = self.ask("till", "refund", sale, amount)
+            except Died:
+                self.books.errors.append("died")
+                told = [one for one in self.untold_refunds if one[:2] == (sale, amount)]
+                if told and not self.cashier_taps_again:
+                    self.books.refunded.append((card, amount, *told[0][2:]))
+                    return
+                continue
+            if not isinstance(answer, Refused):
+                sequence, hash_, given = answer
+                self.books.refunded.append((card, given, sequence, hash_))
+                return
+            self.books.errors.append(answer.code)
+        msg = f"no refund of sale {sale}: {self.books.errors[-_ATTEMPTS:]}"
+        raise Stuck(msg)
+
+    def walk_away_and_decide(self, card: str, amount: int, fault: tuple[int, str]) -> None:
+        """The same, and a supervisor says of it what a camera shows."""
+        before = card_balance(self.site, card)
+        self.sell_and_walk_away(card, amount, fault)
+        outcome = "NOT_PAID" if card_balance(self.site, card) == before else "PAID"
+        for sequence in self.insist("till", "doubts", self.books.uids[card]):
+            self.insist("till", "decide", sequence, outcome, until="DECISION-NOT-IN-DOUBT")
+
+    def deliver(self, card: str, fault: tuple[int, str] | None = None) -> None:
+        if fault is not None:
+            with contextlib.suppress(Died):
+                self.ask("station", "deliver", card, fault)
+        self.insist("station", "deliver", card)
+
+    def rekey(self, card: str, fault: tuple[int, str] | None = None) -> None:
+        if fault is not None:
+            with contextlib.suppress(Died):
+                self.ask("station", "rekey", card, fault)
+        self.insist("station", "rekey", card)
+
+    def renew_keys(self) -> None:
+        """A new generation at the office; everybody is started again with it."""
+        self.insist("office", "renew_keys")
+        self.stop_all()
+        self.site.ring()  # opened here, so that it is open in whatever is forked later
+        self.actor("server")
+
+    def shut_out_and_let_in(self) -> None:
+        """The till is blocked with a sale unsent: what it sends is refused and kept."""
+        till = self.insist("till", "terminal_id")
+        self.insist("office", "shut_out", till)
+        self.books.rejected += 1
+        answer = self.insist("till", "sync", until=_TILL_IS_SHUT_OUT)
+        if not isinstance(answer, Refused):
+            msg = "a till that is shut out was let in"
+            raise Stuck(msg)
+        self.insist("office", "let_in", till)
+        self.sync()
+
+    def deliver_garbled(self, card: str, amount: int) -> None:
+        """A relay changes what the card answers; the office settles the credit on the card's word."""
+        self.books.anomalies |= {"wrong-card-mac", "credit-without-proof"}
+        sequence = self._order(card, amount)
+        with contextlib.suppress(Died):
+            self.ask("station", "deliver_garbled", card)
+        for _ in range(_ATTEMPTS):
+            answer = self.insist("station", "deliver", card, until="CARD-TMAC")
+            if not isinstance(answer, Refused):
+                return
+            self.insist(
+                *("office", "settle_credit", self.books.uids[card], sequence),
+                until="CENTRAL-CREDIT-NOT-IN-DOUBT",
+            )
+        msg = "the credit stays without proof"
+        raise Stuck(msg)
+
+    def deliver_to_old_copy(self, card: str, amount: int) -> None:
+        """The card as it was when `copy_card` copied it, before its last credit."""
+        self.books.anomalies.add("wrong-credit-state")
+        self._order(card, amount)
+        old = self._old_copy(card).stem
+        answer = self.insist("station", "deliver", old, until="CENTRAL-CREDIT-STATE")
+        if not isinstance(answer, Refused):
+            msg = "the old copy got a credit"
+            raise Stuck(msg)
+        self.insist("station", "deliver", card)
+
+    def copy_card(self, card: str) -> None:
+        """Somebody who can clone a chip, some day: for `deliver_to_old_copy`."""
+        shutil.copy(self.site.card_file(card), self._old_copy(card))
+
+    def _old_copy(self, card: str) -> Path:
+        return self.site.card_file(f"{card}-lama")
+
+    def _order(self, card: str, amount: int) -> int:
+        reference = f"kwitansi-{len(self.books.ordered) + 1:04}"
+        self.books.ordered[reference] = (card, amount)
+        sequence: int = self.insist("station", "order", self.books.uids[card], amount, reference)
+        return sequence
+
+    def lose(self, card: str, new: str) -> None:
+        """With a credit of which nobody knows whether it arrived, and one that never went out."""
+        self._order(card, 15_000)
+        with contextlib.suppress(Died):
+            self.ask("station", "deliver", card, (COMMIT, "after"))
+        self._order(card, 5_000)
+        self.books.lost[card] = new
+        self.insist("station", "replace", self.books.uids[card])
+        self.sync()
+        self.sync()
+
+    def replace(self, card: str, fault: tuple[int, str]) -> None:
+        """Another card for the member, torn as it is issued, and the lost one's money on it."""
+        new = self.books.lost[card]
+        self.issue(new, self.books.members[card], fault)
+        self.deliver(new)
+
+    def month_passes(self, *, by: str = "settle") -> None:
+        """And the office settles by rule what is still in doubt."""
+        self.stop_all()
+        self.books.months += 1
+        self.site.put_ahead(self.books.months * _MONTH_SECONDS)
+        self.actor("server")
+        self.sync()
+        self.insist("office", by)
+        self.insist("office", "reconcile")
+
+    def sell_by_wrong_clock(self, card: str, amount: int) -> None:
+        """An hour ahead; then the machine's clock is put right, and the till's."""
+        self.stop("till")
+        self.site.put_ahead(3600, "till")
+        self.sell(card, amount)
+        self.stop("till")
+        self.site.put_ahead(0, "till")
+        self.insist("till", "reset_clock")
+
+    def restore_backup(self, card: str, amount: int) -> None:
+        """The server loses what was sent to it since last night; the till has it still."""
+        self.sync()
+        self.stop_all()
+        _back_up(self.site)
+        self.actor("server")
+        self.sell(card, amount)
+        self.sync()
+        self.stop_all()
+        _put_back(self.site)
+        self.insist("office", "mark_restored")
+        self.actor("server")
+        self.sync()
 
     def sync(self) -> None:
         sequence, hash_, _version, quarantined = self.insist("till", "sync")
@@ -269,7 +453,12 @@ class World:
             return
         self.actor("server")
         self.sync()
-        for card in self.books.uids:
+        for lost, new in self.books.lost.items():
+            if new not in self.books.uids:
+                self.issue(new, self.books.members[lost])
+        if self.books.lost:
+            self.month_passes()
+        for card in self.books.in_use():
             self.insist("till", "balance", card)
             if not self.books.blocked.get(card):
                 self.insist("station", "deliver", card)
@@ -280,6 +469,40 @@ class World:
             return {"till"} if _has_identity(ledger) else set()
 
 
+def _back_up(site: Site) -> None:
+    """A copy of the central database, which nobody has open."""
+    if site.database_url:
+        name = make_url(site.database_url).database
+        _as_administrator(site, f'CREATE DATABASE "{name}_backup" TEMPLATE "{name}"')
+        return
+    backup = site.folder / "backup"
+    backup.mkdir()
+    for file in site.data.glob("central.db*"):
+        shutil.copy(file, backup)
+
+
+def _put_back(site: Site) -> None:
+    if site.database_url:
+        name = make_url(site.database_url).database
+        _as_administrator(site, f'DROP DATABASE "{name}" WITH (FORCE)')
+        _as_administrator(site, f'ALTER DATABASE "{name}_backup" RENAME TO "{name}"')
+        return
+    for file in site.data.glob("central.db*"):
+        file.unlink()
+    backup = site.folder / "backup"
+    for file in backup.iterdir():
+        shutil.copy(file, site.data)
+    shutil.rmtree(backup)
+
+
+def _as_administrator(site: Site, statement: str) -> None:
+    url = make_url(site.database_url).set(database="postgres")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
 def _has_identity(ledger: Ledger) -> bool:
     engine = create_engine(f"sqlite:///{ledger.path}")
     with engine.connect() as connection:
@@ -288,161 +511,9 @@ def _has_identity(ledger: Ledger) -> bool:
     return bool(count)
 
 
-# The oracles
-
-
-def violations(site: Site, books: Books) -> list[str]:
-    """Everything that is not as it must be once `World.finish` is through."""
-    found: list[str] = []
-    central = site.central()
-    try:
-        found += _central_violations(central, books)
-        if books.uids:
-            found += _money_violations(site, central, books)
-        if books.paid or books.given_up:
-            found += _chain_violations(site, central, books)
-    finally:
-        central.database.close()
-    for database in sorted(site.data.glob("*.db")):
-        found += _integrity(database)
-    return found
-
-
-def _central_violations(central: Central, books: Books) -> list[str]:
-    found = []
-    now = circulation(central)
-    if now.difference.amount or now.suspense.amount:
-        found.append(f"the ledger's sum is {now.difference}, in suspense {now.suspense}")
-    if now.doubts_open or now.quarantined or now.rejected_batches:
-        found.append(
-            f"{now.doubts_open} doubts open, {now.quarantined} quarantined, "
-            f"{now.rejected_batches} batches rejected"
-        )
-    found += [f"anomaly {row.kind}: {row.detail}" for row in anomaly_list(central)]
-    with central.database.read() as connection:
-        rows = connection.execute(
-            select(pending_credits.c.idempotency_key, pending_credits).order_by(
-                pending_credits.c.sequence
-            )
-        ).all()
-        orders = {row.idempotency_key: row for row in rows}
-        for reference, (card, amount) in books.ordered.items():
-            row = orders.pop(reference, None)
-            if row is None or row.card_uid != books.uids[card] or row.amount_rupiah != amount:
-                found.append(f"the order {reference} is not kept as it was given: {row}")
-            elif row.state != "delivered":
-                found.append(f"the credit {reference} is {row.state}")
-        found += [f"a credit that nobody ordered: {reference}" for reference in orders]
-        registered = connection.execute(select(cards)).all()
-        wanted = {(books.uids[card], member) for card, member in books.members.items()}
-        got = {(bytes(row.uid), row.member_number) for row in registered}
-        if got != wanted:
-            found.append(f"cards registered: {got}, issued: {wanted}")
-        for row in registered:
-            name = next(card for card, uid in books.uids.items() if uid == row.uid)
-            state = "blocked" if books.blocked.get(name) else "active"
-            if row.state != state:
-                found.append(f"card {name} is {row.state}, not {state}")
-        used = connection.execute(
-            select(func.count()).select_from(invitations).where(invitations.c.used_by.is_not(None))
-        ).scalar_one()
-        count = connection.execute(select(func.count()).select_from(terminals)).scalar_one()
-        if used != count:
-            found.append(f"{count} terminals of {used} invitations")
-    return found
-
-
-def _money_violations(site: Site, central: Central, books: Books) -> list[str]:
-    """Each card: what it says, what the ledger says, what people were told, all alike."""
-    found = []
-    unsure_total = 0
-    for card, uid in books.uids.items():
-        on_card = card_balance(site, card)
-        in_ledger = statement_of(central, uid).balance.amount
-        ordered = sum(amount for name, amount in books.ordered.values() if name == card)
-        shown = sum(amount for name, amount, *_ in books.paid if name == card)
-        unsure = [amount for name, amount in books.given_up if name == card]
-        possible = {ordered - shown}
-        for amount in unsure:
-            possible |= {balance - amount for balance in possible}
-        unsure_total += ordered - shown - on_card
-        if on_card != in_ledger or on_card not in possible:
-            found.append(
-                f"{card}: {on_card} on the card, {in_ledger} in the ledger, "
-                f"topped up {ordered}, shown as paid {shown}, never shown {unsure}"
-            )
-    now = circulation(central)
-    paid = sum(amount for _, amount, *_ in books.paid) + unsure_total
-    if now.paid_to_outlets.amount != paid:
-        found.append(f"the outlets have {now.paid_to_outlets}, paid was {paid}")
-    with central.database.read() as connection:
-        gaps = connection.execute(
-            select(card_transactions.c.card_uid)
-            .group_by(card_transactions.c.card_uid)
-            .having(func.count() != func.max(card_transactions.c.counter))
-        ).all()
-    found += [f"transactions of {bytes(row.card_uid).hex()} are missing" for row in gaps]
-    return found
-
-
-def _chain_violations(site: Site, central: Central, books: Books) -> list[str]:
-    found = []
-    with contextlib.closing(Ledger(site.data / "till.db")) as ledger:
-        who = ledger.identity()
-        encoded = ledger.vouchers_from(1, 100_000)
-        state = ledger.sync_state()
-        doubts = ledger.doubts()
-        open_intent = ledger.open_intent()
-    for one in encoded:
-        verify_voucher(one, who.public_key)
-    genesis = genesis_hash(who.terminal_id, who.public_key)
-    chain = list(follow_chain(encoded, who.terminal_id, 1, genesis))
-    hashes = {voucher.link.sequence: hash_ for voucher, hash_ in chain}
-    with central.database.read() as connection:
-        kept = {
-            row.sequence: bytes(row.hash)
-            for row in connection.execute(
-                select(central_vouchers).where(central_vouchers.c.terminal_id == who.terminal_id)
-            )
-        }
-    if kept != hashes:
-        found.append(f"the server has vouchers {sorted(kept)}, the till {sorted(hashes)}")
-    if doubts or open_intent is not None:
-        found.append(f"still in doubt at the till: {len(doubts)}, open: {open_intent is not None}")
-    sequence, hash_ = books.acknowledged
-    if state.acknowledged_sequence < sequence or (sequence and hashes.get(sequence) != hash_):
-        found.append(f"{sequence} was acknowledged, and is not any more")
-    sales = {v.link.sequence for v, _ in chain if isinstance(v, SaleVoucher)}
-    sales |= {
-        v.resolves
-        for v, _ in chain
-        if isinstance(v, ResolutionVoucher) and v.outcome is Outcome.PAID
-    }
-    shown = [sequence for _, _, sequence, _ in books.paid]
-    if len(set(shown)) != len(shown):
-        found.append(f"one sale was shown as paid for two: {shown}")
-    if not set(shown) <= sales:
-        found.append(f"shown as paid and missing: {sorted(set(shown) - sales)}")
-    if not {hash_ for *_, hash_ in books.paid} <= set(hashes.values()):
-        found.append("a receipt names a voucher that is not there")
-    return found
-
-
 def card_balance(site: Site, card: str) -> int:
     """As the card says it."""
     reader = SimulatedReader(SimulatedCard.load(site.card_file(card)))
-    keys = site.keys
-    issuer = keys.central.public_key("card-issuer")
-    return Purse(reader.connect(), keys.central, issuer).read().balance.amount
-
-
-def _integrity(database: Path) -> list[str]:
-    engine = create_engine(f"sqlite:///{database}")
-    with engine.connect() as connection:
-        answers = list(connection.execute(text("PRAGMA integrity_check")).scalars())
-        broken = connection.execute(text("PRAGMA foreign_key_check")).all()
-    engine.dispose()
-    return [] if answers == ["ok"] and not broken else [f"{database.name}: {answers} {broken}"]
-
-
-Step = Callable[[World], None]
+    ring = site.ring()
+    issuer = ring.public_key("card-issuer")
+    return Purse(reader.connect(), ring, issuer).read().balance.amount

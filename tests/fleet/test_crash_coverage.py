@@ -1,0 +1,108 @@
+"""The day that is crashed reaches every function that writes, or there is a reason why not."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dobmi
+from dobmi.cli.sim_crashes import point_of
+from dobmi.fleet.disk_watch import preload_library
+
+SOURCE = Path(dobmi.__file__).parent
+NOT_PLAYED = {
+    "database.create_tables": "at the server's start; its points are called server.start",
+}
+"""By module and function, of dobmi.central: why the day has nothing of it."""
+ON_DISK = {"fsync", "sync_folder", "save_key_file", "replace_key_file", "write_text", "write_bytes"}
+
+
+@pytest.fixture(scope="module")
+def played() -> dict[str, Any]:
+    """The day's cases, and who wrote in it at the central database."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dobmi.fleet.crash_search", "--list"],
+        env=os.environ | {"LD_PRELOAD": str(preload_library())},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    found["points"] = {point_of(case) for case in found["cases"]}
+    return found
+
+
+def functions(package: str, does: Callable[[ast.AST], bool]) -> set[str]:
+    """`module.function` of all in the package in whose own body a node `does` it."""
+    found = set()
+    for file in sorted((SOURCE / package).rglob("*.py")):
+        for function in ast.walk(ast.parse(file.read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and any(
+                does(node) for node in own_nodes(function)
+            ):
+                found.add(f"{file.stem}.{function.name}")
+    return found
+
+
+def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
+    """Without those of functions that are defined in it."""
+    for node in ast.iter_child_nodes(function):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from own_nodes(node)
+
+
+def enters(method: str) -> Callable[[ast.AST], bool]:
+    """Whether a node is `with something.method(...)`."""
+
+    def does(node: ast.AST) -> bool:
+        return isinstance(node, ast.withitem) and called(node.context_expr) == method
+
+    return does
+
+
+def called(node: ast.AST) -> str:
+    """The last part of the name of what is called, if something is."""
+    if not isinstance(node, ast.Call):
+        return ""
+    match node.func:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+        case _:
+            return ""
+
+
+def test_everybody_who_writes_at_the_central_server_does_so_in_the_day(
+    played: dict[str, Any],
+) -> None:
+    writing = functions("central", enters("write"))
+    assert {"ingest.take_batch", "overdue.settle_overdue", "restoring.mark_restored"} <= writing
+    assert writing - set(played["writers"]) == set(NOT_PLAYED)
+
+
+def test_every_commit_of_a_tills_ledger_is_a_point(played: dict[str, Any]) -> None:
+    writing = functions("terminal", enters("begin"))
+    assert {"ledger.__init__", "ledger.record_intent", "ledger.record_clock_reset"} <= writing
+    for function in writing:
+        for moment in ("before", "after"):
+            assert f"till.{function}.{moment}-commit" in played["points"]
+
+
+def test_every_file_that_a_station_writes_is_a_point(played: dict[str, Any]) -> None:
+    writing = functions("provisioning", lambda node: called(node) in ON_DISK)
+    assert writing == {"enrolment.enrol_station"}
+    steps = {"enrolment.enrol_station", "custody._write_beside", "custody.sync_folder"}
+    for step in steps:
+        assert any(point.startswith(f"station.{step}.before-sync:") for point in played["points"])
+
+
+def test_a_till_writes_no_other_file_than_its_ledger() -> None:
+    assert functions("terminal", lambda node: called(node) in ON_DISK) == set()
