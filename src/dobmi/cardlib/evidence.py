@@ -6,7 +6,10 @@ central server posts is taken from here. docs/card-layout.md lists the parts byt
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from dobmi.cardlib.errors import DamagedCardData, ImplausibleEvidence, WrongTransactionMac
 from dobmi.cardlib.purse_layout import (
@@ -96,6 +99,61 @@ def parse_sale_evidence(evidence: bytes) -> SaleEvidence:
         raise ImplausibleEvidence(detail=error.explain()) from error
     _check_record(sale, RecordKind.SALE)
     return sale
+
+
+class SaleParts(NamedTuple):
+    """Of `SaleEvidence`, as plain numbers, what a receiver of many needs."""
+
+    terminal_id: int
+    sequence: int
+    encrypted_previous_reader_id: bytes
+    holder: Holder
+    balance_before_rupiah: int
+    amount_rupiah: int
+
+
+# What `parse_sale_evidence` walks through, at one look: the reader id's terminal and sequence, the
+# encrypted one before, holder, balance, debit; of the record, which repeats the reader id, amount
+# and balance after.
+_SALE = re.compile(
+    rb"\xc8DBMI(.{4})(.{8})(.{16})\0{15}"
+    rb"\xad\x01\0\0\0\x70\0\0\0{8}(.{112})"
+    rb"\x6c\x02(.{4})\0{10}"
+    rb"\xdc\x02(.{4})\0{10}"
+    rb"\x8b\x03\0\0\0\x20\0\0\0{8}"
+    rb"\x01\1\2(.{4})(.{4}).{4}\0{7}",
+    re.DOTALL,
+)
+
+
+def read_sale_evidence(evidence: bytes) -> SaleParts | None:
+    """Parts of a sale's evidence; None if `parse_sale_evidence` must say what is wrong with it."""
+    found = _SALE.fullmatch(evidence)
+    if found is None:
+        return None
+    terminal, sequence, encrypted, content, balance, debit, amount, after = found.groups()
+    balance_before_rupiah = int.from_bytes(balance, "little", signed=True)
+    amount_rupiah = int.from_bytes(debit, "little", signed=True)
+    balance_after_rupiah = balance_before_rupiah - amount_rupiah
+    if amount_rupiah != int.from_bytes(amount, "big"):
+        return None
+    if balance_after_rupiah != int.from_bytes(after, "big"):
+        return None
+    try:
+        holder = _read_holder(content)
+    except DamagedCardData:
+        return None
+    return SaleParts(
+        int.from_bytes(terminal, "big"),
+        int.from_bytes(sequence, "big"),
+        encrypted,
+        holder,
+        balance_before_rupiah,
+        amount_rupiah,
+    )
+
+
+_read_holder = lru_cache(maxsize=4096)(parse_holder)  # every sale of a card repeats it
 
 
 def parse_credit_evidence(evidence: bytes) -> CreditEvidence:

@@ -6,20 +6,25 @@ what the till claims beside it must be the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hmac
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
+from functools import cache
+from typing import NamedTuple, assert_never
 
 from dobmi.cardlib.errors import DamagedCardData, ImplausibleEvidence, WrongTransactionMac
 from dobmi.cardlib.evidence import (
     SaleEvidence,
     parse_sale_evidence,
     previous_reader_id,
+    read_sale_evidence,
     verify_evidence,
 )
 from dobmi.cardlib.purse_layout import ReaderId
+from dobmi.cardlib.transaction_mac import TransactionMacKey
 from dobmi.money import ZERO
+from dobmi.sync.batch import UncheckedBatch
 from dobmi.sync.voucher import (
     DecisionVoucher,
     InDoubtVoucher,
@@ -27,10 +32,12 @@ from dobmi.sync.voucher import (
     Link,
     RefundVoucher,
     ResolutionVoucher,
+    SaleFields,
     SaleVoucher,
     VoidVoucher,
     Voucher,
     VoucherKind,
+    decode_voucher,
 )
 
 FOREIGN_READER = ReaderId(terminal_id=0xFFFFFFFF, sequence=0)
@@ -132,6 +139,131 @@ def _judge_intent(
         return Refused(voucher, Reason.WRONG_CARD_MAC)
     encrypted = evidence.encrypted_previous_reader_id
     return VerifiedSale(voucher, evidence, previous_of(mac_key, card.uid, counter, encrypted))
+
+
+class Sale(NamedTuple):
+    """A verified sale as the columns of a row. Amounts are whole rupiah, from the evidence.
+
+    `previous_…` is who made the card's transaction before: None for its first, FOREIGN_READER's
+    numbers for none of ours.
+    """
+
+    sequence: int
+    unix_seconds: int
+    seller: str
+    card_uid: bytes
+    card_counter: int
+    amount_rupiah: int
+    balance_before_rupiah: int
+    previous_terminal_id: int | None
+    previous_sequence: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBatch:
+    """The verdicts on a batch: its verified sales as rows, and by sequence all others.
+
+    Plain enough to come out of another process.
+    """
+
+    sales: list[Sale]
+    others: list[tuple[int, PlausibleDoubt | Noted | Refused]]
+
+
+def cards_of(read: Iterable[SaleFields | Voucher]) -> set[bytes]:
+    """The UIDs of the cards that they name."""
+    return {item.card_uid if isinstance(item, SaleFields) else uid_of(item) for item in read}
+
+
+def judge_batch(
+    batch: UncheckedBatch,
+    read: Sequence[SaleFields | Voucher],
+    cards: Mapping[bytes, CardFacts],
+    mac_key_of: MacKeyOf,
+) -> JudgedBatch:
+    """What `judge` says of each voucher of the batch, given as `UncheckedBatch.read` read it.
+
+    Only a sale without fault is decided here. What is wrong with another, `judge` says.
+    """
+
+    @cache
+    def key_of(uid: bytes, version: int) -> TransactionMacKey:
+        return TransactionMacKey(mac_key_of(uid, version), uid)
+
+    judged = JudgedBatch([], [])
+    head = batch.head
+    for sequence, (item, encoded) in enumerate(
+        zip(read, batch.vouchers, strict=True), start=head.first_sequence
+    ):
+        sale = None
+        if isinstance(item, SaleFields):
+            reader_id = (head.terminal_id, sequence)
+            sale = _verify_sale(item, reader_id, cards.get(item.card_uid), key_of)
+        if sale is None:
+            voucher = decode_voucher(encoded) if isinstance(item, SaleFields) else item
+            verdict = judge(voucher, cards, mac_key_of)
+            if not isinstance(verdict, VerifiedSale):
+                judged.others.append((sequence, verdict))
+                continue
+            sale = _row_of(verdict)
+        judged.sales.append(sale)
+    return judged
+
+
+def _verify_sale(
+    sale: SaleFields,
+    reader_id: tuple[int, int],
+    card: CardFacts | None,
+    key_of: Callable[[bytes, int], TransactionMacKey],
+) -> Sale | None:
+    """The row, if the card vouches for all that the till claims; None if `judge` must look."""
+    parts = read_sale_evidence(sale.evidence)
+    if card is None or parts is None or sale.card_counter < 1 or parts.amount_rupiah <= 0:
+        return None
+    claimed = (*reader_id, sale.amount_rupiah, card.member_number, card.serial)
+    holder = parts.holder
+    vouched = (parts.terminal_id, parts.sequence, parts.amount_rupiah)
+    if claimed != (*vouched, holder.member_number, holder.card_serial):
+        return None
+    key = key_of(card.uid, card.mac_key_version)
+    if not hmac.compare_digest(key.mac(sale.card_counter, sale.evidence), sale.card_mac):
+        return None
+    previous = _reader_of(
+        key.decrypt_previous_reader_id(sale.card_counter, parts.encrypted_previous_reader_id)
+    )
+    return Sale(
+        sequence=reader_id[1],
+        unix_seconds=sale.unix_seconds,
+        seller=sale.seller,
+        card_uid=sale.card_uid,
+        card_counter=sale.card_counter,
+        amount_rupiah=parts.amount_rupiah,
+        balance_before_rupiah=parts.balance_before_rupiah,
+        previous_terminal_id=None if previous is None else previous.terminal_id,
+        previous_sequence=None if previous is None else previous.sequence,
+    )
+
+
+def _row_of(verified: VerifiedSale) -> Sale:
+    voucher, evidence, previous = verified.voucher, verified.evidence, verified.previous
+    return Sale(
+        sequence=voucher.link.sequence,
+        unix_seconds=voucher.link.unix_seconds,
+        seller=voucher.intent.seller,
+        card_uid=voucher.intent.card_uid,
+        card_counter=voucher.card_counter,
+        amount_rupiah=evidence.amount.amount,
+        balance_before_rupiah=evidence.balance_before.amount,
+        previous_terminal_id=None if previous is None else previous.terminal_id,
+        previous_sequence=None if previous is None else previous.sequence,
+    )
+
+
+def _reader_of(decrypted: bytes) -> ReaderId | None:
+    try:
+        return ReaderId.decode(decrypted)
+    except DamagedCardData:
+        return FOREIGN_READER
 
 
 def card_vouches(mac_key: bytes, uid: bytes, counter: int, mac: bytes, evidence: bytes) -> bool:

@@ -7,6 +7,7 @@ false and null. No floats, no tags, no indefinite lengths.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import cbor2
 
@@ -15,21 +16,12 @@ from dobmi.sync.errors import MalformedMessage
 _ALLOWED = "int, bytes, str, list, dict with int keys, bool, None"
 DEPTH_MAX = 8
 
-# RFC 8949 section 3: the three high bits of a head are the major type, the five low ones the
-# argument or in how many bytes after the head it stands.
-_STRINGS = (2, 3)
-_TAGS = 6
-_SIMPLE = 7
-_FALSE_TRUE_NULL = (20, 21, 22)
-_IN_THE_HEAD_MAX = 23
-_IN_8_BYTES = 27
-
 CborValue = int | bytes | str | bool | None | list["CborValue"] | dict[int, "CborValue"]
 
 
 def encode(value: CborValue) -> bytes:
     """The one encoding of `value`; raises TypeError for what the formats do not use."""
-    _check(value, 0)
+    _check((value,), 0)
     return cbor2.dumps(value, canonical=True)
 
 
@@ -42,9 +34,10 @@ def decode(data: bytes, *, size_max: int) -> CborValue:
     if len(data) > size_max:
         raise MalformedMessage(detail=f"{len(data)} bytes, at most {size_max} allowed")
     try:
-        _check_heads(data)
-        value: CborValue = cbor2.loads(data)
-        again = encode(value)
+        value: CborValue = cbor2.loads(data, semantic_decoders=_NO_TAGS, allow_indefinite=False)
+        is_in_order = _check((value,), 0)
+        # To sort the keys is most of the work, and those that stand in order need none of it.
+        again = cbor2.dumps(value, canonical=not is_in_order)
     except (cbor2.CBORError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise MalformedMessage(detail="not CBOR of the allowed types") from error
     if again != data:
@@ -52,55 +45,67 @@ def decode(data: bytes, *, size_max: int) -> CborValue:
     return value
 
 
-def _check_heads(data: bytes) -> None:
-    """Raise ValueError for a tag, float, simple value or indefinite length, before any is decoded.
+def uint_from_bytes(encoded: bytes) -> int:
+    """The number of 0 or more whose one encoding this is; it is not checked."""
+    return encoded[0] if len(encoded) == 1 else int.from_bytes(encoded[1:], "big")
 
-    The decoder makes objects of tags, and for some of them works for as long as a stranger likes:
-    four megabytes that claim to be one decimal fraction kept it busy for half an hour.
+
+class _NoTags(Mapping[int, Callable[[object, bool], object]]):
+    """Has the decoder refuse every tag, known to it or not, instead of making an object of it.
+
+    For some it would work for as long as a stranger likes: four megabytes that claim to be one
+    decimal fraction kept it busy for half an hour.
     """
-    at = 0
-    while at < len(data):
-        major, info = data[at] >> 5, data[at] & 0x1F
-        at += 1
-        if major == _TAGS or (major == _SIMPLE and info not in _FALSE_TRUE_NULL):
-            msg = f"not one of {_ALLOWED}"
-            raise ValueError(msg)
-        argument = info
-        if major != _SIMPLE and info > _IN_THE_HEAD_MAX:
-            if info > _IN_8_BYTES:
-                msg = "a length that is not told"
-                raise ValueError(msg)
-            width = 1 << info - _IN_THE_HEAD_MAX - 1
-            argument = int.from_bytes(data[at : at + width], "big")
-            at += width
-        if major in _STRINGS:
-            at += argument
+
+    def __getitem__(self, tag: int) -> Callable[[object, bool], object]:
+        return _refuse_tag
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
 
 
-def _check(value: object, depth: int) -> None:
-    if depth > DEPTH_MAX:
+def _refuse_tag(value: object, immutable: bool) -> object:  # noqa: ARG001 - as cbor2 calls it
+    msg = "no tags here"
+    raise ValueError(msg)
+
+
+_NO_TAGS = _NoTags()
+
+
+def _check(items: Collection[object], depth: int) -> bool:
+    """Whether all keys of all maps in `items` are above nought and ascend.
+
+    Raises TypeError for what the formats do not use.
+    """
+    if items and depth > DEPTH_MAX:
         msg = f"nested deeper than {DEPTH_MAX}"
         raise TypeError(msg)
-    if value is None or isinstance(value, bool | bytes | str):
-        return
-    if isinstance(value, int):
-        if not -(2**63) <= value < 2**64:
-            msg = "integer too large"
-            raise TypeError(msg)
-        return
-    if isinstance(value, list):
-        for item in value:
-            _check(item, depth + 1)
-        return
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if type(key) is not int:
+    is_in_order = True
+    for item in items:
+        if isinstance(item, int):
+            if not -(2**63) <= item < 2**64:
+                msg = "integer too large"
+                raise TypeError(msg)
+        elif isinstance(item, list):
+            is_in_order = _check(item, depth + 1) and is_in_order
+        elif isinstance(item, dict):
+            keys = list(item)
+            if not _INT.issuperset(map(type, keys)):
                 msg = "map keys are integers"
                 raise TypeError(msg)
-            _check(item, depth + 1)
-        return
-    msg = f"not one of {_ALLOWED}: {type(value).__name__}"
-    raise TypeError(msg)
+            is_in_order = is_in_order and keys == sorted(keys) and min(keys, default=0) >= 0
+            is_in_order = _check(item.values(), depth + 1) and is_in_order
+        elif not isinstance(item, _PLAIN):
+            msg = f"not one of {_ALLOWED}: {type(item).__name__}"
+            raise TypeError(msg)
+    return is_in_order
+
+
+_INT = {int}
+_PLAIN = (bytes, str, type(None))
 
 
 def is_plain(text: str) -> bool:
@@ -108,6 +113,8 @@ def is_plain(text: str) -> bool:
 
     Nor halves of surrogate pairs, which are no characters.
     """
+    if text.isascii() and text.isprintable():
+        return True
     return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cbor2
 from cryptography.exceptions import InvalidSignature
@@ -67,13 +68,17 @@ def key_id(public_key: bytes) -> bytes:
 
 def sign1(payload: bytes, content_type: str, public_key: bytes, sign: Sign) -> bytes:
     """The encoded COSE_Sign1 of `payload`, signed by `sign`, whose public half is `public_key`."""
-    protected = encode(
-        {_ALGORITHM: _EDDSA, _CONTENT_TYPE: content_type, _KEY_ID: key_id(public_key)}
-    )
-    signature = sign(_to_be_signed(protected, payload))
-    return b"".join(
-        (_TAG, _ARRAY_OF_4, encode(protected), _EMPTY_MAP, encode(payload), encode(signature))
-    )
+    signature = sign(_to_be_signed(_protected(content_type, public_key), payload))
+    return start_of_sign1(content_type, public_key) + encode(payload) + encode(signature)
+
+
+def start_of_sign1(content_type: str, public_key: bytes) -> bytes:
+    """What stands before the payload in every COSE_Sign1 of this content type by this key."""
+    return _TAG + _ARRAY_OF_4 + encode(_protected(content_type, public_key)) + _EMPTY_MAP
+
+
+def _protected(content_type: str, public_key: bytes) -> bytes:
+    return encode({_ALGORITHM: _EDDSA, _CONTENT_TYPE: content_type, _KEY_ID: key_id(public_key)})
 
 
 def parse_sign1(data: bytes, *, size_max: int) -> Sign1:
@@ -87,17 +92,18 @@ def parse_sign1(data: bytes, *, size_max: int) -> Sign1:
                 raise MalformedMessage(detail="not a COSE_Sign1 of this system")
         case _:
             raise MalformedMessage(detail="not a COSE_Sign1")
+    content_type, key_id_ = _read_header(protected)
+    return Sign1(content_type, key_id_, payload, signature, protected)
+
+
+@lru_cache(maxsize=1024)  # one signer's messages of one kind have the same header
+def _read_header(protected: bytes) -> tuple[str, bytes]:
+    """Content type and key id. Raises MalformedMessage."""
     header = Fields(decode(protected, size_max=256), "COSE header")
     header.exactly(_ALGORITHM, _EDDSA)
-    parsed = Sign1(
-        content_type=header.text(_CONTENT_TYPE, 64),
-        key_id=header.octets(_KEY_ID, KEY_ID_LENGTH),
-        payload=payload,
-        signature=signature,
-        protected=protected,
-    )
+    found = header.text(_CONTENT_TYPE, 64), header.octets(_KEY_ID, KEY_ID_LENGTH)
     header.finish()
-    return parsed
+    return found
 
 
 def _to_be_signed(protected: bytes, payload: bytes) -> bytes:

@@ -9,14 +9,16 @@ included.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TypeVar, assert_never
+from functools import lru_cache
+from typing import NamedTuple, TypeVar, assert_never
 
 from dobmi.money import ZERO, Rupiah
-from dobmi.sync.cbor import CborValue, Fields, decode, encode, is_plain
-from dobmi.sync.cose import Sign, parse_sign1, sign1
+from dobmi.sync.cbor import CborValue, Fields, decode, encode, is_plain, uint_from_bytes
+from dobmi.sync.cose import SIGNATURE_LENGTH, Sign, parse_sign1, sign1, start_of_sign1
 from dobmi.sync.errors import BrokenChain, MalformedMessage
 
 _E = TypeVar("_E", bound=IntEnum)
@@ -222,17 +224,129 @@ def follow_chain(
     """
     followed = []
     for sequence, encoded in enumerate(vouchers, start=first_sequence):
-        voucher = decode_voucher(encoded)
-        link = voucher.link
-        if link.terminal_id != terminal_id:
-            raise BrokenChain(sequence=sequence, detail="it is of another till")
-        if link.sequence != sequence:
-            raise BrokenChain(sequence=sequence, detail=f"number {link.sequence} stands there")
-        if link.previous_hash != previous_hash:
-            raise BrokenChain(sequence=sequence, detail="it does not follow the one before")
+        voucher = _decode_link(encoded, terminal_id, sequence, previous_hash)
         previous_hash = voucher_hash(encoded)
         followed.append((voucher, previous_hash))
     return followed
+
+
+def _decode_link(encoded: bytes, terminal_id: int, sequence: int, previous_hash: bytes) -> Voucher:
+    """Raises MalformedMessage, BrokenChain."""
+    voucher = decode_voucher(encoded)
+    link = voucher.link
+    if link.terminal_id != terminal_id:
+        raise BrokenChain(sequence=sequence, detail="it is of another till")
+    if link.sequence != sequence:
+        raise BrokenChain(sequence=sequence, detail=f"number {link.sequence} stands there")
+    if link.previous_hash != previous_hash:
+        raise BrokenChain(sequence=sequence, detail="it does not follow the one before")
+    return voucher
+
+
+class SaleFields(NamedTuple):
+    """What a receiver needs of a sale whose place in the chain is checked; the goods add up."""
+
+    unix_seconds: int
+    seller: str
+    card_uid: bytes
+    amount_rupiah: int
+    evidence: bytes
+    card_counter: int
+    card_mac: bytes
+
+
+def read_chain(
+    vouchers: list[bytes],
+    terminal_id: int,
+    first_sequence: int,
+    previous_hash: bytes,
+    public_key: bytes,
+) -> tuple[list[SaleFields | Voucher], bytes]:
+    """As `follow_chain`, ten times as fast for sales as most are; and the last one's hash.
+
+    A sale's one encoding leaves so little open that the next one of a till is mostly known
+    beforehand. What does not look so, sale or not, is read as `decode_voucher` reads it.
+    Raises MalformedMessage, BrokenChain.
+    """
+    envelope = start_of_sign1(CONTENT_TYPE, public_key) + b"\x59"
+    start = b"\xb0\x01\x01\x02\x01\x03" + encode(terminal_id) + b"\x04"
+    read: list[SaleFields | Voucher] = []
+    for sequence, encoded in enumerate(vouchers, start=first_sequence):
+        expected = start + encode(sequence) + b"\x05\x58\x20" + previous_hash
+        sale = _read_plain_sale(encoded, envelope, expected)
+        read.append(sale or _decode_link(encoded, terminal_id, sequence, previous_hash))
+        previous_hash = voucher_hash(encoded)
+    return read, previous_hash
+
+
+_UINT_32 = rb"([\0-\x17]|\x18[\x18-\xff]|\x19(?!\0)..|\x1a(?!\0\0)....)"  # each in its fewest bytes
+_UINT_63 = _UINT_32[:-1] + rb"|\x1b(?!\0{4})[\0-\x7f].{7})"
+_REST_OF_SALE = re.compile(
+    rb"\x06" + _UINT_63 + rb"\x07" + _UINT_32 +  # time, shift
+    rb"(\x08.{3,1000}?)"  # cashier, issuer, seller
+    rb"\x0b\x47(.{7})"  # card UID
+    rb"\x0c" + _UINT_63 +  # amount
+    rb"\x0d\x59\x01\0(.{256})"  # evidence
+    rb"\x0e" + _UINT_32 +  # counter
+    rb"\x0f\x48(.{8})"  # MAC
+    rb"\x10(.+)"  # goods
+    rb"\x58\x40.{64}",  # signature
+    re.DOTALL,
+)  # fmt: skip
+"""A sale's payload from field 6 on, of a 7-byte UID and 256 bytes of evidence."""
+
+
+def _read_plain_sale(encoded: bytes, envelope: bytes, expected: bytes) -> SaleFields | None:
+    """The sale, if it is in `envelope` and begins as `expected`; None if it must be looked at."""
+    begin = len(envelope) + 2
+    payload_length = len(encoded) - begin - 2 - SIGNATURE_LENGTH
+    if not (
+        payload_length >= 256
+        and len(encoded) <= VOUCHER_SIZE_MAX
+        and encoded.startswith(envelope)
+        and encoded[begin - 2 : begin] == payload_length.to_bytes(2, "big")
+        and encoded.startswith(expected, begin)
+    ):
+        return None
+    found = _REST_OF_SALE.fullmatch(encoded, begin + len(expected))
+    if found is None:
+        return None
+    time, _, names, card_uid, amount, evidence, counter, card_mac, goods = found.groups()
+    seller, amount_rupiah = _read_seller(names), uint_from_bytes(amount)
+    if seller is None or not (goods == _NO_GOODS or _add_up(goods, amount_rupiah)):
+        return None
+    return SaleFields(
+        uint_from_bytes(time),
+        seller,
+        card_uid,
+        amount_rupiah,
+        evidence,
+        uint_from_bytes(counter),
+        card_mac,
+    )
+
+
+_NO_GOODS = encode([])
+
+
+@lru_cache(maxsize=1024)  # a till's vouchers of one shift repeat it
+def _read_seller(names: bytes) -> str | None:
+    """The seller, if these bytes are the fields cashier, issuer and seller and nothing else."""
+    try:
+        fields = Fields(decode(b"\xa3" + names, size_max=VOUCHER_SIZE_MAX), "names")
+        _, _, seller = (fields.text(key, TEXT_LENGTH_MAX) for key in (8, 9, 10))
+    except MalformedMessage:
+        return None
+    return seller
+
+
+def _add_up(goods: bytes, amount_rupiah: int) -> bool:
+    try:
+        lines = decode(goods, size_max=VOUCHER_SIZE_MAX)
+        _amount_and_goods(Fields({12: amount_rupiah, 16: lines}, "goods"))
+    except MalformedMessage:
+        return False
+    return True
 
 
 def goods_to_cbor(goods: tuple[GoodsLine, ...]) -> list[CborValue]:
