@@ -3,55 +3,81 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import singledispatch
 from typing import Any
 
-from dobmi.cardlib.errors import CardRemoved
+from dobmi.cardlib.errors import CardRemoved, InsufficientBalance
+from dobmi.central.credit_settlement import settle_credit
+from dobmi.central.overdue import settle_overdue
+from dobmi.central.replacement import restore_due
+from dobmi.central.schema import TerminalStatus
+from dobmi.central.server import Central
 from dobmi.central.settlement import reconcile
+from dobmi.central.terminals import set_terminal_status
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.firmware_sim.card import SimulatedCard
+from dobmi.fleet.books import read_server
 from dobmi.fleet.disk import Effect
 from dobmi.fleet.events import (
+    GENERATIONS_MAX,
     SERVER,
     STATION,
     TILLS,
     Backup,
     Block,
+    BlockTill,
+    Chore,
     CloseShift,
+    CopyCard,
+    DaysPass,
+    Decide,
     Deliver,
     Event,
     Issue,
     KillServer,
     Look,
+    Lose,
+    OfficeWork,
     Outage,
     Purchase,
+    PutBack,
     Refund,
+    Rekey,
+    RenewKeys,
+    ResetClock,
     Restart,
     Restore,
     SetClock,
+    SettleCredit,
     Sync,
     TopUp,
 )
+from dobmi.fleet.network import NoAnswer
 from dobmi.fleet.oracles import Finding, Order
 from dobmi.fleet.template import NAMES, START_UNIX_SECONDS
 from dobmi.fleet.till_process import TillProcess
 from dobmi.fleet.truth import TrueTransaction
 from dobmi.fleet.world import STATION_NAME, World
 from dobmi.money import Rupiah
-from dobmi.sync.relay import Action, CreditResult, IssueResult, Start
+from dobmi.sync.relay import Action, CreditResult, IssueResult, RekeyResult, Start
+from dobmi.sync.voucher import Outcome
 from dobmi.terminal.errors import PaidNotRecorded, SaleInDoubt
 from dobmi.terminal.sale import SaleResult
 
 _CLOCKLESS_UNIX_SECONDS = 946_684_800
 """2000-01-01, where a machine without a battery clock begins."""
+_SECONDS_PER_DAY = 24 * 3600
+_UNTIL_RULE_DAYS = 31
+"""After so many the office's rules settle and restore what nobody has spoken for."""
 
 
 def play(world: World, plan: Sequence[Event]) -> None:
     """Raises OracleFailed at the first step after which an oracle fails."""
     for step, event in enumerate(plan):
-        world.time = max(world.time + 1, START_UNIX_SECONDS + event.at_seconds)
+        planned = START_UNIX_SECONDS + event.at_seconds + world.days * _SECONDS_PER_DAY
+        world.time = max(world.time + 1, planned)
         _guarded(world, step, event)
         world.check(step)
     _guarded(world, len(plan), None)
@@ -81,7 +107,9 @@ def act(event: Event, world: World) -> None:  # noqa: ARG001 - the kinds registe
 
 @act.register
 def _(event: Purchase, world: World) -> None:
-    process, card = world.tills[event.till], world.cards[event.card]
+    process, card = world.tills[event.till], world.tapped(event.card, event.which)
+    if card is None:
+        return
     what, amount = f"{world.member(card)} buys for", Rupiah(event.amount)
     before = len(world.witness.truth.transactions)
     unclaimed = set(world.unclaimed.get((process.terminal_id, card.serial, amount), ()))
@@ -107,6 +135,7 @@ def _taps(
         world.tap(process.reader, card, event.tears[tap] if tap < len(event.tears) else None)
         again = only_card
         outcome = world.at_till(process, what, lambda till: till.sell(amount, only_card=again))  # noqa: B023 - called at once
+        world.last_sale = outcome
         match outcome:
             case SaleResult():
                 world.show(process, outcome)
@@ -141,7 +170,7 @@ def _judge_charges(
         charges.append(f"{what} moved money {len(new)} times")
     if new and moved is MoneyMoved.NO:
         charges.append(f"{what}: no money moved, it was said, and it did")
-    if new and unclaimed:
+    if new and unclaimed and new[0].uid not in world.witness.truth.copied():
         before = ", ".join(map(str, sorted(unclaimed)))
         charges.append(f"{what} was charged again: sale {before} was it already")
     for one in new:
@@ -153,7 +182,9 @@ def _judge_charges(
 
 @act.register
 def _(event: Look, world: World) -> None:
-    process, card = world.tills[event.till], world.cards[event.card]
+    process, card = world.tills[event.till], world.tapped(event.card, event.which)
+    if card is None:
+        return
     world.arm(process.disk, event.strike)
     world.tap(process.reader, card, event.tear)
     what = f"{world.member(card)} asks for the balance"
@@ -165,18 +196,48 @@ def _(event: Look, world: World) -> None:
 @act.register
 def _(event: Refund, world: World) -> None:
     process = world.tills[event.till]
-    here = [one for one in world.witness.shown if one.terminal_id == process.terminal_id]
-    if not here:
+    sales = _rows(process, "SELECT sequence, amount_rupiah FROM intents ORDER BY sequence")
+    if not sales:
         return
-    sale = here[-1 - event.sales_ago % len(here)]
-    amount = Rupiah(max(1, sale.amount.amount // 2)) if event.is_half else None
+    sale, paid = sales[-1 - event.sales_ago % len(sales)]
+    amount = Rupiah(max(1, paid // 2)) if event.is_half else None
+    world.arm(process.disk, event.strike)
+    outcome = world.at_till(
+        process,
+        f"{'half' if event.is_half else 'all'} of sale {sale} is given back",
+        lambda till: till.refund(sale, amount, reason="barang kembali", supervisor="Haji"),
+    )
+    world.disarm(process.disk)
+    # A till that died may have written it down: then the member has been dealt with.
+    given_back = _rows(process, "SELECT 1 FROM vouchers WHERE refunds = ?", sale)
+    if given_back and not isinstance(outcome, DoBMIError):
+        world.claim(process.terminal_id, sale)
+
+
+def _rows(process: TillProcess, query: str, *values: object) -> list[Any]:
+    """What stands in the till's file."""
+    with closing(sqlite3.connect(process.disk.path)) as database:
+        return database.execute(query, values).fetchall()
+
+
+@act.register
+def _(event: Decide, world: World) -> None:
+    process = world.tills[event.till]
+    doubts = world.started(process).ledger.doubts()
+    if not doubts:
+        return
+    sequence = doubts[-1 - event.doubts_ago % len(doubts)].sequence
+    outcome = Outcome.PAID if event.is_paid else Outcome.NOT_PAID
     world.arm(process.disk, event.strike)
     world.at_till(
         process,
-        f"{'half' if event.is_half else 'all'} of sale {sale.sequence} is given back",
-        lambda till: till.refund(sale.sequence, amount, reason="barang kembali", supervisor="Haji"),
+        f"Haji decides of sale {sequence}: {outcome.name}",
+        lambda till: till.close_doubt(sequence, outcome, supervisor="Haji", reason="kata anggota"),
     )
     world.disarm(process.disk)
+    # A till that died may have written it down: then the member has been dealt with.
+    if _rows(process, "SELECT 1 FROM decisions WHERE sequence = ?", sequence):
+        world.claim(process.terminal_id, sequence)
 
 
 @act.register
@@ -194,6 +255,170 @@ def _(event: Sync, world: World) -> None:
 @act.register
 def _(event: CloseShift, world: World) -> None:
     world.at_till(world.tills[event.till], "close the shift", lambda till: till.close_shift())
+
+
+@act.register
+def _(event: Lose, world: World) -> None:
+    lost = world.lost.get(event.card, [])
+    if not lost or lost[-1].serial in world.witness.reported:
+        if not world.lose(event.card):
+            return
+        world.note(f"{NAMES[event.card]} has lost the card")
+    world.network.faults = list(event.faults)
+    world.arm(world.office.disk, event.server_strike)
+    for _ in range(event.tries):
+        if _report_lost(world, world.lost[event.card][-1]):
+            break
+    world.disarm(world.office.disk)
+    world.network.faults = []
+
+
+def _report_lost(world: World, card: SimulatedCard) -> bool:
+    """Whether the server says that it knows, or that there is nothing to know of."""
+    path = f"/v1/cards/{card.serial.hex().upper()}/replace"
+    what = f"{STATION_NAME}: the card in the hands of {world.member(card)} is to be replaced"
+    answer = world.ask_server(what, lambda client: client.post_json(path, {"reason": "hilang"}))
+    is_known = not isinstance(answer, DoBMIError) or answer.facts.get("problem") in _NEVER_ISSUED
+    if is_known:
+        world.witness.reported.add(card.serial)
+    return is_known
+
+
+_NEVER_ISSUED = frozenset({"CENTRAL-CARD-UNKNOWN", "CENTRAL-CARD-NOT-ACTIVE"})
+
+
+@act.register
+def _(event: RenewKeys, world: World) -> None:
+    if world.key_generation < GENERATIONS_MAX:
+        world.renew_keys(event.left_out)
+        but = "" if event.left_out is None else f", but {world.tills[event.left_out].name}"
+        world.note(f"the cards' keys are renewed: generation {world.key_generation}{but}")
+
+
+@act.register
+def _(event: Rekey, world: World) -> None:
+    card = world.cards[event.card]
+    what = f"{world.member(card)}'s card gets the newest keys"
+    result = world.relayed(event, STATION, card, Start(Action.REKEY, card.serial), what)
+    if isinstance(result, dict):
+        RekeyResult.from_cbor(result)
+
+
+@act.register
+def _(event: OfficeWork, world: World) -> None:
+    world.arm(world.office.disk, event.server_strike)
+    _at_the_office(world, event.chore.value, _CHORES[event.chore])
+    world.disarm(world.office.disk)
+
+
+_CHORES: dict[Chore, Callable[[Central], object]] = {
+    Chore.RECONCILE: lambda central: reconcile(
+        central.database, central.mac_keys(), central.unix_seconds()
+    ),
+    Chore.SETTLE_OVERDUE: lambda central: settle_overdue(central, central.unix_seconds()),
+    Chore.RESTORE_DUE: restore_due,
+}
+
+
+def _at_the_office(world: World, what: str, do: Callable[[Central], object]) -> Any:
+    """What `do` returned, the error it raised, or None if the server died or its disk is full."""
+    answer: Any
+    try:
+        answer = world.office.work(do)
+    except NoAnswer:
+        answer = None
+    except DoBMIError as error:
+        answer = error
+        world.note(f"the office: {what}: {error.code}")
+    else:
+        world.note(f"the office: {what}: {answer}")
+    return answer
+
+
+@act.register
+def _(event: SettleCredit, world: World) -> None:
+    world.arm(world.office.disk, event.server_strike)
+    _settle_credit(world, world.cards[event.card])
+    world.disarm(world.office.disk)
+
+
+def _settle_credit(world: World, card: SimulatedCard) -> None:
+    with closing(sqlite3.connect(world.office.disk.path)) as database:
+        row = database.execute(
+            "SELECT min(sequence) FROM pending_credits WHERE card_uid = ? AND state = 'in_doubt' "
+            "AND seen_at IS NOT NULL",
+            (card.serial,),
+        ).fetchone()
+    if row[0] is not None:
+        _at_the_office(
+            world,
+            f"credit {row[0]} of {world.member(card)} is said to be delivered",
+            lambda central: (
+                settle_credit(
+                    central, card.serial, row[0], reason="kata kartu", settled_by="Haji"
+                ).counter
+            ),
+        )
+
+
+@act.register
+def _(event: DaysPass, world: World) -> None:
+    world.days += event.days
+    world.pass_time(event.days * _SECONDS_PER_DAY)
+    world.note(f"{event.days} days pass")
+
+
+@act.register
+def _(event: CopyCard, world: World) -> None:
+    card = world.cards[event.card]
+    world.copies[event.card] = world.copy(card)
+    world.count("card: copied")
+    world.note(f"somebody copies {world.member(card)}'s card")
+
+
+@act.register
+def _(event: PutBack, world: World) -> None:
+    copy = world.copies.get(event.card)
+    if copy is None or copy.serial != world.cards[event.card].serial:
+        return
+    restored, name = world.copy(copy), world.member(world.cards[event.card])
+    world.cards[event.card] = restored
+    world.names[id(restored)] = name
+    world.count("card: put back into an older state")
+    world.note(f"{name}'s card is put back into the state of its copy")
+
+
+@act.register
+def _(event: BlockTill, world: World) -> None:
+    _block_till(world, world.tills[event.till], is_blocked=event.is_blocked)
+
+
+def _block_till(world: World, process: TillProcess, *, is_blocked: bool) -> None:
+    status = TerminalStatus.BLOCKED if is_blocked else TerminalStatus.ACTIVE
+    _at_the_office(
+        world,
+        f"{process.name} is {status.value}",
+        lambda central: set_terminal_status(central, process.terminal_id, status),
+    )
+
+
+@act.register
+def _(event: ResetClock, world: World) -> None:
+    process = world.tills[event.till]
+    process.clock_offset_seconds = 0
+    world.network.faults = list(event.faults)
+    world.arm(process.disk, event.strike)
+    _reset_clock(world, process)
+    world.disarm(process.disk)
+    world.network.faults = []
+
+
+def _reset_clock(world: World, process: TillProcess) -> Any:
+    return world.at_till(
+        process,
+        "the clock is set right",
+        lambda till: till.reset_clock(supervisor="Haji", reason="jam salah"),
+    )
 
 
 @act.register
@@ -241,7 +466,9 @@ def _block(world: World, card: SimulatedCard, verb: str) -> None:
 
 @act.register
 def _(event: Deliver, world: World) -> None:
-    card = world.cards[event.card]
+    card = world.tapped(event.card, event.which)
+    if card is None:
+        return
     what = f"{world.member(card)}'s credits"
     result = world.relayed(event, event.at, card, Start(Action.CREDIT, card.serial), what)
     if isinstance(result, dict):
@@ -286,14 +513,19 @@ def _(event: KillServer, world: World) -> None:
 
 @act.register
 def _(event: SetClock, world: World) -> None:
-    process = world.tills[event.till]
-    is_back = event.offset_seconds < process.clock_offset_seconds
-    process.clock_offset_seconds = event.offset_seconds
+    if event.who == SERVER:
+        is_back = event.offset_seconds < world.server_clock_offset_seconds
+        world.server_clock_offset_seconds = event.offset_seconds
+    else:
+        process = world.tills[event.who]
+        is_back = event.offset_seconds < process.clock_offset_seconds
+        process.clock_offset_seconds = event.offset_seconds
+    whose = "server's " if event.who == SERVER else ""
     if is_back:
-        world.count("clock: jumps back")
+        world.count(f"clock: {whose}jumps back")
     elif event.offset_seconds:
-        world.count("clock: wrong")
-    world.note(f"{process.name}'s clock is off by {event.offset_seconds} s")
+        world.count(f"clock: {whose}wrong")
+    world.note(f"{world.name(event.who)}'s clock is off by {event.offset_seconds} s")
 
 
 @act.register
@@ -317,7 +549,7 @@ def _(event: Restore, world: World) -> None:
     if image is None:
         return
     if event.who == SERVER:
-        world.office.restart(image)
+        world.office.restore(image)
         world.witness.server_restored = True
         world.oracles.forget_server()
         world.count("server: old backup restored")
@@ -343,31 +575,98 @@ def _settle(world: World) -> None:
     """The day after: no faults, every card used once more at every till, everything reported."""
     world.note("— the faults end; every card is used once more and everybody reports —")
     world.pass_time(7200)
+    _put_right(world)
+    _serve_everybody(world)
+    everybody = [(till, card) for till in world.tills for card in _all_cards(world)]
+    for process, card in everybody:
+        _look(world, process, card)
+    for number in range(len(world.cards)):
+        _bring_credits(world, number)
+    # Last at a till that was never restored: what it says of the card before is believed.
+    tills = sorted(range(TILLS), key=lambda till: world.witness.tills[till].restored_to is None)
+    for number, card in enumerate(world.cards):
+        for till in (tills[number % TILLS], tills[-1]):
+            act(Purchase(at_seconds=0, till=till, card=number, amount=1), world)
+            if world.witness.tills[till].restored_to is None:
+                _must_work(world, card)
+    _sync_all(world)
+    _sync_all(world)
+    world.pass_time(_UNTIL_RULE_DAYS * _SECONDS_PER_DAY)
+    for chore in Chore:
+        _at_the_office(world, chore.value, _CHORES[chore])
+    for number in range(len(world.cards)):
+        _bring_credits(world, number)
+    _must_report(world)
+
+
+def _put_right(world: World) -> None:
+    """Networks, clocks, tills; what was under way arrives."""
     world.outages.clear()
     world.network.down.clear()
-    for process in world.tills:
+    world.server_clock_offset_seconds = 0
+    for number, process in enumerate(world.tills):
         process.clock_offset_seconds = 0
+        world.give_keys(number)
+        _block_till(world, process, is_blocked=False)
     world.deliver_held()
+    for process in world.tills:
+        _reset_clock(world, process)
+
+
+def _serve_everybody(world: World) -> None:
+    """The office does what was asked of it in vain: orders, lost cards, new cards."""
     for order in list(world.witness.orders.values()):
         if order.accepted is None:
             _order(world, order)
-    for card in world.cards:
+    for card in (*world.cards, *_lost_cards(world)):
         _block(world, card, "unblock")
-    _sync_all(world)
-    numbers = range(len(world.cards))
-    everybody = [(till, number) for till in range(len(world.tills)) for number in numbers]
-    for till, number in everybody:
-        act(Look(at_seconds=0, till=till, card=number), world)
-    for number in numbers:
-        act(Deliver(at_seconds=0, at=STATION, card=number), world)
-    # Last at a till that was never restored: what it says of the card before is believed.
-    tills = sorted(range(TILLS), key=lambda till: world.witness.tills[till].restored_to is None)
-    for number in numbers:
-        for till in (tills[number % TILLS], tills[-1]):
-            act(Purchase(at_seconds=0, till=till, card=number, amount=1), world)
+    for card in _lost_cards(world):
+        _report_lost(world, card)
+    for number in sorted(world.lost):
+        act(Issue(at_seconds=0, card=number), world)
     _sync_all(world)
     _sync_all(world)
-    reconcile(world.office.central.database, world.office.central.mac_keys(), world.seconds())
+
+
+def _lost_cards(world: World) -> list[SimulatedCard]:
+    return [card for number in sorted(world.lost) for card in world.lost[number]]
+
+
+def _all_cards(world: World) -> list[SimulatedCard]:
+    """The members' own, and those that were lost: found again, so that tills can ask them."""
+    return [*world.cards, *_lost_cards(world)]
+
+
+def _look(world: World, process: TillProcess, card: SimulatedCard) -> None:
+    world.tap(process.reader, card, None)
+    what = f"{world.member(card)} asks for the balance"
+    world.at_till(process, what, lambda till: till.balance())
+    process.reader.remove()
+
+
+def _bring_credits(world: World, number: int) -> None:
+    """What waits for the member's card, also what nothing proves: then the office believes the card."""
+    deliver = Deliver(at_seconds=0, at=STATION, card=number)
+    act(deliver, world)
+    if world.cards[number].serial in world.witness.lied_to:
+        _settle_credit(world, world.cards[number])
+        act(deliver, world)
+
+
+def _must_work(world: World, card: SimulatedCard) -> None:
+    """A card in force buys, whatever it has been through, if there is money on it."""
+    last = world.last_sale
+    is_lawful = last is None or isinstance(last, SaleResult | InsufficientBalance)
+    if not is_lawful and card.serial in read_server(world.office.disk.path).active:
+        world.witness.useless.append(f"{world.member(card)}'s card does not buy: {last}")
+
+
+def _must_report(world: World) -> None:
+    """A till that was put right can sync, unless an old backup has forked its chain."""
+    for process, record in zip(world.tills, world.witness.tills, strict=True):
+        answer = world.at_till(process, "sync", lambda till: till.sync())
+        if isinstance(answer, DoBMIError) and record.restored_to is None:
+            world.witness.useless.append(f"{process.name} cannot sync: {answer.code}")
 
 
 def _sync_all(world: World) -> None:

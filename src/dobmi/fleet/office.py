@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import ValidationError
@@ -24,7 +24,8 @@ from dobmi.central.feeds import make_feed
 from dobmi.central.ingest import take_batch
 from dobmi.central.problems import problem_of
 from dobmi.central.relay_session import failed, parse_start, run_session
-from dobmi.central.replacement import restore_due
+from dobmi.central.replacement import replace_card, restore_due
+from dobmi.central.restoring import mark_restored
 from dobmi.central.schema import CreditSource, Role
 from dobmi.central.server import Central
 from dobmi.central.terminals import authorise, enrol, note_feed, role_of
@@ -42,6 +43,8 @@ _STATION = (Role.STATION,)
 _INTERNAL_ERROR = WireAnswer(500, "text/plain", b"Internal Server Error")
 
 Arrived = Callable[[WireRequest, WireAnswer], None]
+
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -74,6 +77,25 @@ class Office:
         if image is not None:
             self.disk.put_back(image)
         self._open()
+
+    def restore(self, image: Image) -> None:
+        """An older backup takes the files' place, as docs/operations.md has it."""
+        self.restart(image)
+        mark_restored(self.central)
+
+    def use_keys(self, keys: KeyRing) -> None:
+        """Other card keys; a server takes them at its start."""
+        self.keys = keys
+        self.restart()
+
+    def work(self, do: Callable[[Central], _T]) -> _T:
+        """What somebody does at the server itself. Raises NoAnswer when it dies, or its disk is full."""
+        try:
+            return do(self.central)
+        except OperationalError:
+            raise NoAnswer from None
+        except Killed:
+            self._after_death()
 
     def handle(self, request: WireRequest) -> WireAnswer:
         try:
@@ -137,6 +159,8 @@ class Office:
                 return self._order(request)
             case "POST", ["v1", "cards", card, "block" | "unblock" as verb]:
                 return self._block(request, card, blocked=verb == "block")
+            case "POST", ["v1", "cards", card, "replace"]:
+                return self._replace(request, card)
         raise NoSuchPage(path=path[:80], method=request.method)
 
     def _feed(self, request: WireRequest) -> WireAnswer:
@@ -175,6 +199,15 @@ class Office:
         uid = statement_of(self.central, parse_card(card)).uid
         version = set_blocked(self.central, uid, reason, blocked=blocked, by_terminal=station)
         return WireAnswer(200, http.JSON, b'{"feed_version": %d}' % version)
+
+    def _replace(self, request: WireRequest, card: str) -> WireAnswer:
+        station = self._who(request, _STATION)
+        reason = Reason.model_validate_json(request.body).reason
+        uid = statement_of(self.central, parse_card(card)).uid
+        replace_card(self.central, uid, reason, by_terminal=station)
+        replaced = statement_of(self.central, uid).replacement
+        assert replaced is not None
+        return WireAnswer(200, http.JSON, b'{"feed_version": %d}' % replaced.feed_version)
 
     def _who(self, request: WireRequest, roles: tuple[Role, ...]) -> int:
         header = request.headers.get("authorization", "")

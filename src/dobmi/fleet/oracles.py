@@ -3,7 +3,7 @@
 `check` reads the tills' and the server's databases with its own SQL and compares them with the
 truth of the cards and with what cashier and clerk were told. The real code is asked nothing.
 
-Two things break a promise lawfully, and then must be *named*:
+Some things break a promise lawfully, and then must be *named*:
 
 * **A till's database restored from an older backup** has forgotten its newest vouchers. Promised
   then: cards and server lose nothing; what the till no longer says is found at each card's next
@@ -17,32 +17,46 @@ Two things break a promise lawfully, and then must be *named*:
   cannot get back (a credit on a card that it does not know of, a card issued since) shows as an
   anomaly or in quarantine and in suspense, to the rupiah. Not promised: that it still has every
   order and batch from after the backup.
+* **Several cards of one UID** (a copy, an older state) pay with the same numbers. Promised then:
+  nothing of any other card changes; each of their sales is posted once at most, and otherwise is in
+  quarantine with an anomaly that names till and amount, or in doubt: the second outlet's expense.
+  Not promised for that UID: that a credit reached one of them only, and what a till that took them
+  for one card concludes of its sales in doubt.
+* **A till changes what passes in a credit's session.** Nobody gains. Promised then: an anomaly for
+  that card, and that the office can post the credit on the card's word.
+* **A lost card's** money is its member's next card's. What was spent with it and not known when it
+  was restored is the cooperative's: exactly that is a shortfall.
+* **A supervisor's decision** is a claim. Said PAID and never spoken for by the card, it is held in
+  suspense; contradicted by the card, that is named.
 """
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dobmi.cardlib.purse_layout import ReaderId, RecordKind
 from dobmi.central.posting_rules import RULES, Group, Kind
+from dobmi.fleet.books import (
+    Anomaly,
+    Posted,
+    ServerBook,
+    TillBook,
+    is_of,
+    read_server,
+    read_till,
+)
 from dobmi.fleet.truth import TrueTransaction, Truth, memory_of
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import (
     InDoubtVoucher,
     Outcome,
-    RefundVoucher,
     ResolutionVoucher,
     SaleVoucher,
     VoidVoucher,
     Voucher,
-    genesis_hash,
-    verify_voucher,
 )
 
 
@@ -102,75 +116,18 @@ class Witness:
     """Heads that an acknowledgement spoke of, (terminal, sequence) to hash."""
     charges: list[str] = field(default_factory=list)
     """Commits that the world saw and that should not have been; see `charged-once`."""
+    useless: list[str] = field(default_factory=list)
+    """What a card in force, or a till that was put right, should have been able to do at the end."""
+    reported: set[bytes] = field(default_factory=set)
+    """Lost cards of which the station has heard that the server knows it."""
+    lied_to: set[bytes] = field(default_factory=set)
+    """Cards whose credit session a till has changed."""
     server_restored: bool = False
     till_restored: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class TillBook:
-    """A till's database as it stands on disk."""
-
-    vouchers: dict[int, tuple[bytes, Voucher]]
-    intents: dict[int, tuple[bytes, int]]
-    broken: tuple[str, ...]
-
-    def refunds(self) -> dict[int, RefundVoucher]:
-        """By their own sequence."""
-        return {
-            sequence: voucher
-            for sequence, (_, voucher) in self.vouchers.items()
-            if isinstance(voucher, RefundVoucher)
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Posted:
-    id: int
-    kind: Kind
-    debit: str
-    credit: str
-    amount: int
-    uid: bytes
-    terminal_id: int
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class ServerBook:
-    """The central database as it stands on disk."""
-
-    postings: tuple[Posted, ...]
-    voucher_hashes: dict[tuple[int, int], bytes]
-    batches: frozenset[bytes]
-    credits: dict[tuple[bytes, int], tuple[int, str, str]]
-    """(card, sequence) to amount, state, reference."""
-    ordered: frozenset[str]
-    """The references of those that a clerk took money for; a refund's was paid before."""
-    attempts: frozenset[tuple[bytes, int]]
-    anomalies: tuple[tuple[str, str], ...]
-    quarantined: int
-    doubts_open: int
-
-    awaited: frozenset[bytes]
-    """Cards that name a sale which its till has not sent, or have one in doubt: both are listed for
-    people (`dobmi central unreported`, `in-doubt`)."""
-
-    def suspense(self, uid: bytes) -> int:
-        """What is in suspense for this card."""
-        signs = {Kind.UNEXPLAINED_LOSS: 1, Kind.UNEXPLAINED_GAIN: -1}
-        return sum(signs.get(row.kind, 0) * row.amount for row in self.postings if row.uid == uid)
-
-    def balance(self, group: Group, owner: str | None = None) -> int:
-        """Credits less debits; of one account, or of the whole group."""
-        name = group.value if owner is None else f"{group.value}:{owner}"
-        total = 0
-        for row in self.postings:
-            total += row.amount * (_is(row.credit, name) - _is(row.debit, name))
-        return total
-
-
-def _is(account: str, name: str) -> bool:
-    return account == name or account.startswith(f"{name}:")
+    def suspects(self) -> frozenset[bytes]:
+        """Cards of which anomalies, quarantine and suspense are lawful."""
+        return self.truth.copied() | self.lied_to
 
 
 class Oracles:
@@ -223,13 +180,20 @@ class Oracles:
     def _money_conserved(self) -> Iterator[str]:
         """Cards hold what they were credited less what they spent; issued is what was ordered."""
         truth = self._witness.truth
-        sums: Counter[bytes] = Counter()
+        sums: Counter[tuple[bytes, int]] = Counter()
         for one in truth.transactions:
-            sums[one.uid] += one.change.amount
-        for uid, card in truth.cards.items():
-            balance = memory_of(card.state).balance.amount
-            if balance != sums[uid]:
-                yield f"card {uid.hex()} holds {balance}, its transactions come to {sums[uid]}"
+            sums[one.uid, one.copy] += one.change.amount
+        for number, copy in truth.copies.items():
+            sums[copy.card.serial, number] += copy.before.balance.amount
+        cards = [(card, 0) for card in truth.cards.values()]
+        cards += [(copy.card, number) for number, copy in truth.copies.items()]
+        for card, number in cards:
+            uid, balance = card.serial, memory_of(card.state).balance.amount
+            if balance != sums[uid, number]:
+                yield (
+                    f"card {uid.hex()} holds {balance}, "
+                    f"its transactions come to {sums[uid, number]}"
+                )
         by_reference = {
             reference: amount
             for amount, _, reference in self.server.credits.values()
@@ -310,7 +274,13 @@ class Oracles:
                 number, says_paid = voucher.resolves, voucher.outcome is Outcome.PAID
             case _:
                 return
-        if _was_lost(till, number) or number not in book.intents:
+        if _was_lost(till, number):
+            return
+        if number not in book.intents:
+            if till.restored_to is None:
+                yield f"{till.name} speaks of sale {number}, of which it has no intent"
+            return
+        if book.intents[number][0] in self._witness.truth.copied():
             return
         if says_paid != (number in true):
             word = "paid" if says_paid else "not paid"
@@ -322,7 +292,7 @@ class Oracles:
             if one.kind is not RecordKind.CREDIT:
                 continue
             key = (one.uid, one.reader_id.sequence)
-            if key in applied:
+            if key in applied and one.uid not in self._witness.truth.copied():
                 yield f"credit {key[1]} is on card {key[0].hex()} twice"
             applied[key] = one.amount.amount
             known = self.server.credits.get(key)
@@ -361,7 +331,7 @@ class Oracles:
         )
         for row in self.server.postings:
             rule = RULES[row.kind]
-            if not (_is(row.debit, rule.debit.value) and _is(row.credit, rule.credit.value)):
+            if not (is_of(row.debit, rule.debit) and is_of(row.credit, rule.credit)):
                 yield f"posting {row.id}, {row.kind}, is between {row.debit} and {row.credit}"
             if row.kind is Kind.SALE:
                 key = (row.uid, row.terminal_id, row.sequence, row.amount)
@@ -375,8 +345,56 @@ class Oracles:
                 yield from self._refund_is_true(row)
             if row.kind is Kind.DELIVERED:
                 true_credits[row.uid, row.sequence, row.amount] -= 1
-                if true_credits[row.uid, row.sequence, row.amount] < 0:
+                is_assumed = self._state_of(row.uid, row.sequence) == "assumed"
+                if true_credits[row.uid, row.sequence, row.amount] < 0 and not is_assumed:
                     yield f"posting {row.id}: credit {row.sequence} is not on card {row.uid.hex()}"
+        yield from self._claims_are_true()
+        yield from self._lost_cards_are_true()
+
+    def _state_of(self, uid: bytes, sequence: int) -> str:
+        return self.server.credits.get((uid, sequence), (0, "", ""))[1]
+
+    def _claims_are_true(self) -> Iterator[str]:
+        """Held is what a doubt that is suspended is over, for somebody who says that it was paid."""
+        held, doubts = self.server.held(), self.server.doubts
+        for key in sorted(
+            {*held, *(key for key, one in doubts.items() if one.state == "suspended")}
+        ):
+            terminal_id, sequence = key
+            doubt = doubts.get(key)
+            is_suspended = doubt is not None and doubt.state == "suspended"
+            over = doubt.amount if doubt is not None and is_suspended else 0
+            if held.get(key, 0) != over:
+                yield f"for sale {terminal_id}/{sequence} {held.get(key, 0)} are held, not {over}"
+            till = self._till(terminal_id)
+            is_claimed = self.tills[terminal_id].claims_paid(sequence)
+            if is_suspended and not is_claimed and till.restored_to is None:
+                yield f"sale {terminal_id}/{sequence} is held for nobody's claim"
+
+    def _lost_cards_are_true(self) -> Iterator[str]:
+        """Money moves to one card of the same member, once, and what it takes from suspense it must."""
+        server = self.server
+        for row in server.postings:
+            if row.kind not in {Kind.MOVED, Kind.RESTORED}:
+                continue
+            word = row.kind.value
+            reference = f"dobmi:{word}:{row.uid.hex()}/{row.sequence}"
+            to = {
+                uid: amount
+                for (uid, _), (amount, _, own) in server.credits.items()
+                if own == reference
+            }
+            if list(to.values()) != [row.amount]:
+                yield f"posting {row.id}: {row.amount} {word}, credits {reference} are {to}"
+            if any(server.members[uid] != server.members[row.uid] for uid in to):
+                yield f"posting {row.id}: {word} to another member's card"
+            if row.kind is Kind.MOVED and self._state_of(row.uid, row.sequence) != "moved":
+                yield f"posting {row.id}: credit {row.sequence} is moved and waits all the same"
+        for uid in server.members:
+            covered = server.shortfall(uid)
+            lacking = max(0, covered - server.on_card(uid)) if uid in server.safe else 0
+            if covered != lacking:
+                yield f"card {uid.hex()} lacks {lacking}, suspense gave {covered}"
 
     def _journal_stands(self) -> Iterator[str]:
         groups = {group: self.server.balance(group) for group in Group}
@@ -415,36 +433,84 @@ class Oracles:
                 yield f"voucher {terminal_id}/{sequence} was acknowledged and is not there"
 
     def _no_false_alarm(self) -> Iterator[str]:
-        """Without clones and old backups everybody is honest: nothing may look as if not."""
-        if self._witness.server_restored or self._witness.till_restored:
+        """Without copies and old backups everybody is honest: nothing may look as if not."""
+        witness, server = self._witness, self.server
+        if witness.server_restored or witness.till_restored:
             return
-        if suspense := self.server.balance(Group.SUSPENSE):
-            yield f"{suspense} are in suspense"
-        if self.server.quarantined:
-            yield f"{self.server.quarantined} vouchers of honest tills are in quarantine"
-        for kind, subject in self.server.anomalies:
-            if kind not in _LAWFUL_ANOMALIES:
-                yield f"anomaly {kind} for {subject}"
+        suspects = witness.suspects()
+        for uid in server.members:
+            if uid not in suspects and (suspense := server.unexplained(uid)):
+                yield f"{suspense} are in suspense for card {uid.hex()}"
+        for (terminal_id, sequence), reason in server.quarantine.items():
+            if self._card_of(terminal_id, sequence) not in suspects:
+                yield f"voucher {terminal_id}/{sequence} of an honest till is refused: {reason}"
+        for anomaly in server.anomalies:
+            if anomaly.uid not in suspects and not self._is_lawful(anomaly):
+                yield f"anomaly {anomaly.kind} for {anomaly.subject}"
+
+    def _card_of(self, terminal_id: int, sequence: int) -> bytes | None:
+        """The card that the till's voucher is about."""
+        book = self.tills[terminal_id]
+        _, voucher = book.vouchers.get(sequence, (b"", None))
+        if isinstance(voucher, SaleVoucher | InDoubtVoucher):
+            return voucher.intent.card_uid
+        return None if voucher is None else voucher.card_uid
+
+    def _is_lawful(self, anomaly: Anomaly) -> bool:
+        """Whether what it says of honest people happened."""
+        match anomaly.kind:
+            case "sale-with-blocked-card":
+                return True  # a till that has not heard of a block sells: said, not prevented
+            case "decision-contradicted":
+                decided, is_paid = self._decided(anomaly.subject)
+                return decided is not None and (decided is Outcome.PAID) != is_paid
+            case "refund-of-unpaid-sale":
+                terminal_id, refund = map(int, anomaly.subject.split("/"))
+                voucher = self.tills[terminal_id].refunds()[refund]
+                _, is_paid = self._decided(f"{terminal_id}/{voucher.refunds}")
+                return not is_paid
+            case "spent-after-restoring":
+                return anomaly.uid is not None and any(
+                    row.kind is Kind.SHORTFALL and row.uid == anomaly.uid
+                    for row in self.server.postings
+                )
+        return False
+
+    def _decided(self, subject: str) -> tuple[Outcome | None, bool]:
+        """What was decided of `terminal/sale`, and whether the card paid it."""
+        terminal_id, sale = map(int, subject.split("/"))
+        reader = ReaderId(terminal_id=terminal_id, sequence=sale)
+        is_paid = any(one.reader_id == reader for one in self._witness.truth.transactions)
+        return self.tills[terminal_id].decision(sale), is_paid
 
     def settled(self) -> Iterator[Finding]:
         """When every card was used once more, and every till has reported: the books agree."""
+        if not self._witness.server_restored:
+            for text in self._witness.useless:
+                yield Finding("all-work", text)
         if all(till.restored_to is not None for till in self._witness.tills):
             return  # nobody is left whose word on the cards' last sales the server takes
         for text in (
             *self._accounts_as_cards(),
+            *self._lost_cards_are_empty(),
             *self._suspense_is_named(),
             *self._refunds_are_posted(),
         ):
             yield Finding("books-agree", text)
+        for text in self._copies_are_found():
+            yield Finding("copies-found", text)
 
     def _accounts_as_cards(self) -> Iterator[str]:
         """A difference is on the list of sales that a till has not sent, and comes from nothing else."""
         witness, server = self._witness, self.server
         lost = self._not_posted()
+        copied = witness.truth.copied()
         for uid, card in witness.truth.cards.items():
+            if uid in copied:
+                continue
             balance = memory_of(card.state).balance.amount
-            booked = server.balance(Group.CARD, uid.hex())
-            awaited, suspense = booked - balance, server.suspense(uid)
+            booked = self._booked(uid)
+            awaited, suspense = booked - balance, server.unexplained(uid)
             if awaited and not (witness.till_restored and uid in server.awaited):
                 if not (witness.server_restored and self._is_unknown(uid)):
                     yield f"card {uid.hex()} holds {balance}, its account {booked}"
@@ -453,6 +519,76 @@ class Oracles:
                     f"card {uid.hex()}: {lost[uid]} are sold and not posted; {awaited} are awaited "
                     f"and {suspense} in suspense"
                 )
+
+    def _booked(self, uid: bytes) -> int:
+        """The card's account, had the card not been lost and no claim been held."""
+        server = self.server
+        on_card = {
+            (one.uid, one.reader_id.sequence)
+            for one in self._witness.truth.transactions
+            if one.kind is RecordKind.CREDIT
+        }
+        assumed = sum(
+            amount
+            for key, (amount, state, _) in server.credits.items()
+            if key[0] == uid and state == "assumed" and key not in on_card
+        )
+        restored = server.sum_of(uid, Kind.RESTORED)
+        held = server.sum_of(uid, Kind.CLAIM_HELD, Kind.CLAIM_RELEASED)
+        return server.on_card(uid) + restored + held - server.shortfall(uid) - assumed
+
+    def _lost_cards_are_empty(self) -> Iterator[str]:
+        """Once it is safe, all that was on a lost card is its member's next card's."""
+        server = self.server
+        if self._witness.server_restored:
+            return
+        for uid in sorted(server.safe):
+            has_card = any(server.members[other] == server.members[uid] for other in server.active)
+            left = server.on_card(uid)
+            if has_card and left:
+                yield f"lost card {uid.hex()} keeps {left} that its member has not got"
+        for uid in sorted(self._witness.reported - server.safe):
+            if uid in server.members and not self._was_never_issued(uid):
+                yield f"lost card {uid.hex()} is not safe to restore after everybody reported"
+
+    def _was_never_issued(self, uid: bytes) -> bool:
+        return not any(one.uid == uid for one in self._witness.truth.transactions)
+
+    def _copies_are_found(self) -> Iterator[str]:
+        """P5: of the cards of one UID each sale is posted, or kept with its till's name and amount."""
+        witness, server = self._witness, self.server
+        if witness.server_restored:
+            return
+        copied = witness.truth.copied()
+        named = {(found.uid, found.terminal_id, found.amount) for found in server.anomalies}
+        posted = {
+            (row.uid, row.terminal_id, row.sequence)
+            for row in server.postings
+            if row.kind is Kind.SALE
+        }
+        for one in witness.truth.transactions:
+            key = (one.reader_id.terminal_id, one.reader_id.sequence)
+            if one.uid not in copied or one.kind is not RecordKind.SALE:
+                continue
+            if (one.uid, *key) in posted or key in server.doubts:
+                continue
+            if self._till(key[0]).restored_to is not None:
+                continue
+            where = f"sale {key[0]}/{key[1]} of a copied card over {one.amount}"
+            if key not in server.quarantine:
+                yield f"{where} is neither posted nor kept"
+            elif (one.uid, key[0], one.amount.amount) not in named:
+                yield f"{where} is in quarantine and no anomaly names it"
+        if not witness.till_restored:
+            for uid in self._numbered_twice() - {uid for uid, _, _ in named}:
+                yield f"two cards of UID {uid.hex()} have paid and nobody knows"
+
+    def _numbered_twice(self) -> set[bytes]:
+        """UIDs of which two cards have used one number."""
+        makers: dict[tuple[bytes, int], set[int]] = {}
+        for one in self._witness.truth.transactions:
+            makers.setdefault((one.uid, one.counter), set()).add(one.copy)
+        return {uid for (uid, _), made_by in makers.items() if len(made_by) > 1}
 
     def _not_posted(self) -> Counter[bytes]:
         """Rupiah by card that cards paid and no posting knows as a sale."""
@@ -473,17 +609,29 @@ class Oracles:
             for row in self.server.postings
             if row.kind is Kind.REFUND
         }
+        suspects = self._witness.suspects()
         for terminal_id, book in self.tills.items():
-            for sequence in book.refunds():
+            for sequence, voucher in book.refunds().items():
+                _, is_paid = self._decided(f"{terminal_id}/{voucher.refunds}")
+                if voucher.card_uid in suspects or not is_paid:
+                    continue
                 if (terminal_id, sequence) not in posted:
                     yield f"refund {terminal_id}/{sequence} never became a credit"
 
     def _suspense_is_named(self) -> Iterator[str]:
         server, witness = self.server, self._witness
-        if server.balance(Group.SUSPENSE) and not server.anomalies:
-            yield "money is in suspense and no anomaly says why"
-        if server.doubts_open and not (witness.server_restored or witness.till_restored):
-            yield f"{server.doubts_open} sales are still in doubt"
+        named = {anomaly.uid for anomaly in server.anomalies}
+        for uid in server.members:
+            if server.unexplained(uid) and uid not in named:
+                yield f"money of card {uid.hex()} is in suspense and no anomaly says why"
+        for (terminal_id, sequence), doubt in server.doubts.items():
+            if doubt.state == "open":
+                yield f"sale {terminal_id}/{sequence} is still in doubt"
+        if not (witness.server_restored or witness.till_restored):
+            in_doubt = [key for key, (_, state, _) in server.credits.items() if state == "in_doubt"]
+            for uid, sequence in in_doubt:
+                if uid in server.active and uid not in witness.truth.copied():
+                    yield f"credit {sequence} of card {uid.hex()} is still in doubt"
 
     def _is_unknown(self, uid: bytes) -> bool:
         return not any(row.uid == uid for row in self.server.postings)
@@ -492,39 +640,7 @@ class Oracles:
         return next(till for till in self._witness.tills if till.terminal_id == terminal_id)
 
     def _read_till(self, till: TillRecord) -> TillBook:
-        with closing(sqlite3.connect(till.database)) as database:
-            rows = database.execute(
-                "SELECT sequence, hash, encoded FROM vouchers ORDER BY sequence"
-            ).fetchall()
-            intents = database.execute(
-                "SELECT sequence, card_uid, amount_rupiah FROM intents"
-            ).fetchall()
-        vouchers: dict[int, tuple[bytes, Voucher]] = {}
-        broken = []
-        previous = genesis_hash(till.terminal_id, till.public_key)
-        for number, (sequence, hash_, encoded) in enumerate(rows, start=1):
-            voucher = self._parsed.get(encoded)
-            if voucher is None:
-                voucher = self._parsed[encoded] = verify_voucher(encoded, till.public_key)
-            link = voucher.link
-            if (link.sequence, link.terminal_id) != (
-                number,
-                till.terminal_id,
-            ) or sequence != number:
-                broken.append(f"voucher {number} is numbered {link.sequence}")
-            if link.previous_hash != previous or hashlib.sha256(encoded).digest() != hash_:
-                broken.append(f"voucher {number} does not follow the one before it")
-            previous = hash_
-            vouchers[sequence] = (hash_, voucher)
-        return TillBook(
-            vouchers=vouchers,
-            intents={sequence: (uid, amount) for sequence, uid, amount in intents},
-            broken=tuple(broken),
-        )
-
-
-_LAWFUL_ANOMALIES = frozenset({"sale-with-blocked-card"})
-"""A till that has not heard of a block sells; that is said, not prevented."""
+        return read_till(till.database, till.terminal_id, till.public_key, self._parsed)
 
 
 def _was_lost(till: TillRecord, sequence: int) -> bool:
@@ -534,39 +650,3 @@ def _was_lost(till: TillRecord, sequence: int) -> bool:
 def _is_in_doubt(book: TillBook, sequence: int) -> bool:
     _, voucher = book.vouchers.get(sequence, (b"", None))
     return isinstance(voucher, InDoubtVoucher)
-
-
-def read_server(path: Path) -> ServerBook:
-    with closing(sqlite3.connect(path)) as database:
-        ask = database.execute
-        postings = ask(
-            "SELECT id, kind, debit_account, credit_account, amount_rupiah, card_uid, terminal_id, "
-            "sequence FROM postings ORDER BY id"
-        ).fetchall()
-        vouchers = ask("SELECT terminal_id, sequence, hash, status FROM vouchers").fetchall()
-        taken = ask("SELECT batch_hash FROM batches UNION SELECT batch_hash FROM rejected_batches")
-        batches = frozenset(row[0] for row in taken)
-        credit_rows = ask(
-            "SELECT card_uid, sequence, amount_rupiah, state, idempotency_key, source "
-            "FROM pending_credits"
-        ).fetchall()
-        attempts = frozenset(ask("SELECT card_uid, sequence FROM credit_attempts"))
-        anomalies = tuple(ask("SELECT kind, subject FROM anomalies ORDER BY id"))
-        (doubts_open,) = ask("SELECT count(*) FROM in_doubt WHERE state = 'open'").fetchone()
-        awaited = ask(
-            "SELECT card_uid FROM card_transactions JOIN terminals ON id = previous_terminal_id "
-            "WHERE previous_sequence > head_sequence "
-            "UNION SELECT card_uid FROM in_doubt WHERE state = 'open'"
-        ).fetchall()
-    return ServerBook(
-        postings=tuple(Posted(row[0], Kind(row[1]), *row[2:]) for row in postings),
-        voucher_hashes={(row[0], row[1]): row[2] for row in vouchers},
-        batches=batches,
-        credits={(row[0], row[1]): (row[2], row[3], row[4]) for row in credit_rows},
-        ordered=frozenset(row[4] for row in credit_rows if row[5] in {"cash", "salary"}),
-        attempts=attempts,
-        anomalies=anomalies,
-        quarantined=sum(row[3] == "quarantined" for row in vouchers),
-        doubts_open=doubts_open,
-        awaited=frozenset(row[0] for row in awaited),
-    )

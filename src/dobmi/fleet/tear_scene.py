@@ -12,7 +12,7 @@ from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.cards import OWN_KEYS, statement_of
 from dobmi.central.overdue import SECONDS_PER_DAY, doubt_list, settle_overdue
-from dobmi.central.posting_rules import Group, Kind
+from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import CreditDelivery, DoubtState, Role
 from dobmi.central.settlement import reconcile
@@ -80,7 +80,7 @@ class TearOracles(Oracles):
             if not any(text.startswith(f"card {name} ") for name in names):
                 yield text
         for name in sorted(names):
-            if left := self.server.balance(Group.CARD, name):
+            if left := self.server.on_card(bytes.fromhex(name)):
                 yield f"the account of lost card {name} keeps {left}"
 
 
@@ -331,7 +331,7 @@ class Scene:
             if uid in known:
                 waiting = statement_of(central, uid).credits_waiting
                 listed += sum(one.state is CreditDelivery.IN_DOUBT for one in waiting)
-            booked = Rupiah(server.balance(Group.CARD, uid.hex()))
+            booked = Rupiah(server.on_card(uid))
             difference = memory_of(card.state).balance - booked
             self.must(
                 difference == differences.get(uid, ZERO),

@@ -23,7 +23,7 @@ from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.state import CardState
 from dobmi.fleet.disk import forget
-from dobmi.fleet.events import BLANK_CARDS, CARDS, TILLS
+from dobmi.fleet.events import BLANK_CARDS, CARDS, SPARE_CARDS, TILLS
 from dobmi.fleet.office import Office
 from dobmi.fleet.oracles import Order
 from dobmi.money import Rupiah
@@ -49,6 +49,19 @@ def fleet_keys() -> KeyRing:
     )
 
 
+@cache
+def keys_of_generation(generation: int) -> KeyRing:
+    """`fleet_keys`, renewed so often that the newest master keys are of this generation."""
+    if generation == 1:
+        return fleet_keys()
+    before = keys_of_generation(generation - 1)
+    chance = random.Random(f"keys of generation {generation}")  # noqa: S311 - they guard nothing
+    masters = {
+        key: {**held, generation: chance.randbytes(16)} for key, held in before.masters.items()
+    }
+    return KeyRing(masters=masters, signing=before.signing)
+
+
 def _till_key(number: int) -> str:
     return f"till {number}"
 
@@ -62,7 +75,7 @@ SETTINGS = CentralSettings(originality_keys={"simulation": SIMULATION_PUBLIC_KEY
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A fleet before its first day: files by name, cards, who everybody is."""
+    """A fleet before its first day: files by name, cards (the spare ones last), who everybody is."""
 
     files: dict[str, bytes]
     cards: tuple[CardState, ...]
@@ -109,7 +122,7 @@ def template() -> Template:
             ledger.store_identity(tills[-1], _before())
             ledger.close()
         cards, orders = [], []
-        for number in range(CARDS + BLANK_CARDS):
+        for number in range(CARDS + BLANK_CARDS + SPARE_CARDS):
             uid = b"\x04" + chance.randbytes(6)
             card = SimulatedCard(uid, random_bytes=chance.randbytes)
             if number < CARDS:

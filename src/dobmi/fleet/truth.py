@@ -26,7 +26,9 @@ _EMPTY = Memory(counter=0, balance=ZERO, newest=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrueTransaction:
-    """A commit that a card made. `change` is below nought for a sale."""
+    """A commit that a card made. `change` is below nought for a sale. `copy`: which of the card's
+    copies made it; nought: itself.
+    """
 
     uid: bytes
     counter: int
@@ -35,6 +37,15 @@ class TrueTransaction:
     amount: Rupiah
     change: Rupiah
     balance_after: Rupiah
+    copy: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A card made of another's memory: `before` is what it began with."""
+
+    card: SimulatedCard
+    before: Memory
 
 
 @dataclass(slots=True)
@@ -43,6 +54,19 @@ class Truth:
     oddities: list[str] = field(default_factory=list)
     """Changes of a card's memory that no transaction of ours makes."""
     cards: dict[bytes, SimulatedCard] = field(default_factory=dict)
+    copies: dict[int, Copy] = field(default_factory=dict)
+    """From 1, in the order in which they were made."""
+
+    def copied(self) -> frozenset[bytes]:
+        """The UIDs that more than one card has, or had."""
+        return frozenset(copy.card.serial for copy in self.copies.values())
+
+    def watch_copy(self, card: SimulatedCard) -> None:
+        number = len(self.copies) + 1
+        self.copies[number] = Copy(card, memory_of(card.state))
+        card.watch(
+            lambda new: self._changed(card.serial, memory_of(card.state), memory_of(new), number)
+        )
 
     def watch(self, card: SimulatedCard) -> None:
         """From now on, and the one transaction that it may have made before."""
@@ -53,7 +77,7 @@ class Truth:
     def of(self, reader_id: ReaderId, uid: bytes) -> list[TrueTransaction]:
         return [one for one in self.transactions if (one.reader_id, one.uid) == (reader_id, uid)]
 
-    def _changed(self, uid: bytes, old: Memory, new: Memory) -> None:
+    def _changed(self, uid: bytes, old: Memory, new: Memory, copy: int = 0) -> None:
         if (old.counter, old.balance) == (new.counter, new.balance):
             return
         where = f"card {uid.hex()}, transaction {new.counter}"
@@ -73,6 +97,7 @@ class Truth:
                 amount=record.amount,
                 change=change,
                 balance_after=new.balance,
+                copy=copy,
             )
         )
 

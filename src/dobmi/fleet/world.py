@@ -21,7 +21,18 @@ from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault
 from dobmi.firmware_sim.reader import SimulatedReader
 from dobmi.fleet.disk import Disk, Image, Killed, Strike, forget
-from dobmi.fleet.events import SERVER, STATION, Deliver, Issue, Tear
+from dobmi.fleet.events import (
+    BLANK_CARDS,
+    CARDS,
+    SERVER,
+    STATION,
+    Deliver,
+    Issue,
+    Rekey,
+    Tear,
+    Which,
+)
+from dobmi.fleet.garbling import GarblingRelay, debit_keys
 from dobmi.fleet.network import (
     SERVER_URL,
     Network,
@@ -36,6 +47,7 @@ from dobmi.fleet.template import (
     START_UNIX_SECONDS,
     Template,
     fleet_keys,
+    keys_of_generation,
     private_folder,
     template,
     till_signing,
@@ -85,7 +97,20 @@ class World:
     story: list[Line] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     sales: int = 0
+    last_sale: SaleResult | DoBMIError | None = None
+    """What the last purchase came to; None: its till died."""
+    days: int = 0
+    """That have passed with nothing happening."""
+    server_clock_offset_seconds: int = 0
+    key_generation: int = 1
     cards: list[SimulatedCard] = field(default_factory=list)
+    """What each member has now."""
+    spares: list[SimulatedCard] = field(default_factory=list)
+    lost: dict[int, list[SimulatedCard]] = field(default_factory=dict)
+    """By their members' numbers, the last one last."""
+    copies: dict[int, SimulatedCard] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    """Of all cards, by `id`: what the story calls who taps them."""
     tills: list[TillProcess] = field(default_factory=list)
     office: Office = field(init=False)
     network: Network = field(init=False)
@@ -108,15 +133,17 @@ class World:
         for name, content in self.made.files.items():
             (self.folder / name).write_bytes(content)
         self.office = Office(
-            self.folder, keys, SETTINGS, self.seconds, self.arrived, self.server_died
+            self.folder, keys, SETTINGS, self.server_seconds, self.arrived, self.server_died
         )
         self.network = Network(self.office, self.pass_time, self.count)
         truth = Truth()
         chance = random.Random("the cards' nonces")  # noqa: S311 - they decide nothing
-        for state in self.made.cards:
+        for number, state in enumerate(self.made.cards):
             card = SimulatedCard(state=state, random_bytes=chance.randbytes)
             truth.watch(card)
-            self.cards.append(card)
+            is_spare = number >= CARDS + BLANK_CARDS
+            (self.spares if is_spare else self.cards).append(card)
+            self.names[id(card)] = "a spare card" if is_spare else NAMES[number]
         till_keys = keys.only([CardKey.DEBIT, CardKey.PIN])
         patience = Patience(attempts=3, sleep=lambda _: self.pass_time(1))
         records = []
@@ -242,7 +269,12 @@ class World:
         return answer
 
     def relayed(
-        self, event: Deliver | Issue, at: int, card: SimulatedCard, start: Start, what: str
+        self,
+        event: Deliver | Issue | Rekey,
+        at: int,
+        card: SimulatedCard,
+        start: Start,
+        what: str,
     ) -> dict[int, CborValue] | DoBMIError:
         """A card session with the central server, over a till's or the station's reader."""
         name = self.name(at)
@@ -250,13 +282,17 @@ class World:
         self.tap(reader, card, event.tear)
         self.network.relay_fault = event.relay_fault
         self.arm(self.office.disk, event.server_strike)
+        transmit, garbling = reader.connect().transmit, None
+        if at != STATION and isinstance(event, Deliver) and event.is_garbled:
+            garbling = GarblingRelay(transmit, debit_keys(self.tills[at].card_keys, card.serial))
+            transmit = garbling
         outcome: dict[int, CborValue] | DoBMIError
         try:
             outcome = relay_card_session(
                 SERVER_URL,
                 self.requester(at),
                 start,
-                reader.connect().transmit,
+                transmit,
                 open_channel=self.network.channel_opener(name),
             )
             self.note(f"{name}: {what}: done")
@@ -264,6 +300,10 @@ class World:
             outcome = error
             problem = f" {error.facts['problem']}" if "problem" in error.facts else ""
             self.note(f"{name}: {what}: {error.code}{problem}, money moved: {error.money_moved}")
+        if garbling is not None and garbling.lies:
+            self.witness.lied_to.add(card.serial)
+            self.count("relay: a till changes what passes")
+            self.note(f"{name} has changed what passed between card and server")
         reader.remove()
         self.network.relay_fault = None
         self.disarm(self.office.disk)
@@ -294,10 +334,54 @@ class World:
         return "the central server" if who == SERVER else self.tills[who].name
 
     def member(self, card: SimulatedCard) -> str:
-        return NAMES[self.cards.index(card)]
+        return self.names[id(card)]
 
     def owner(self, uid: bytes) -> str:
-        return next(self.member(card) for card in self.cards if card.serial == uid)
+        return self.member(self.witness.truth.cards[uid])
+
+    def tapped(self, number: int, which: Which) -> SimulatedCard | None:
+        """The card of member `number`; None if there is no such."""
+        if which is Which.OWN:
+            return self.cards[number]
+        if which is Which.COPY:
+            return self.copies.get(number)
+        return next(reversed(self.lost.get(number, [])), None)
+
+    def lose(self, number: int) -> bool:
+        """The member has another one from the drawer from now on; False if it is empty."""
+        if not self.spares:
+            return False
+        name, card = NAMES[number], self.cards[number]
+        lost = self.lost.setdefault(number, [])
+        lost.append(card)
+        self.names[id(card)] = f"whoever found {name}'s card"
+        self.cards[number] = self.spares.pop(0)
+        self.names[id(self.cards[number])] = f"{name} (card {len(lost) + 1})"
+        return True
+
+    def copy(self, card: SimulatedCard) -> SimulatedCard:
+        """Another one with the same memory."""
+        chance = random.Random("the copies' nonces")  # noqa: S311 - they decide nothing
+        copy = SimulatedCard(state=card.state, random_bytes=chance.randbytes)
+        self.witness.truth.watch_copy(copy)
+        self.names[id(copy)] = f"whoever copied {self.member(card)}'s card"
+        return copy
+
+    def renew_keys(self, left_out: int | None = None) -> None:
+        self.key_generation += 1
+        for number in range(len(self.tills)):
+            if number != left_out:
+                self.give_keys(number)
+        self.office.use_keys(keys_of_generation(self.key_generation))
+
+    def give_keys(self, number: int) -> None:
+        """A till takes the cards' keys at its start."""
+        process = self.tills[number]
+        keys = keys_of_generation(self.key_generation).only([CardKey.DEBIT, CardKey.PIN])
+        if keys != process.card_keys:
+            process.card_keys = keys
+            if process.till is not None:
+                self.at_till(process, "is stopped", lambda _: process.stop())
 
     # Radio, disks, network
 
@@ -363,6 +447,9 @@ class World:
 
     def seconds(self) -> int:
         return int(self.time)
+
+    def server_seconds(self) -> int:
+        return self.seconds() + self.server_clock_offset_seconds
 
     # Oracles
 
