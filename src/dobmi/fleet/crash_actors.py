@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import uvicorn
@@ -47,7 +48,6 @@ from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault, FaultyCard, Moment, at_command
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.reader import SimulatedConnection, SimulatedReader
-from dobmi.fleet.crash_liar import GarblingCard
 from dobmi.fleet.crash_points import (
     CrashPoints,
     Die,
@@ -61,6 +61,7 @@ from dobmi.fleet.crash_points import (
     hook_writers,
 )
 from dobmi.fleet.disk_watch import DiskCall
+from dobmi.fleet.garbling import GarblingRelay, debit_keys
 from dobmi.money import Rupiah
 from dobmi.provisioning import cards
 from dobmi.provisioning.enrolment import Station, enrol_station
@@ -208,14 +209,16 @@ class Recording:
 
 @dataclass(slots=True)
 class Stopped:
-    """What a process that ended in order has to tell: points passed, a recording, who wrote."""
+    """What a process that ended in order has to tell: where to die, a recording, who wrote."""
 
-    passed: list[Place] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    """As `Orders.counts` of the next process."""
     events: list[Event] = field(default_factory=list)
     writers: set[str] = field(default_factory=set)
 
     def add(self, later: Stopped) -> None:
-        self.passed += later.passed
+        self.places += later.places
         self.events += later.events
         self.writers |= later.writers
 
@@ -313,7 +316,7 @@ class Actor:
         """End it in order; the points it passed, and what it recorded. Raises Died."""
         self.send("stop")
         stopped, modules = self.receive(_START_SECONDS)
-        self.orders.counts.update(place.name for place in stopped.passed)
+        self.orders.counts = stopped.counts
         for module in sorted(modules - set(sys.modules)):
             # So that those forked later find it loaded: a second saved in each case.
             with contextlib.suppress(ImportError):
@@ -345,7 +348,7 @@ def _run(name: str, site: Site, orders: Orders, pipe: Connection) -> None:
     {"server": _server, "office": _office, "station": _station, "till": _till}[name](
         site, points, recording, pipe
     )
-    stopped = Stopped(points.passed, recording.events, points.writers)
+    stopped = Stopped(points.distinct(), points.counts, recording.events, points.writers)
     pipe.send((stopped, set(sys.modules)))
 
 
@@ -357,11 +360,12 @@ def _weaken(synchronous: str) -> None:
         cursor.close()
 
 
-def _obey(pipe: Connection, handlers: Handlers, recording: Recording | None = None) -> None:
+def _obey(pipe: Connection, handlers: Handlers, recording: Recording, points: CrashPoints) -> None:
     """Answer commands until told to stop."""
     pipe.send("ready")
     while True:
         command, arguments = pipe.recv()
+        points.begin()
         if command == "stop":
             return
         try:
@@ -375,7 +379,7 @@ def _obey(pipe: Connection, handlers: Handlers, recording: Recording | None = No
                 problem=str(error.facts.get("problem", "")),
             )
         pipe.send(answer)
-        if recording is not None and not isinstance(answer, Refused):
+        if not isinstance(answer, Refused):
             recording.told(command, answer)
 
 
@@ -411,7 +415,7 @@ def _server(site: Site, points: CrashPoints, recording: Recording, pipe: Connect
     central.database.close()
 
 
-def _office(site: Site, _points: CrashPoints, recording: Recording, pipe: Connection) -> None:
+def _office(site: Site, points: CrashPoints, recording: Recording, pipe: Connection) -> None:
     central = site.central()
     central.database.create_tables()
 
@@ -457,7 +461,7 @@ def _office(site: Site, _points: CrashPoints, recording: Recording, pipe: Connec
         "settle_credit": settle_one_credit,
         "mark_restored": lambda: mark_restored(central).feed_version,
     }
-    _obey(pipe, handlers, recording)
+    _obey(pipe, handlers, recording, points)
     central.database.close()
 
 
@@ -513,7 +517,8 @@ def _station(site: Site, points: CrashPoints, recording: Recording, pipe: Connec
             opened.append(_open_station(site, identity, enrolment_file))
         return opened[0]
 
-    _obey(pipe, {"enrol": enrol, **_station_handlers(site, reader, station)}, recording)
+    handlers = {"enrol": enrol, **_station_handlers(site, reader, station)}
+    _obey(pipe, handlers, recording, points)
 
 
 def _station_handlers(
@@ -534,9 +539,12 @@ def _station_handlers(
     def deliver_garbled(name: str) -> int:
         """A dishonest station, which somebody gave a till's key."""
         with reader.tapped(name):
-            honest = reader.connect()
-            key = site.ring().card_key(CardKey.DEBIT, honest.uid).value
-            return cards.deliver_credits(station(), GarblingCard(honest, key)).balance.amount
+            connection = reader.connect()
+            # A CardConnection without its disconnect, which the station never calls.
+            card: Any = SimpleNamespace(uid=connection.uid)
+            keys = debit_keys(site.ring(), connection.uid)
+            card.transmit = GarblingRelay(connection.transmit, keys)
+            return cards.deliver_credits(station(), card).balance.amount
 
     def rekey(name: str, fault: tuple[int, str] | None = None) -> int:
         with reader.tapped(name, fault):
@@ -607,7 +615,7 @@ def _till(site: Site, points: CrashPoints, recording: Recording, pipe: Connectio
             "enrol": lambda text: _enrol_till(site, text),
             "not_shown": lambda: ([], []),
         }
-        _obey(pipe, handlers, recording)
+        _obey(pipe, handlers, recording, points)
         return
     reader = WatchedReader(site, points)
     with Till(
@@ -628,7 +636,7 @@ def _till(site: Site, points: CrashPoints, recording: Recording, pipe: Connectio
                 recording.told("commit", max(desk.commits_sent))
 
         reader.sending = sending
-        _obey(pipe, _till_handlers(till, reader), recording)
+        _obey(pipe, _till_handlers(till, reader), recording, points)
 
 
 def _till_handlers(till: Till, reader: WatchedReader) -> Handlers:

@@ -83,6 +83,14 @@ _INSTRUCTIONS = {
 }
 
 
+_ENDS = (".after", ".after-receive")
+_BEGINS = (".before", ".before-send")
+
+
+def _is_one_moment(place: Place, after: Place | None) -> bool:
+    return after is not None and place.name.endswith(_ENDS) and after.name.endswith(_BEGINS)
+
+
 def die() -> None:
     """As the kernel would end it: no handler, no buffer, no lock is given back."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -109,6 +117,8 @@ class CrashPoints:
     passed: list[Place] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     """By the point's whole name; those of earlier processes of this actor are counted on."""
+    commands: list[int] = field(default_factory=list)
+    """How many had been passed when each command came: in between, people get their answers."""
     writers: set[str] = field(default_factory=set)
     """The functions that asked the central database for a transaction to write in."""
     _lock: Lock = field(default_factory=Lock)
@@ -121,6 +131,23 @@ class CrashPoints:
             self.passed.append(place)
         if place == self.deadly:
             self.ending()
+
+    def begin(self) -> None:
+        """Another command has come."""
+        self.commands.append(len(self.passed))
+
+    def distinct(self) -> list[Place]:
+        """The places passed, one of each two between which nothing happens outside the process.
+
+        That is the end of one exchange or message and the beginning of the next. Commits and syncs
+        are all kept, and whatever comes between two commands.
+        """
+        following: list[Place | None] = [*self.passed, None]
+        return [
+            place
+            for number, place in enumerate(self.passed, start=1)
+            if number in self.commands or not _is_one_moment(place, following[number])
+        ]
 
     @contextmanager
     def around(self, name: str, before: str = "before", after: str = "after") -> Iterator[None]:
