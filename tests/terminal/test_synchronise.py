@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from dobmi.cardlib.custody import KeyRing
+from dobmi.central import app
 from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.circulation import Circulation, circulation
+from dobmi.central.feeds import make_feed
 from dobmi.central.schema import TerminalStatus
 from dobmi.central.server import Central
 from dobmi.central.terminals import set_terminal_status
@@ -25,6 +27,7 @@ from dobmi.sync.errors import (
     ForgedAcknowledgement,
     ServerRefused,
     ServerUnreachable,
+    StaleFeed,
     WrongSignature,
 )
 from dobmi.sync.feed import Feed, Limits
@@ -325,6 +328,49 @@ class TestSync:
             till.sync()
             assert till.ledger.quarantined() == ()
         assert [one.link.unix_seconds for one in bench.chain()[1:]] == [bench_time[0]] * 2
+
+    def test_a_till_that_heard_a_wrong_time_of_the_server_goes_on_once_both_are_right_again(
+        self, bench: Bench, central: Central, bench_time: list[int]
+    ) -> None:
+        """The server's clock was forty days ahead for an hour."""
+        bench.tap(issued(central, 100_000))
+        right = bench_time[0]
+        bench.time = bench_time[0] = right + 40 * 24 * 3600
+        with bench.open() as till:
+            till.sync()
+        bench.time = bench_time[0] = right + 3600
+        with bench.open() as till:
+            with pytest.raises(ServerRefused):
+                till.sync()
+            reset = till.reset_clock(supervisor="Ani", reason="jam server salah")
+            assert reset.unix_seconds == right + 3600
+            assert till.clock.read().unix_seconds == right + 3600
+            assert till.ledger.sync_state().synced_unix_seconds == right + 3600
+            with closing(sqlite3.connect(bench.database)) as database:
+                with pytest.raises(sqlite3.IntegrityError, match="only goes forward"):
+                    database.execute("UPDATE state SET server_unix_seconds = 1")
+            till.sell(Rupiah(1_000))
+            till.sync()
+        assert bench.chain()[-1].link.unix_seconds == right + 3600
+
+    def test_no_reset_believes_a_feed_that_is_not_of_now(
+        self, bench: Bench, central: Central, bench_time: list[int]
+    ) -> None:
+        """One that somebody on the line kept, say: the machine's clock is right, and tells."""
+        right = bench_time[0]
+        bench.time = bench_time[0] = right + 40 * 24 * 3600
+        with bench.open() as till:
+            till.sync()
+            state = till.ledger.sync_state()
+        bench_time[0] = right + 3600
+        settled_since = (1, state.synced_unix_seconds)
+        old = make_feed(central, state.feed_version, settled_since, head_of=1)
+        bench.time = bench_time[0] = right + 7200
+        with bench.open() as till, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(app, "make_feed", lambda *_: old)
+            with pytest.raises(StaleFeed):
+                till.reset_clock(supervisor="Ani", reason="jam salah")
+            assert till.ledger.clock_resets() == ()
 
     def test_a_clock_is_not_reset_without_the_servers_word(
         self, bench: Bench, bench_time: list[int]

@@ -222,8 +222,7 @@ class Ledger:
                     connection.execute(sa.text(trigger))
                 connection.execute(sa.text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
             elif version != schema.SCHEMA_VERSION:
-                kind = LedgerTooNew if version > schema.SCHEMA_VERSION else LedgerTooOld
-                raise kind(found=version, known=schema.SCHEMA_VERSION)
+                _bring_up(connection, version)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -288,14 +287,17 @@ class Ledger:
         with _durably(), self._engine.connect() as connection:
             return _latest_unix_seconds(connection)
 
-    def record_clock_reset(self, supervisor: str, reason: str) -> ClockReset:
-        """Go on from the server's last signed time, whatever the vouchers so far say."""
+    def record_clock_reset(
+        self, supervisor: str, reason: str, server_unix_seconds: int | None = None
+    ) -> ClockReset:
+        """Go on from the server's last signed time, whatever the vouchers so far say; or from the
+        one that is given, whatever the server has signed before.
+        """
         with _durably(), self._engine.begin() as connection:
             reset = ClockReset(
                 before_unix_seconds=_latest_unix_seconds(connection),
-                unix_seconds=connection.execute(
-                    sa.select(schema.state.c.server_unix_seconds)
-                ).scalar_one(),
+                unix_seconds=server_unix_seconds
+                or connection.execute(sa.select(schema.state.c.server_unix_seconds)).scalar_one(),
                 supervisor=supervisor,
                 reason=reason,
             )
@@ -308,6 +310,7 @@ class Ledger:
                     reason=reason,
                 )
             )
+            connection.execute(schema.state.update().values(server_unix_seconds=reset.unix_seconds))
         return reset
 
     def clock_resets(self) -> tuple[ClockReset, ...]:
@@ -814,6 +817,17 @@ def _durably() -> Iterator[None]:
         raise LedgerUnusable(detail=text) from error
     except OSError as error:
         raise LedgerUnusable(detail=error.strerror or str(error)) from error
+
+
+def _bring_up(connection: sa.Connection, version: int) -> None:
+    """Make the tables of an older version those of this one. Raises LedgerTooNew, LedgerTooOld."""
+    if version > schema.SCHEMA_VERSION or version not in schema.CHANGES:
+        kind = LedgerTooNew if version > schema.SCHEMA_VERSION else LedgerTooOld
+        raise kind(found=version, known=schema.SCHEMA_VERSION)
+    for before in range(version, schema.SCHEMA_VERSION):
+        for change in schema.CHANGES[before]:
+            connection.execute(sa.text(change))
+    connection.execute(sa.text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
 
 
 def _head(connection: sa.Connection) -> ChainHead:

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from dobmi.sync.feed import Limits, SettledAs
 from dobmi.sync.voucher import Outcome, VoucherKind
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """1 and 2 were never released; a number is not used twice.
 
 Whoever raises it writes how a ledger of the number before is brought up to it, and keeps one in
@@ -165,6 +165,17 @@ def _append_only(table: str) -> list[str]:
     ]
 
 
+_STATE_GOES_FORWARD = (
+    "CREATE TRIGGER state_goes_forward BEFORE UPDATE ON state "
+    "WHEN NEW.acknowledged_sequence < OLD.acknowledged_sequence "
+    "OR NEW.shown_sequence < OLD.shown_sequence "
+    "OR NEW.feed_version < OLD.feed_version "
+    "OR (NEW.server_unix_seconds < OLD.server_unix_seconds AND NEW.server_unix_seconds IS NOT "
+    "(SELECT unix_seconds FROM clock_resets ORDER BY id DESC LIMIT 1)) "
+    "BEGIN SELECT RAISE(ABORT, 'the state of a till only goes forward'); END"
+)
+"""The server's time goes back where a supervisor has reset the clock to it, and nowhere else."""
+
 TRIGGERS = [
     *_append_only("identity"),
     *_append_only("intents"),
@@ -205,12 +216,10 @@ TRIGGERS = [
         f"AND s.outcome = {SettledAs.PAID.value}))), 0)) "
         "BEGIN SELECT RAISE(ABORT, 'a refund beyond its sale'); END"
     ),
-    (
-        "CREATE TRIGGER state_goes_forward BEFORE UPDATE ON state "
-        "WHEN NEW.acknowledged_sequence < OLD.acknowledged_sequence "
-        "OR NEW.shown_sequence < OLD.shown_sequence "
-        "OR NEW.feed_version < OLD.feed_version "
-        "OR NEW.server_unix_seconds < OLD.server_unix_seconds "
-        "BEGIN SELECT RAISE(ABORT, 'the state of a till only goes forward'); END"
-    ),
+    _STATE_GOES_FORWARD,
 ]
+
+CHANGES: dict[int, tuple[str, ...]] = {
+    3: ("DROP TRIGGER state_goes_forward", _STATE_GOES_FORWARD),
+}
+"""What makes the tables of a version those of the next."""

@@ -27,13 +27,16 @@ BATCH_BYTES_MAX = 512 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncResult:
-    """`resent_count`: vouchers that the server had taken once, and did not have any more."""
+    """`resent_count`: vouchers that the server had taken once, and did not have any more.
+    `server_unix_seconds`: when it signed the feed.
+    """
 
     sent_count: int
     resent_count: int
     quarantined: tuple[tuple[int, str], ...]
     feed_version: int
     blocked_count: int
+    server_unix_seconds: int
 
 
 def synchronise(
@@ -42,14 +45,17 @@ def synchronise(
     sign: Sign,
     clock: TillClock,
     progress: Progress = lambda _done, _total: None,
+    *,
+    at_unix_seconds: int | None = None,
 ) -> SyncResult:
     """Upload what is not acknowledged, then put the newest feed in force. Raises SyncError.
 
-    What was acknowledged before an error stays acknowledged. The feed tells whether the server has
+    `at_unix_seconds`: the time now, where that is known: then the feed must be of now, and what the
+    server has signed before counts no more. What was acknowledged before an error stays acknowledged. The feed tells whether the server has
     lost vouchers since it took them (it came back from a backup): they are sent again.
     """
     sent = upload_vouchers(ledger, client, sign, clock, progress)
-    feed = fetch_feed(ledger, client, clock)
+    feed = fetch_feed(ledger, client, clock, at_unix_seconds)
     resent, quarantined = sent.resent_count, sent.quarantined
     had = feed.servers_head
     if had is not None and had.sequence < ledger.sync_state().acknowledged_sequence:
@@ -62,6 +68,7 @@ def synchronise(
         quarantined=quarantined,
         feed_version=feed.version,
         blocked_count=ledger.blocked_count(),
+        server_unix_seconds=feed.unix_seconds,
     )
 
 
@@ -122,14 +129,17 @@ def upload_vouchers(
     )
 
 
-def fetch_feed(ledger: Ledger, client: SyncClient, clock: TillClock) -> Feed:
+def fetch_feed(
+    ledger: Ledger, client: SyncClient, clock: TillClock, at_unix_seconds: int | None = None
+) -> Feed:
     """Put the newest feed in force. Raises SyncError, the present one staying."""
     state = ledger.sync_state()
     feed = client.fetch_feed(
         state.feed_version, state.synced_unix_seconds, state.acknowledged_sequence
     )
     # Limits have no version of their own. Servers side by side may differ by a little.
-    if feed.unix_seconds < state.server_unix_seconds - CLOCK_DIFFERENCE_SECONDS_MAX:
+    oldest = state.server_unix_seconds if at_unix_seconds is None else at_unix_seconds
+    if feed.unix_seconds < oldest - CLOCK_DIFFERENCE_SECONDS_MAX:
         raise StaleFeed(detail=N_("it was signed before what the server has said since"))
     clock.learn(feed.unix_seconds)
     # As old as the server signed it: one that somebody on the line gives again makes nothing newer.

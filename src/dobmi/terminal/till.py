@@ -31,6 +31,7 @@ from dobmi.money import Rupiah
 from dobmi.sync.cbor import is_plain
 from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Invitation
+from dobmi.sync.errors import ServerRefused, StaleFeed
 from dobmi.sync.voucher import (
     REASON_LENGTH_MAX,
     TEXT_LENGTH_MAX,
@@ -325,6 +326,15 @@ class Till:
 
     def sync(self, progress: Progress = lambda _done, _total: None) -> SyncResult:
         """Send what is unsent and fetch the feed. Raises SyncError."""
+        return self._sync(progress)
+
+    def _sync(
+        self,
+        progress: Progress = lambda _done, _total: None,
+        *,
+        at_unix_seconds: int | None = None,
+    ) -> SyncResult:
+        """`at_unix_seconds`: the time now, where the machine's clock is known to be right."""
         self.give_up()
         with HttpClient(
             self._server, self._patience, language=self._language, transport=self._transport
@@ -333,10 +343,17 @@ class Till:
                 terminal_id=self._identity.terminal_id,
                 public_key=self._identity.public_key,
                 sign=self._sign,
-                now=self._request_time,
+                now=lambda: self._request_time() if at_unix_seconds is None else at_unix_seconds,
             )
             client = SyncClient(http_client, requester, self._identity.server_public_key)
-            return synchronise(self._ledger, client, self._sign, self._desk.clock, progress)
+            return synchronise(
+                self._ledger,
+                client,
+                self._sign,
+                self._desk.clock,
+                progress,
+                at_unix_seconds=at_unix_seconds,
+            )
 
     def close_doubt(
         self, sequence: int, outcome: Outcome, *, supervisor: str, reason: str
@@ -360,12 +377,19 @@ class Till:
     def reset_clock(self, *, supervisor: str, reason: str) -> ClockReset:
         """Sync, and go on from the time that the central server signed, back as it may be.
 
-        For a till that has kept a time to come, of a machine's clock that was wrong; that must be
-        right by now. Raises BadDecision, SyncError, LedgerError.
+        For a till that has kept a time to come, of a machine's clock that was wrong, or of the
+        server's; both must be right by now. Raises BadDecision, SyncError, LedgerError.
         """
         supervisor, reason = _decision_texts(supervisor, reason)
-        self.sync()
-        reset = self._ledger.record_clock_reset(supervisor, reason)
+        server_time: int | None = None
+        try:
+            self.sync()
+        except (ServerRefused, StaleFeed):
+            # The server's own clock may have been ahead, and be right again: then its word of now,
+            # which is told by this machine's clock, goes before all that it has signed.
+            done = self._sync(at_unix_seconds=int(self._system_time()))
+            server_time = done.server_unix_seconds
+        reset = self._ledger.record_clock_reset(supervisor, reason, server_time)
         self._desk.clock.start_again()
         return reset
 
