@@ -80,6 +80,27 @@ def called(node: ast.AST) -> str:
             return ""
 
 
+def test_the_points_cover_every_durable_step_and_message(played: dict[str, Any]) -> None:
+    points = played["points"]
+    steps = {
+        *(f"till.ledger.{step}" for step in ("record_intent", "append_voucher", "mark_shown")),
+        *(f"till.ledger.{step}" for step in ("record_acknowledgement", "apply_feed")),
+        *(f"till.ledger.{step}" for step in ("store_identity", "open_shift", "close_shift")),
+        *("server.ingest.take_batch", "server.cards.order_credit", "server.cards.set_blocked"),
+        *("server.credit_session.note_attempt", "server.credit_session.post_delivery"),
+        *("server.terminals.enrol", "server.issue_session.issue_card", "office.terminals.invite"),
+    }
+    for step in steps:
+        assert {f"{step}.before-commit", f"{step}.after-commit"} <= points
+        database = "till.db-wal" if step.startswith("till") else "central.db-wal"
+        assert {f"{step}.{m}-sync:{database}" for m in ("before", "after")} <= points
+    for path in ("POST /v1/batches", "GET /v1/feed", "POST /v1/credits", "POST /v1/terminals"):
+        assert {f"server.http.{path}.{m}-answer" for m in ("before", "after")} <= points
+        assert f"server.http.{path}.after-request" in points
+    exchanges = {"till.card.commit.before", "till.card.commit.after", "station.card.commit.before"}
+    assert exchanges | {"station.relay.before-send", "server.relay.after-send"} <= points
+
+
 def test_everybody_who_writes_at_the_central_server_does_so_in_the_day(
     played: dict[str, Any],
 ) -> None:

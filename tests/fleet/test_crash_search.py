@@ -56,6 +56,19 @@ def test_a_step_that_the_day_has_not_is_refused_before_it_is_played(
     assert "sell-torn-paid" in result.stderr
 
 
+def test_the_points_are_listed_with_how_often_each_is_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = [f"{step}/till.card.commit.before#{number}" for step in ("a", "b") for number in (1, 2)]
+    played = [{"cases": [*cases, "b/server.relay.before-send#1"], "chosen": 0}]
+    monkeypatch.setattr(sim_crashes, "_outcomes", lambda *_: iter(played))
+    result = CliRunner().invoke(root, ["sim", "crashes", "--list", "--json"])
+    assert json.loads(result.stdout) == {
+        "till.card.commit.before": 4,
+        "server.relay.before-send": 1,
+    }
+
+
 @pytest.mark.parametrize(
     "only", ["", "sell", "torn-paid/till", "/till.card", "till.card.commit", "!postgres"]
 )
@@ -68,29 +81,8 @@ def test_what_names_a_step_or_may_name_a_point_is_looked_for(
     assert "SIM-CRASH-NONE" in result.stderr
 
 
-def test_the_points_cover_every_durable_step_and_message() -> None:
-    points = set(crashes("--list"))
-    steps = {
-        *(f"till.ledger.{step}" for step in ("record_intent", "append_voucher", "mark_shown")),
-        *(f"till.ledger.{step}" for step in ("record_acknowledgement", "apply_feed")),
-        *(f"till.ledger.{step}" for step in ("store_identity", "open_shift", "close_shift")),
-        *("server.ingest.take_batch", "server.cards.order_credit", "server.cards.set_blocked"),
-        *("server.credit_session.note_attempt", "server.credit_session.post_delivery"),
-        *("server.terminals.enrol", "server.issue_session.issue_card", "office.terminals.invite"),
-    }
-    for step in steps:
-        assert {f"{step}.before-commit", f"{step}.after-commit"} <= points
-        database = "till.db-wal" if step.startswith("till") else "central.db-wal"
-        assert {f"{step}.{m}-sync:{database}" for m in ("before", "after")} <= points
-    for path in ("POST /v1/batches", "GET /v1/feed", "POST /v1/credits", "POST /v1/terminals"):
-        assert {f"server.http.{path}.{m}-answer" for m in ("before", "after")} <= points
-        assert f"server.http.{path}.after-request" in points
-    exchanges = {"till.card.commit.before", "till.card.commit.after", "station.card.commit.before"}
-    assert exchanges | {"station.relay.before-send", "server.relay.after-send"} <= points
-
-
 def test_a_sample_of_the_crashes_leaves_nothing_wrong() -> None:
-    outcome = crashes("--sample", str(SAMPLE), "--offset", offset(), "--jobs", "2")
+    outcome = crashes("--sample", str(SAMPLE), "--offset", offset(), "--jobs", "1")
     assert outcome["wrong"] == []
     assert outcome["cases_run"] == SAMPLE
 
