@@ -130,6 +130,24 @@ class Witness:
         return self.truth.copied() | self.lied_to
 
 
+NAMES = (
+    "money-conserved",
+    "shown-paid-is-kept",
+    "charged-once",
+    "card-follows-vouchers",
+    "credit-once",
+    "chain-unbroken",
+    "ledger-true",
+    "nothing-dropped",
+    "no-false-alarm",
+    "no-surprise",
+    "books-agree",
+    "copies-found",
+    "all-work",
+)
+"""Of all oracles; the last three are asked at the end of the day, `no-surprise` by `acts`."""
+
+
 class Oracles:
     """Keeps what was seen before, so that a later step cannot unsay it."""
 
