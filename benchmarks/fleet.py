@@ -2,20 +2,23 @@
 
     python benchmarks/fleet.py [--json] [--seeds 30] [--hours 4]
 
-Each seed is a fleet of three tills, a station, a central server and six cards. All that is timed is
-the real code of every part, from the radio frame to the server's posting, on SQLite files in memory;
-and all oracles after every step.
+Each seed is a fleet of three tills, a station, a central server and their members' cards. All that is
+timed is the real code of every part, from the radio frame to the server's posting, on SQLite files in
+memory; and all oracles after every step. Beside it stand the numbers of cases that `dobmi sim tears` and
+`dobmi sim crashes` enumerate, by their own lists.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 
 from rich.console import Console
 from rich.table import Table
 
+from dobmi.fleet import tears
 from dobmi.fleet.run import HOURS, Figures, run_seed
 from dobmi.fleet.template import template
 
@@ -30,12 +33,24 @@ def main() -> int:
     figures = Figures()
     for seed in range(arguments.seeds):
         figures.add(seed, run_seed(seed, arguments.hours))
-    found = figures.as_json()
+    found = figures.as_json() | _enumerated()
     if arguments.json:
         print(json.dumps(found))
     else:
         _show(found)
     return 1 if found["failures"] else 0
+
+
+def _enumerated() -> dict[str, int]:
+    """Crashes are listed by the command, which plays its day once to find them."""
+    command = [sys.executable, "-m", "dobmi", "sim", "crashes", "--list", "--json"]
+    listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    cases_at: dict[str, int] = json.loads(listed)
+    return {
+        "tear_cases": len(tears.cases()),
+        "crash_points": len(cases_at),
+        "crash_cases": sum(cases_at.values()),
+    }
 
 
 def _show(found: dict[str, object]) -> None:

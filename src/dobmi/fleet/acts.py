@@ -69,8 +69,10 @@ from dobmi.terminal.sale import SaleResult
 _CLOCKLESS_UNIX_SECONDS = 946_684_800
 """2000-01-01, where a machine without a battery clock begins."""
 _SECONDS_PER_DAY = 24 * 3600
-_UNTIL_RULE_DAYS = 31
-"""After so many the office's rules settle and restore what nobody has spoken for."""
+_UNTIL_RULE_DAYS = 31 + 41
+"""After so many the office's rules settle and restore what nobody has spoken for: their thirty, and
+as many as a server's clock was ahead when it took something.
+"""
 
 
 def play(world: World, plan: Sequence[Event]) -> None:

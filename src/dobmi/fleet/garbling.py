@@ -41,9 +41,11 @@ class GarblingRelay:
         answer = self._transmit(command)
         if instruction in {_FIRST, _NON_FIRST}:
             self._session = None  # another key's session is closed to us
-            self._first = answer[:16] if instruction == _FIRST else None
+            is_ours = instruction == _FIRST and answer[-2:] == b"\x91\xaf"
+            self._first = answer[:16] if is_ours else None
         elif instruction == _MORE and self._first is not None:
-            self._session = self._listen_in(self._first, command[5:37], answer)
+            if answer[-2:] == b"\x91\x00":
+                self._session = self._listen_in(self._first, command[5:37], answer)
             self._first = None
         elif self._session is not None and instruction != _SELECT:
             self._session.command_counter += 1

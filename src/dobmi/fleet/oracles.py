@@ -10,6 +10,8 @@ Some things break a promise lawfully, and then must be *named*:
   use elsewhere: listed as not sent while the till may still send it, and in suspense, to the rupiah,
   with an anomaly naming the till, once it has sent something else. No rupiah is made. The till's
   new vouchers under old numbers are refused (`CENTRAL-FORK`) and kept where the server had others.
+  What it forgot of a card that is lost, and so is used no more, nobody can know: that is the
+  cooperative's.
   Not promised for that till: that a sale shown before the restore is in it, that its own words fit
   the cards, that a sale it forgot is not charged again.
 * **The server's database restored from an older backup** has forgotten vouchers, credits, cards.
@@ -529,7 +531,8 @@ class Oracles:
             balance = memory_of(card.state).balance.amount
             booked = self._booked(uid)
             awaited, suspense = booked - balance, server.unexplained(uid)
-            if awaited and not (witness.till_restored and uid in server.awaited):
+            is_named = uid in server.awaited or uid in witness.reported
+            if awaited and not (witness.till_restored and is_named):
                 if not (witness.server_restored and self._is_unknown(uid)):
                     yield f"card {uid.hex()} holds {balance}, its account {booked}"
             elif lost[uid] != awaited + suspense and not witness.server_restored:
