@@ -172,6 +172,28 @@ def test_a_sale_that_only_a_sale_in_doubt_names_is_listed_too(
     assert unreported_sales(office.world.central) == []
 
 
+def test_a_sale_that_only_a_doubt_settled_without_the_card_names_is_listed_too(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    """Its evidence still keeps the gap open: the till's word says nothing of the sale before."""
+    doubtful, other = office.world.till("Toko Dua"), office.world.till("Toko Tiga")
+    till.sell(card, Rupiah(1_000))
+    doubtful.doubt(card, Rupiah(2_500), committed=False)
+    till.sell(card, Rupiah(1_500))
+    till.sell(card, Rupiah(500))
+    doubtful.resolve(card, 1, Outcome.NOT_PAID)
+    other.sell(card, Rupiah(1_000))
+    for sender in (doubtful, other):
+        office.acknowledged(sender.batch())
+    found = unreported_sales(office.world.central)
+    assert {(sale.terminal_id, sale.sequence) for sale in found} == {
+        (till.terminal_id, 1),
+        (till.terminal_id, 3),
+    }
+    office.acknowledged(till.batch())
+    assert unreported_sales(office.world.central) == []
+
+
 def test_a_clock_an_hour_behind_is_seen_by_the_cards_order(
     office: Office, till: ModelTill, card: ModelCard
 ) -> None:

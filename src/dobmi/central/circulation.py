@@ -10,6 +10,7 @@ from sqlalchemy import Row, func, select
 
 from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.central.database import whole_sum
+from dobmi.central.doubts import the_card_can_tell
 from dobmi.central.posting_rules import ISSUED, Group, Kind, group_balances
 from dobmi.central.schema import (
     DoubtState,
@@ -193,7 +194,7 @@ def _id_of(sale: UnreportedSale) -> tuple[int, int]:
 
 
 def _named_by_doubts(central: Central) -> list[UnreportedSale]:
-    """What only an open doubt's encrypted reader id names: beside it two transactions are missing."""
+    """What only a doubt's encrypted reader id names: beside it two transactions are missing."""
     before = card_transactions.alias("before")
     statement = (
         select(in_doubt.c.card_uid, in_doubt.c.counter, in_doubt.c.evidence, in_doubt.c.at)
@@ -204,7 +205,7 @@ def _named_by_doubts(central: Central) -> list[UnreportedSale]:
             (before.c.card_uid == in_doubt.c.card_uid)
             & (before.c.counter == in_doubt.c.counter - 1),
         )
-        .where(in_doubt.c.state == DoubtState.OPEN, in_doubt.c.counter > 1)
+        .where(the_card_can_tell(), in_doubt.c.counter > 1)
         .where(before.c.counter.is_(None))
     )
     mac_key_of = central.mac_keys()

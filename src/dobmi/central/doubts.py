@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from dobmi.central.database import insert_rows, insert_unless_there
 from dobmi.central.posting_rules import Kind, posting
@@ -63,6 +63,16 @@ _SETTLED_BY = {
 _BY_THE_CARD = frozenset({Rule.CARD, Rule.CARD_MAC, Rule.TILL})
 WITHOUT_THE_CARD = (SettledBy.RESOLUTION, SettledBy.DECISION, SettledBy.RULE)
 """Who may have settled a doubt as NOT PAID while the card can still tell otherwise."""
+
+
+def the_card_can_tell() -> ColumnElement[bool]:
+    """Of `in_doubt`: those that the card has not spoken for, whatever was said of them without it.
+
+    Their evidence still says who used the card before.
+    """
+    return in_doubt.c.state.in_((DoubtState.OPEN, DoubtState.SUSPENDED)) | (
+        (in_doubt.c.state == DoubtState.NOT_PAID) & in_doubt.c.settled_by.in_(WITHOUT_THE_CARD)
+    )
 
 
 def is_settled_for_good(doubt: Row[Any]) -> bool:

@@ -24,7 +24,7 @@ from dobmi.central.deduction import (
     Unexplained,
     deduce,
 )
-from dobmi.central.doubts import WITHOUT_THE_CARD, Rule, conclude
+from dobmi.central.doubts import Rule, conclude, the_card_can_tell
 from dobmi.central.posting_rules import Kind, posting
 from dobmi.central.refunds import order_refunds
 from dobmi.central.replacement import follow_up
@@ -252,11 +252,7 @@ class _Settlement:
         sales = self._connection.execute(
             select(in_doubt).where(
                 in_doubt.c.card_uid == self._uid,
-                in_doubt.c.state.in_((DoubtState.OPEN, DoubtState.SUSPENDED))
-                | (
-                    (in_doubt.c.state == DoubtState.NOT_PAID)
-                    & in_doubt.c.settled_by.in_(WITHOUT_THE_CARD)
-                ),
+                the_card_can_tell(),
             )
         ).all()
         doubts = []
