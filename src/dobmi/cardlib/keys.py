@@ -18,7 +18,7 @@ class KeyType(Enum):
 
     @property
     def length(self) -> int:
-        return {"DES": 8, "2K3DES": 16, "3K3DES": 24, "AES": 16}[self.value]
+        return _LENGTHS[self]
 
     @property
     def wire_length(self) -> int:
@@ -32,6 +32,9 @@ class KeyType(Enum):
     def type_bits(self) -> int:
         """Bits 7-6 of KeySettings2, and of the key number when the PICC master key changes."""
         return {"DES": 0x00, "2K3DES": 0x00, "3K3DES": 0x40, "AES": 0x80}[self.value]
+
+
+_LENGTHS = {KeyType.DES: 8, KeyType.TDES_2K: 16, KeyType.TDES_3K: 24, KeyType.AES: 16}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import hmac
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from typing import NamedTuple, assert_never
 
 from dobmi.cardlib.errors import DamagedCardData, ImplausibleEvidence, WrongTransactionMac
@@ -185,63 +184,72 @@ def judge_batch(
 
     Only a sale without fault is decided here. What is wrong with another, `judge` says.
     """
-
-    @cache
-    def key_of(uid: bytes, version: int) -> TransactionMacKey:
-        return TransactionMacKey(mac_key_of(uid, version), uid)
-
     judged = JudgedBatch([], [])
     head = batch.head
-    for sequence, (item, encoded) in enumerate(
-        zip(read, batch.vouchers, strict=True), start=head.first_sequence
-    ):
-        sale = None
+    for position, item in enumerate(read):
+        sequence = head.first_sequence + position
         if isinstance(item, SaleFields):
-            reader_id = (head.terminal_id, sequence)
-            sale = _verify_sale(item, reader_id, cards.get(item.card_uid), key_of)
-        if sale is None:
-            voucher = decode_voucher(encoded) if isinstance(item, SaleFields) else item
-            verdict = judge(voucher, cards, mac_key_of)
-            if not isinstance(verdict, VerifiedSale):
-                judged.others.append((sequence, verdict))
+            card = cards.get(item.card_uid)
+            sale = _verify_sale(head.terminal_id, sequence, item, card, mac_key_of)
+            if sale is not None:
+                judged.sales.append(sale)
                 continue
-            sale = _row_of(verdict)
-        judged.sales.append(sale)
+            voucher: Voucher = decode_voucher(batch.vouchers[position])
+        else:
+            voucher = item
+        verdict = judge(voucher, cards, mac_key_of)
+        if isinstance(verdict, VerifiedSale):
+            judged.sales.append(_row_of(verdict))
+        else:
+            judged.others.append((sequence, verdict))
     return judged
 
 
 def _verify_sale(
+    terminal_id: int,
+    sequence: int,
     sale: SaleFields,
-    reader_id: tuple[int, int],
     card: CardFacts | None,
-    key_of: Callable[[bytes, int], TransactionMacKey],
+    mac_key_of: MacKeyOf,
 ) -> Sale | None:
     """The row, if the card vouches for all that the till claims; None if `judge` must look."""
-    parts = read_sale_evidence(sale.evidence)
-    if card is None or parts is None or sale.card_counter < 1 or parts.amount_rupiah <= 0:
+    evidence = read_sale_evidence(sale.evidence)
+    if card is None or evidence is None:
         return None
-    claimed = (*reader_id, sale.amount_rupiah, card.member_number, card.serial)
-    holder = parts.holder
-    vouched = (parts.terminal_id, parts.sequence, parts.amount_rupiah)
-    if claimed != (*vouched, holder.member_number, holder.card_serial):
+    counter, holder = sale.card_counter, evidence.holder
+    if not (
+        evidence.terminal_id == terminal_id
+        and evidence.sequence == sequence
+        and evidence.amount_rupiah == sale.amount_rupiah > 0
+        and holder.member_number == card.member_number
+        and holder.card_serial == card.serial
+        and counter > 0
+    ):
         return None
-    key = key_of(card.uid, card.mac_key_version)
-    if not hmac.compare_digest(key.mac(sale.card_counter, sale.evidence), sale.card_mac):
+    key = TransactionMacKey(mac_key_of(card.uid, card.mac_key_version), card.uid)
+    if not hmac.compare_digest(key.mac(counter, sale.evidence), sale.card_mac):
         return None
-    previous = _reader_of(
-        key.decrypt_previous_reader_id(sale.card_counter, parts.encrypted_previous_reader_id)
-    )
+    encrypted = evidence.encrypted_previous_reader_id
+    previous = _numbers_of(key.decrypt_previous_reader_id(counter, encrypted))
     return Sale(
-        sequence=reader_id[1],
-        unix_seconds=sale.unix_seconds,
-        seller=sale.seller,
-        card_uid=sale.card_uid,
-        card_counter=sale.card_counter,
-        amount_rupiah=parts.amount_rupiah,
-        balance_before_rupiah=parts.balance_before_rupiah,
-        previous_terminal_id=None if previous is None else previous.terminal_id,
-        previous_sequence=None if previous is None else previous.sequence,
+        sequence,
+        sale.unix_seconds,
+        sale.seller,
+        sale.card_uid,
+        counter,
+        evidence.amount_rupiah,
+        evidence.balance_before_rupiah,
+        *previous,
     )
+
+
+def _numbers_of(reader_id: bytes) -> tuple[int, int] | tuple[None, None]:
+    """Terminal and sequence, as `previous_of` and `ReaderId.decode` have them."""
+    if reader_id[:4] == b"DBMI":
+        return int.from_bytes(reader_id[4:8], "big"), int.from_bytes(reader_id[8:], "big")
+    if reader_id == bytes(16):
+        return None, None
+    return FOREIGN_READER.terminal_id, FOREIGN_READER.sequence
 
 
 def _row_of(verified: VerifiedSale) -> Sale:
@@ -257,13 +265,6 @@ def _row_of(verified: VerifiedSale) -> Sale:
         previous_terminal_id=None if previous is None else previous.terminal_id,
         previous_sequence=None if previous is None else previous.sequence,
     )
-
-
-def _reader_of(decrypted: bytes) -> ReaderId | None:
-    try:
-        return ReaderId.decode(decrypted)
-    except DamagedCardData:
-        return FOREIGN_READER
 
 
 def card_vouches(mac_key: bytes, uid: bytes, counter: int, mac: bytes, evidence: bytes) -> bool:

@@ -45,6 +45,11 @@ def decode(data: bytes, *, size_max: int) -> CborValue:
     return value
 
 
+def uint_to_bytes(number: int) -> bytes:
+    """The one encoding of a number of 0 to 2^64 - 1; it is not checked."""
+    return cbor2.dumps(number)
+
+
 def uint_from_bytes(encoded: bytes) -> int:
     """The number of 0 or more whose one encoding this is; it is not checked."""
     return encoded[0] if len(encoded) == 1 else int.from_bytes(encoded[1:], "big")

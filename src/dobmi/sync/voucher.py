@@ -17,7 +17,15 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar, assert_never
 
 from dobmi.money import ZERO, Rupiah
-from dobmi.sync.cbor import CborValue, Fields, decode, encode, is_plain, uint_from_bytes
+from dobmi.sync.cbor import (
+    CborValue,
+    Fields,
+    decode,
+    encode,
+    is_plain,
+    uint_from_bytes,
+    uint_to_bytes,
+)
 from dobmi.sync.cose import SIGNATURE_LENGTH, Sign, parse_sign1, sign1, start_of_sign1
 from dobmi.sync.errors import BrokenChain, MalformedMessage
 
@@ -272,7 +280,7 @@ def read_chain(
     start = b"\xb0\x01\x01\x02\x01\x03" + encode(terminal_id) + b"\x04"
     read: list[SaleFields | Voucher] = []
     for sequence, encoded in enumerate(vouchers, start=first_sequence):
-        expected = start + encode(sequence) + b"\x05\x58\x20" + previous_hash
+        expected = start + uint_to_bytes(sequence) + b"\x05\x58\x20" + previous_hash
         sale = _read_plain_sale(encoded, envelope, expected)
         read.append(sale or _decode_link(encoded, terminal_id, sequence, previous_hash))
         previous_hash = voucher_hash(encoded)
