@@ -1,4 +1,4 @@
-"""A central server of its own for each test, in process, spoken to over HTTP."""
+"""A central server of its own for each test, in process, spoken to over HTTP: on both databases."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ import pytest
 from starlette.testclient import TestClient
 
 from dobmi.central.app import create_app
-from dobmi.fleet.postgres import Postgres, running
+from dobmi.fleet.postgres import Postgres
 from support.central_client import RING, SETTINGS, Office
+from support.databases import Kind, postgres_server, stop_servers, using
 from support.traffic import World
 
 
+@pytest.fixture(params=list(Kind), ids=str)
+def database_kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
+    """New databases of this test are SQLite's, then once more PostgreSQL's."""
+    kind: Kind = request.param
+    with using(kind):
+        yield kind
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World.create(tmp_path, keys=RING, settings=SETTINGS)
+def world(tmp_path: Path, database_kind: Kind) -> Iterator[World]:
+    world = World.create(tmp_path, keys=RING, settings=SETTINGS, kind=database_kind)
     yield world
-    world.central.database.close()
+    world.close()
 
 
 @pytest.fixture
@@ -28,7 +37,12 @@ def office(world: World) -> Iterator[Office]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL server of the tests' own."""
-    with running() as server:
-        yield server
+def postgres(_servers: None) -> Postgres:
+    """The PostgreSQL server of the tests' own."""
+    return postgres_server()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers() -> Iterator[None]:
+    yield
+    stop_servers()

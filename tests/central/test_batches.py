@@ -28,6 +28,7 @@ from dobmi.sync.batch import BATCH_SIZE_MAX, encode_batch
 from dobmi.sync.cbor import CborValue, decode, encode
 from dobmi.sync.voucher import Outcome, genesis_hash, voucher_hash
 from support.central_client import RING, Office
+from support.databases import Kind
 from support.traffic import START, ModelCard, ModelTill, World
 
 
@@ -258,10 +259,12 @@ def test_another_media_type_is_refused(office: Office) -> None:
     assert (answer.status_code, answer.json()["code"]) == (415, "CENTRAL-MEDIA-TYPE")
 
 
-@pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Office, bytes]]:
+@pytest.fixture(scope="module", params=list(Kind), ids=str)
+def sent(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Office, bytes]]:
     """A server that was never sent the good batch beside it."""
-    world = World.create(tmp_path_factory.mktemp("changed"), keys=RING)
+    world = World.create(tmp_path_factory.mktemp("changed"), keys=RING, kind=request.param)
     card = world.card(4711)
     world.top_up(world.station(), card, Rupiah(100_000))
     till = world.till()
@@ -270,6 +273,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Office, byt
     till.doubt(card, Rupiah(500), committed=False)
     with TestClient(create_app(world.central)) as client:
         yield Office(world, client), till.batch()
+    world.close()
 
 
 @settings(max_examples=150, deadline=None)

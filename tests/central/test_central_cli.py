@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
+from sqlalchemy import create_engine, text
 
 from dobmi.cardlib.custody import load_key_file
 from dobmi.cardlib.errors import KeyNotHeld
@@ -20,17 +20,19 @@ from dobmi.money import Rupiah
 from dobmi.settings import CentralSettings, Settings
 from dobmi.sync.enrolment import Invitation
 from dobmi.sync.voucher import Outcome
+from support.databases import Kind, bare_database
 from support.traffic import START, World
 
 
 class Desk:
     """A folder with settings, and the command run in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str) -> None:
         self.folder = folder
+        self.database = database
         settings = Settings(
             folder=folder,
-            central=CentralSettings(),
+            central=CentralSettings(database=database),
             passphrase=SecretStr("kunci kantor"),
             language="en",
         )
@@ -51,8 +53,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def desk(tmp_path: Path, database_kind: Kind) -> Desk:
+    return Desk(tmp_path, bare_database(tmp_path, database_kind))
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_a_sale_in_doubt_from_list_to_settlement(ready: Desk) -> None:
     """P6: the office sees who, how much, since when, what is known, and what the rule will do."""
     settings = CentralSettings()
     ring = load_key_file(ready.folder / "central.keys", "kunci kantor")
-    world = World.create(ready.folder, keys=ring, url="sqlite:///central.db", settings=settings)
+    world = World.create(ready.folder, keys=ring, url=ready.database, settings=settings)
     till, card = world.till(), world.card(4711)
     world.top_up(world.station(), card, Rupiah(100_000))
     till.doubt(card, Rupiah(5_000), committed=True)
@@ -124,7 +126,7 @@ def test_a_sale_in_doubt_from_list_to_settlement(ready: Desk) -> None:
     take_batch(world.central, till.batch())
     world.central.database.close()
     listed = ready.ok("in-doubt")
-    for text in (
+    for part in (
         f"Sale {till.terminal_id}/1 at Kasir 1, ",
         "WIB, known for 0 days: Rp 5.000, Anggota 4711 (member 4711), card "
         + card.uid.hex().upper(),
@@ -132,7 +134,7 @@ def test_a_sale_in_doubt_from_list_to_settlement(ready: Desk) -> None:
         "held in suspense by rule from 14-02-2027 15:00 WIB",
         "not paid by rule from 14-02-2027 15:00 WIB",
     ):
-        assert text in listed
+        assert part in listed
     found = json.loads(ready.ok("in-doubt", "--json"))["in_doubt"]
     assert [(one["sequence"], one["amount_rupiah"]) for one in found] == [(1, 5_000), (2, 3_000)]
     ready.ok("settle", "--now", "2027-02-14T14:59")
@@ -153,7 +155,7 @@ def test_a_sale_in_doubt_from_list_to_settlement(ready: Desk) -> None:
 
 def test_a_credit_in_doubt_is_listed_with_what_to_do(ready: Desk) -> None:
     ring = load_key_file(ready.folder / "central.keys", "kunci kantor")
-    world = World.create(ready.folder, keys=ring, url="sqlite:///central.db")
+    world = World.create(ready.folder, keys=ring, url=ready.database)
     assert "No credit is in doubt." in ready.ok("in-doubt")
     card = world.card(4711)
     world.top_up_in_doubt(world.station(), card, Rupiah(100_000))
@@ -197,9 +199,10 @@ def test_a_restored_database_goes_on_with_numbers_never_used(ready: Desk) -> Non
 def test_a_database_of_another_version_is_refused_at_the_start(
     ready: Desk, version: str, code: str
 ) -> None:
-    with sqlite3.connect(ready.folder / "central.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
-    connection.close()
+    engine = create_engine(ready.database)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :v"), {"v": version})
+    engine.dispose()
     for arguments in (
         ["serve"],
         ["report"],

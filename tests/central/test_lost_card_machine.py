@@ -22,6 +22,7 @@ from dobmi.central.replacement import replace_card, restore_due
 from dobmi.central.terminals import note_feed
 from dobmi.money import ZERO, Rupiah
 from support.central_client import RING
+from support.databases import Kind
 from support.traffic import START, ModelCard, ModelTill, World
 
 TILLS = st.integers(0, 1)
@@ -40,11 +41,13 @@ class Place:
 
 
 class Losing(RuleBasedStateMachine):
+    kind = Kind.SQLITE
+
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="dobmi-lost-")
         self.clock = [START]
-        world = World.create(Path(self.folder.name), keys=RING)
+        world = World.create(Path(self.folder.name), keys=RING, kind=self.kind)
         world.central = replace(world.central, unix_seconds=lambda: self.clock[0])
         self.world = world
         self.places = [Place(world.till("Toko Satu")), Place(world.till("Toko Dua"))]
@@ -158,7 +161,7 @@ class Losing(RuleBasedStateMachine):
         try:
             self.settle_everything()
         finally:
-            self.world.central.database.close()
+            self.world.close()
             self.folder.cleanup()
 
     def settle_everything(self) -> None:
@@ -203,7 +206,20 @@ _BOUNDED = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+
+
+class LosingOnPostgresql(Losing):
+    kind = Kind.POSTGRESQL
+
+
+class GivingUpOnTillsOnPostgresql(GivingUpOnTills):
+    kind = Kind.POSTGRESQL
+
+
 TestLostCards = Losing.TestCase
-TestLostCards.settings = _BOUNDED
 TestLostCardsAndTillsThatStayAway = GivingUpOnTills.TestCase
-TestLostCardsAndTillsThatStayAway.settings = _BOUNDED
+TestLostCardsOnPostgresql = LosingOnPostgresql.TestCase
+TestLostCardsAndTillsThatStayAwayOnPostgresql = GivingUpOnTillsOnPostgresql.TestCase
+TestLostCards.settings = TestLostCardsAndTillsThatStayAway.settings = _BOUNDED
+for _case in (TestLostCardsOnPostgresql, TestLostCardsAndTillsThatStayAwayOnPostgresql):
+    _case.settings = settings(_BOUNDED, max_examples=10)

@@ -19,6 +19,7 @@ from dobmi.central.schema import anomalies
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.voucher import Outcome
 from support.central_client import RING
+from support.databases import Kind
 from support.traffic import ModelCard, ModelTill, Staged, World
 
 CARDS = st.integers(0, 2)
@@ -38,10 +39,12 @@ class Doubt:
 class Trade(RuleBasedStateMachine):
     """Three cards, two tills that report when they like, one station."""
 
+    kind = Kind.SQLITE
+
     @initialize()
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="dobmi-trade-")
-        self.world = World.create(Path(self.folder.name), keys=RING)
+        self.world = World.create(Path(self.folder.name), keys=RING, kind=self.kind)
         self.tills = [self.world.till("Toko Satu"), self.world.till("Toko Dua")]
         self.station = self.world.station()
         self.cards = self.world.make_cards(100, 3)
@@ -146,7 +149,7 @@ class Trade(RuleBasedStateMachine):
         try:
             self.settle_everything()
         finally:
-            self.world.central.database.close()
+            self.world.close()
             self.folder.cleanup()
 
     def settle_everything(self) -> None:
@@ -169,10 +172,16 @@ class Trade(RuleBasedStateMachine):
             assert connection.execute(select(func.count()).select_from(anomalies)).scalar_one() == 0
 
 
+class TradeOnPostgresql(Trade):
+    kind = Kind.POSTGRESQL
+
+
 TestMoneyIsConserved = Trade.TestCase
+TestMoneyIsConservedOnPostgresql = TradeOnPostgresql.TestCase
 TestMoneyIsConserved.settings = settings(
     max_examples=40,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+TestMoneyIsConservedOnPostgresql.settings = settings(TestMoneyIsConserved.settings, max_examples=12)

@@ -17,6 +17,7 @@ from dobmi.central.schema import CreditSource, postings, refunds
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.voucher import Outcome
 from support.central_client import RING, Office
+from support.databases import Kind
 from support.traffic import ModelCard, ModelTill, World
 
 
@@ -248,6 +249,7 @@ def test_no_station_can_take_the_key_of_a_refund_to_come(
     assert (answer.status_code, answer.json()["code"]) == (422, "CENTRAL-PARAMETERS")
 
 
+@pytest.mark.parametrize("kind", Kind)
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -258,11 +260,12 @@ def test_no_station_can_take_the_key_of_a_refund_to_come(
 )
 def test_whatever_a_till_says_refunds_never_come_to_more_than_the_sales(
     tmp_path_factory: pytest.TempPathFactory,
+    kind: Kind,
     amounts: list[int],
     refunds_: list[tuple[int, int]],
     cuts: set[int],
 ) -> None:
-    world = World.create(tmp_path_factory.mktemp("central"), keys=RING)
+    world = World.create(tmp_path_factory.mktemp("central"), keys=RING, kind=kind)
     till, station = world.till(), world.station()
     card = world.card(4711)
     world.top_up(station, card, Rupiah(100_000))
@@ -287,7 +290,7 @@ def test_whatever_a_till_says_refunds_never_come_to_more_than_the_sales(
     assert now.in_flight == Rupiah(accepted)
     assert now.paid_to_outlets == Rupiah(sum(amounts) - accepted)
     assert statement_of(world.central, card.uid).balance == card.balance
-    world.central.database.close()
+    world.close()
 
 
 def test_a_refund_arrives_on_the_card(office: Office, till: ModelTill, card: ModelCard) -> None:

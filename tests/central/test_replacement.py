@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from dobmi.central.schema import CardState, CreditSource, TerminalStatus, cards,
 from dobmi.central.server import Central
 from dobmi.central.terminals import set_terminal_status
 from dobmi.money import ZERO, Rupiah
-from support.central_client import RING, SETTINGS, Office
+from support.central_client import Office
 from support.traffic import START, ModelCard, ModelTill, World
 
 DAY = 24 * 3600
@@ -87,9 +86,8 @@ class Loss:
 
 
 @pytest.fixture
-def loss(tmp_path: Path) -> Iterator[Loss]:
+def loss(world: World) -> Iterator[Loss]:
     clock = [START]
-    world = World.create(tmp_path, keys=RING, settings=SETTINGS)
     world.central = dataclasses.replace(world.central, unix_seconds=lambda: clock[0])
     with TestClient(create_app(world.central)) as client:
         office = Office(world, client)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from dobmi.central.terminals import list_terminals, note_feed
 from dobmi.money import Rupiah
 from dobmi.sync.errors import StaleFeed
 from dobmi.sync.feed import ServersHead, verify_feed
+from support.databases import Kind, copied
 from support.traffic import START, World, make_keys
 
 KEYS = make_keys()
@@ -44,20 +44,14 @@ class Listening:
 @dataclass
 class Backups:
     folder: Path
-    count: int = 0
 
-    def take(self, world: World) -> Path:
-        self.count += 1
-        kept = self.folder / f"backup-{self.count}.db"
-        world.central.database.close()  # the last connection brings the log into the file
-        shutil.copy(self.folder / "central.db", kept)
-        return kept
+    def take(self, world: World) -> str:
+        """The URL of a copy."""
+        world.central.database.close()
+        return copied(world.url, self.folder)
 
-    def restore(self, kept: Path, at: int) -> World:
-        self.count += 1
-        name = f"restored-{self.count}.db"
-        shutil.copy(kept, self.folder / name)
-        world = World.create(self.folder, keys=KEYS, url=f"sqlite:///{name}")
+    def restore(self, kept: str, at: int) -> World:
+        world = World.create(self.folder, keys=KEYS, url=copied(kept, self.folder))
         central = world.central
         return World(Central(central.database, central.keys, central.settings, lambda: at))
 
@@ -67,10 +61,14 @@ def backups(tmp_path: Path) -> Backups:
     return Backups(tmp_path)
 
 
+@pytest.fixture
+def world(tmp_path: Path, database_kind: Kind) -> World:
+    return World.create(tmp_path, keys=KEYS, kind=database_kind)
+
+
 def test_a_till_takes_the_feed_of_a_restored_server_and_has_just_its_block_list(
-    tmp_path: Path, backups: Backups
+    world: World, backups: Backups
 ) -> None:
-    world = World.create(tmp_path, keys=KEYS, url="sqlite:///central.db")
     cards = [world.card(number) for number in range(1, 6)]
     old, ahead, new = Listening(), Listening(), Listening()
     set_blocked(world.central, cards[0].uid, "hilang", blocked=True, by_terminal=None)
@@ -101,8 +99,7 @@ def test_a_till_takes_the_feed_of_a_restored_server_and_has_just_its_block_list(
     again.database.close()
 
 
-def test_terminals_and_cards_get_no_number_a_second_time(tmp_path: Path, backups: Backups) -> None:
-    world = World.create(tmp_path, keys=KEYS, url="sqlite:///central.db")
+def test_terminals_and_cards_get_no_number_a_second_time(world: World, backups: Backups) -> None:
     world.till()
     kept = backups.take(world)
     seen = {world.till().terminal_id}
@@ -119,10 +116,9 @@ def test_terminals_and_cards_get_no_number_a_second_time(tmp_path: Path, backups
 
 
 def test_a_till_whose_vouchers_were_lost_has_not_told_all_it_knows_of_a_lost_card(
-    tmp_path: Path, backups: Backups
+    world: World, backups: Backups
 ) -> None:
     """The money of a lost card would be restored before the till's sales of it came in again."""
-    world = World.create(tmp_path, keys=KEYS, url="sqlite:///central.db")
     till, card = world.till(), world.card(1)
     world.top_up(world.station(), card, Rupiah(50_000))
     kept = backups.take(world)
@@ -154,10 +150,9 @@ def test_a_till_whose_vouchers_were_lost_has_not_told_all_it_knows_of_a_lost_car
 
 
 def test_a_till_that_knows_a_block_of_before_the_backup_is_not_waited_for(
-    tmp_path: Path, backups: Backups
+    world: World, backups: Backups
 ) -> None:
     """Of the list it took since then, the restored server knows what was in it at the backup."""
-    world = World.create(tmp_path, keys=KEYS, url="sqlite:///central.db")
     till, card, other = world.till(), world.card(1), world.card(2)
     replace_card(world.central, card.uid, "hilang", by_terminal=None)
     kept = backups.take(world)

@@ -14,12 +14,13 @@ from dobmi.central.database import Database, open_database
 from dobmi.central.errors import DatabaseFailed, DatabaseNeverVersioned, DatabaseTooNew, OtherSchema
 from dobmi.central.server import Central
 from support.central_client import RING, SETTINGS
-from support.traffic import new_database_url
+from support.databases import new_database
+
+pytestmark = pytest.mark.usefixtures("database_kind")
 
 
 def made(folder: Path, *changes: str) -> Database:
-    database = open_database(new_database_url(), folder)
-    database.create_tables()
+    database = open_database(new_database(folder, to_spoil=True))
     with database.write() as connection:
         for change in changes:
             connection.execute(text(change))

@@ -7,14 +7,11 @@ real one keeps (balance, counter, last reader id); a `ModelTill` keeps a chain.
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import create_engine, text
 
 from dobmi.cardlib.crypto import aes_cbc_encrypt
 from dobmi.cardlib.custody import KeyRing
@@ -64,6 +61,7 @@ from dobmi.sync.voucher import (
     voucher_hash,
 )
 from dobmi.wib import days_since_1970
+from support.databases import Kind, new_database, take_back
 
 START = 1_800_000_000
 """The clock of the worlds here, Unix seconds, in 2027."""
@@ -353,26 +351,13 @@ class ModelTill:
     requests: int = 0
 
 
-def new_database_url() -> str:
-    """SQLite; with DOBMI_TEST_POSTGRESQL (a server's SQLAlchemy URL) a new database there."""
-    server = os.environ.get("DOBMI_TEST_POSTGRESQL")
-    if server is None:
-        return "sqlite:///central.db"
-    name = f"dobmi_{secrets.token_hex(8)}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return engine.url.set(database=name).render_as_string(hide_password=False)
-
-
 def make_keys() -> KeyRing:
     return KeyRing.generate(masters=CardKey, signing=[SERVER_KEY, CARD_ISSUER_KEY])
 
 
 @dataclass(slots=True)
 class World:
-    """A central server on a database file, with cards and tills made for it."""
+    """A central server on a database of its own, with cards and tills made for it."""
 
     central: Central
     orders: int = 0
@@ -385,12 +370,24 @@ class World:
         keys: KeyRing | None = None,
         url: str = "",
         settings: CentralSettings | None = None,
+        kind: Kind | None = None,
     ) -> World:
-        database = open_database(url or new_database_url(), folder)
-        database.create_tables()
+        """At `url`, or on a new database of the kind that `support.databases` uses now."""
+        database = open_database(url or new_database(folder, kind), folder)
+        if url:
+            database.create_tables()
         return cls(
             Central(database, keys or make_keys(), settings or CentralSettings(), lambda: START)
         )
+
+    @property
+    def url(self) -> str:
+        return self.central.database.engine.url.render_as_string(hide_password=False)
+
+    def close(self) -> None:
+        """Its database may be another world's from here on."""
+        self.central.database.close()
+        take_back(self.url)
 
     def till(
         self, seller: str = "Toko BMI", role: Role = Role.TILL, name: str = "Kasir 1"

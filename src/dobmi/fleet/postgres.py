@@ -25,11 +25,12 @@ from sqlalchemy import create_engine, make_url, text
 
 _START_SECONDS = 30
 _OPTIONS = (
-    *("-c", "fsync=on", "-c", "synchronous_commit=on"),
     *("-c", "recovery_init_sync_method=syncfs"),  # seconds less, with a database for each step
     # TCP alone: a socket file of a killed server whose process nobody reaps would bar the next.
     *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=''"),
 )
+_DURABLE = ("-c", "fsync=on", "-c", "synchronous_commit=on")
+_FAST = ("-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 
 
 class NoPostgres(Exception):
@@ -38,11 +39,12 @@ class NoPostgres(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Postgres:
-    """A running server: its data folder, port and programs."""
+    """A running server: its data folder, port and programs. Not `durable`: it forgets in a crash."""
 
     data: Path
     port: int
     programs: Path
+    durable: bool = True
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://dobmi@127.0.0.1:{self.port}/{database}"
@@ -90,14 +92,14 @@ def wait_until_ended(process: int) -> None:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
+def running(*, durable: bool = True) -> Iterator[Postgres]:
     """A server for as long as this lasts. Raises NoPostgres."""
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="dobmi-postgres-"))
     user = _user()
     if user is not None:
         shutil.chown(folder, user)
-    postgres = Postgres(folder / "data", _free_port(), programs)
+    postgres = Postgres(folder / "data", _free_port(), programs, durable)
     try:
         command = [str(programs / "initdb"), "-D", str(postgres.data), "-U", "dobmi", "-A", "trust"]
         _command([*command, "--no-sync", "-E", "UTF8", "--locale", "C"])
@@ -133,7 +135,9 @@ def _user() -> str | None:
 
 
 def _start(postgres: Postgres) -> None:
-    options = " ".join((f"-p {postgres.port}", *_OPTIONS))
+    options = " ".join(
+        (f"-p {postgres.port}", *_OPTIONS, *(_DURABLE if postgres.durable else _FAST))
+    )
     log = postgres.data / "server.log"
     command = [str(postgres.programs / "pg_ctl"), "start", "-w", "-t", str(_START_SECONDS)]
     _command([*command, "-D", str(postgres.data), "-o", options, "-l", str(log)])
