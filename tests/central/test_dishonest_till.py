@@ -12,6 +12,7 @@ from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.errors import CreditNotInDoubt, CreditNotPlaced, CreditNotSeen, UnknownCredit
 from dobmi.central.schema import CreditSource, credit_settlements, postings
 from dobmi.firmware_sim.card import SimulatedCard
+from dobmi.firmware_sim.faults import FaultyCard, Moment, at_command
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.relay import Done, Failed
 from support.card_sessions import deliver, issue
@@ -69,15 +70,23 @@ def test_a_till_cannot_have_the_server_search_without_end(office: Office) -> Non
     assert statement_of(central, card.uid).balance == Rupiah(7_000)
 
 
-def sell(office: Office, card: SimulatedCard, till: ModelTill, amount: Rupiah) -> None:
-    """A sale at an honest till, reported."""
+def sell(
+    office: Office,
+    card: SimulatedCard,
+    till: ModelTill,
+    amount: Rupiah,
+    *,
+    is_reported: bool = True,
+) -> None:
+    """A sale at an honest till."""
     purse = purse_of(card, office.world.central.keys)
     purse.begin_sale(till.next_reader_id)
     prepared = purse.prepare_debit(amount, 1_800_000_000)
     purse.stage(prepared)
     last = purse.commit()
     till.append_evidence(card.uid, prepared.evidence, amount, last.counter, last.mac)
-    assert office.acknowledged(till.batch()).quarantined == ()
+    if is_reported:
+        assert office.acknowledged(till.batch()).quarantined == ()
 
 
 @pytest.mark.parametrize("renames", [True, False], ids=["command", "answer"])
@@ -133,6 +142,36 @@ def test_a_credit_that_a_till_made_unprovable_is_settled_on_the_cards_word(
     now = circulation(central)
     assert (now.difference, now.suspense, now.in_flight) == (ZERO, ZERO, ZERO)
     assert now.on_cards_by_their_own_word == on_card
+
+
+@pytest.mark.parametrize("is_reported", [True, False])
+def test_an_older_attempt_does_not_prove_a_credit_at_the_number_of_a_sale(
+    office: Office, *, is_reported: bool
+) -> None:
+    """The first attempt never reached the card, which then bought; a till made the second unprovable."""
+    central = office.world.central
+    station, till, honest = office.world.station(), office.world.till(), office.world.till()
+    card = SimulatedCard()
+    issue(office.client, station, card)
+    order(office, card, station)
+    assert isinstance(deliver(office.client, station, card), Done)
+    order(office, card, station, "order-0002")
+    torn = FaultyCard(card, [at_command(0xC7, Moment.BEFORE)])
+    assert isinstance(deliver(office.client, station, torn), Failed)
+    torn.power_off()
+    sell(office, card, honest, Rupiah(2_000), is_reported=is_reported)
+    key = central.keys.card_key(CardKey.DEBIT, card.uid).value
+    assert isinstance(deliver(office.client, till, GarblingTill(card, key)), Failed)
+    sell(office, card, honest, Rupiah(1_000), is_reported=is_reported)
+    last = deliver(office.client, station, card)
+    assert isinstance(last, Failed)
+    assert last.code == "CARD-TMAC"
+    assert "credit-without-proof" in office.anomalies()
+    if not is_reported:
+        assert office.acknowledged(honest.batch()).quarantined == ()
+    assert settle_credit(central, card.uid, 2, reason="diubah", settled_by="Ani").counter == 3
+    assert statement_of(central, card.uid).balance == Rupiah(11_000)
+    assert circulation(central).suspense == ZERO
 
 
 def test_an_unprovable_credit_is_not_put_where_another_transaction_is(office: Office) -> None:

@@ -215,7 +215,7 @@ def _settle_by_card(
     with central.database.write() as connection:
         row = card_row(connection, uid, lock=True)
         mac_key = central.keys.card_key(CardKey.TRANSACTION_MAC, uid, row.mac_key_version).value
-        proved = _find_proof(connection, credit, trail.last, mac_key, is_last=is_last)
+        proved = _find_proof(connection, credit, trail, mac_key, is_last=is_last)
         if proved is None:
             _note_seen(connection, credit, trail, relayed_by=relayed_by, now=now)
         else:
@@ -246,12 +246,13 @@ def _settle_by_card(
 def _find_proof(
     connection: Connection,
     credit: PendingCredit,
-    last: TransactionMac | None,
+    trail: CardTrail,
     mac_key: bytes,
     *,
     is_last: bool,
 ) -> tuple[bytes, int] | None:
     """The attempt that arrived, its evidence, and which of the card's transactions it was."""
+    last = trail.last
     if last is None:
         return None
     uid = credit.card_uid
@@ -271,9 +272,34 @@ def _find_proof(
         encrypted = parse_credit_evidence(evidence).encrypted_previous_reader_id
         first = last.counter - _SEARCH_BACK
         placed = find_counter(mac_key, uid, encrypted, first, last.counter)
-        if placed is not None:
+        if placed is not None and _may_be(connection, credit, trail, placed[0]):
             return evidence, placed[0]
     return None
+
+
+def _may_be(connection: Connection, credit: PendingCredit, trail: CardTrail, counter: int) -> bool:
+    """Whether the card's transaction of this number can be the credit: not where its log has it
+    elsewhere, nor where another is on record. An attempt that never arrived was made for a number, too.
+    """
+    in_log = _number_in_log(trail, credit)
+    if in_log not in {None, counter}:
+        return False
+    other = connection.execute(
+        select(card_transactions.c.terminal_id, card_transactions.c.sequence).where(
+            card_transactions.c.card_uid == credit.card_uid,
+            card_transactions.c.counter == counter,
+        )
+    ).one_or_none()
+    return other is None or tuple(other) == (CENTRAL_TERMINAL_ID, credit.sequence)
+
+
+def _number_in_log(trail: CardTrail, credit: PendingCredit) -> int | None:
+    """Which transaction the credit was, by the card's log as it was relayed."""
+    reader = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=credit.sequence)
+    back = next((i for i, one in enumerate(trail.records) if one.reader_id == reader), None)
+    if back is None or trail.last is None or trail.last.counter <= back:
+        return None
+    return trail.last.counter - back
 
 
 def _note_seen(
@@ -292,11 +318,7 @@ def _note_seen(
     same = (pending_credits.c.card_uid == credit.card_uid) & (
         pending_credits.c.sequence == credit.sequence
     )
-    reader = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=credit.sequence)
-    back = next((i for i, one in enumerate(trail.records) if one.reader_id == reader), None)
-    counter = None
-    if trail.last is not None and back is not None and trail.last.counter > back:
-        counter = trail.last.counter - back
+    counter = _number_in_log(trail, credit)
     connection.execute(
         update(pending_credits).where(same).values(seen_at=now, seen_counter=counter)
     )
