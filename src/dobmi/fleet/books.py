@@ -217,7 +217,8 @@ def read_server(path: Path) -> ServerBook:
         awaited = ask(
             "SELECT card_uid FROM card_transactions JOIN terminals ON id = previous_terminal_id "
             "WHERE previous_sequence > head_sequence "
-            "UNION SELECT card_uid FROM in_doubt WHERE state IN ('open', 'suspended')"
+            "UNION SELECT card_uid FROM in_doubt WHERE state IN ('open', 'suspended') OR "
+            "(state = 'not_paid' AND settled_by IN ('resolution', 'decision', 'rule'))"
         ).fetchall()
         quarantine = dict(_quarantined(database))
     return ServerBook(
