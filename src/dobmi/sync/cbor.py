@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import cast
 
 import cbor2
 
@@ -81,7 +82,7 @@ _NO_TAGS = _NoTags()
 
 
 def _check(items: Collection[object], depth: int) -> bool:
-    """Whether all keys of all maps in `items` are above nought and ascend.
+    """Whether all keys of all maps in `items` are nought or above and ascend.
 
     Raises TypeError for what the formats do not use.
     """
@@ -89,6 +90,8 @@ def _check(items: Collection[object], depth: int) -> bool:
         msg = f"nested deeper than {DEPTH_MAX}"
         raise TypeError(msg)
     is_in_order = True
+    if _PLAIN.issuperset(map(type, items)):
+        return is_in_order
     for item in items:
         if isinstance(item, int):
             if not -(2**63) <= item < 2**64:
@@ -97,20 +100,26 @@ def _check(items: Collection[object], depth: int) -> bool:
         elif isinstance(item, list):
             is_in_order = _check(item, depth + 1) and is_in_order
         elif isinstance(item, dict):
-            keys = list(item)
-            if not _INT.issuperset(map(type, keys)):
-                msg = "map keys are integers"
-                raise TypeError(msg)
-            is_in_order = is_in_order and keys == sorted(keys) and min(keys, default=0) >= 0
+            is_in_order = _check_keys(list(item)) and is_in_order
             is_in_order = _check(item.values(), depth + 1) and is_in_order
-        elif not isinstance(item, _PLAIN):
+        elif not isinstance(item, _PLAIN_OR_LIKE):
             msg = f"not one of {_ALLOWED}: {type(item).__name__}"
             raise TypeError(msg)
     return is_in_order
 
 
+def _check_keys(keys: list[object]) -> bool:
+    """Whether they are nought or above and ascend. Raises TypeError for what is no key."""
+    if not _INT.issuperset(map(type, keys)):
+        msg = "map keys are integers"
+        raise TypeError(msg)
+    numbers = cast("list[int]", keys)
+    return numbers == sorted(numbers) and min(numbers, default=0) >= 0
+
+
 _INT = {int}
-_PLAIN = (bytes, str, type(None))
+_PLAIN = {bytes, str, bool, type(None)}
+_PLAIN_OR_LIKE = (bytes, str, type(None))
 
 
 def is_plain(text: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple, TypeVar, assert_never
+from typing import NamedTuple, TypeVar, assert_never, cast
 
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.cbor import (
@@ -349,12 +349,18 @@ def _read_seller(names: bytes) -> str | None:
 
 
 def _add_up(goods: bytes, amount_rupiah: int) -> bool:
+    """Whether these bytes are goods lines that come to the amount."""
     try:
         lines = decode(goods, size_max=VOUCHER_SIZE_MAX)
-        _amount_and_goods(Fields({12: amount_rupiah, 16: lines}, "goods"))
+        if not isinstance(lines, list) or len(lines) > GOODS_LINES_MAX:
+            return False
+        total = 0
+        for line in lines:
+            _, quantity, unit_price, discount = _line_fields(line)
+            total += unit_price * quantity - discount
     except MalformedMessage:
         return False
-    return True
+    return total == amount_rupiah
 
 
 def goods_to_cbor(goods: tuple[GoodsLine, ...]) -> list[CborValue]:
@@ -528,17 +534,22 @@ def _amount_and_goods(fields: Fields) -> tuple[Rupiah, tuple[GoodsLine, ...]]:
 
 
 def _goods_line(item: CborValue) -> GoodsLine:
-    match item:
-        case [str(name), int(quantity), int(unit_price), int(discount)]:
-            if (
-                bool not in map(type, item)
-                and len(name) <= TEXT_LENGTH_MAX
-                and is_plain(name)
-                and 0 < quantity < 1 << 31
-                and 0 <= unit_price < 1 << 31
-                and 0 <= discount <= unit_price * quantity
-            ):
-                return GoodsLine(name, quantity, Rupiah(unit_price), Rupiah(discount))
+    name, quantity, unit_price, discount = _line_fields(item)
+    return GoodsLine(name, quantity, Rupiah(unit_price), Rupiah(discount))
+
+
+def _line_fields(item: CborValue) -> tuple[str, int, int, int]:
+    """Name, quantity, unit price and discount. Raises MalformedMessage."""
+    if isinstance(item, list) and tuple(map(type, item)) == (str, int, int, int):
+        name, quantity, unit_price, discount = cast(tuple[str, int, int, int], item)
+        if (
+            len(name) <= TEXT_LENGTH_MAX
+            and is_plain(name)
+            and 0 < quantity < 1 << 31
+            and 0 <= unit_price < 1 << 31
+            and 0 <= discount <= unit_price * quantity
+        ):
+            return name, quantity, unit_price, discount
     raise MalformedMessage(detail="not a goods line")
 
 
