@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
+from dobmi.cardlib.evidence import parse_credit_evidence
 from dobmi.central.app import create_app
-from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.cards import order_credit, set_blocked, statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.credit_session import note_attempt
 from dobmi.central.errors import CardNotActive, CardWasReplaced
@@ -355,3 +356,34 @@ def test_a_new_card_lost_in_its_turn_passes_everything_on(loss: Loss) -> None:
         loss.sync(till, 2)
     assert loss.owed(third) == [(100_000, CreditSource.RESTORED)]
     assert loss.owed(second) == []
+
+
+@pytest.mark.parametrize("sells_first", [True, False])
+def test_a_credit_that_a_till_made_unprovable_is_not_restored_twice(
+    loss: Loss, *, sells_first: bool
+) -> None:
+    """It is assumed to be on the lost card, whose own balances show that there is so much more."""
+    staged = loss.old.stage_credit(2, Rupiah(50_000))
+    told = parse_credit_evidence(staged.evidence).encrypted_previous_reader_id
+    garbled = staged.evidence.replace(told, b"\x5a" * 16)
+    credit, _ = order_credit(
+        loss.central,
+        loss.old.uid,
+        Rupiah(50_000),
+        CreditSource.CASH,
+        idempotency_key="order-garbled",
+        station=loss.station.terminal_id,
+    )
+    assert note_attempt(loss.central, credit, garbled)
+    loss.old.commit(staged)
+    loss.till.sell(loss.old, Rupiah(20_000))
+    if sells_first:
+        loss.office.acknowledged(loss.till.batch())
+        assert circulation(loss.central).suspense == -Rupiah(50_000)
+    loss.replace()
+    new = loss.office.world.another_card(4711)
+    loss.all_sync()
+    loss.all_sync()
+    assert loss.owed(new) == [(130_000, CreditSource.RESTORED)]
+    assert loss.ledger_of_old() == ZERO
+    assert circulation(loss.central).suspense == ZERO

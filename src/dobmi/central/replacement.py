@@ -158,7 +158,7 @@ def follow_up(
             .values(safe_at=now, safe_by=reason)
         )
     safe_by = reason if becomes_safe else row.safe_by
-    _assume_credits(connection, uid, now)
+    _cover_gain(connection, uid, _assume_credits(connection, uid, now), now)
     target = card_in_force(connection, uid)
     if target is not None:
         _move_credits(connection, uid, target, now)
@@ -254,11 +254,12 @@ def _set_state(connection: Connection, row: Row[Any], state: CreditDelivery) -> 
     connection.execute(update(pending_credits).where(same).values(state=state.value))
 
 
-def _assume_credits(connection: Connection, uid: bytes, now: int) -> None:
+def _assume_credits(connection: Connection, uid: bytes, now: int) -> Rupiah:
     """A credit that may be on the lost card is taken as on it, and restored with the rest.
 
-    Should the card's transactions prove it later, nothing more is posted.
+    Should the card's transactions prove it later, nothing more is posted. How much that is now.
     """
+    assumed = ZERO
     for row in _credits(connection, uid, CreditDelivery.IN_DOUBT):
         journal_row = posting(
             Kind.DELIVERED,
@@ -271,6 +272,29 @@ def _assume_credits(connection: Connection, uid: bytes, now: int) -> None:
         )
         insert_rows(connection, postings, [journal_row])
         _set_state(connection, row, CreditDelivery.ASSUMED)
+        assumed += Rupiah(row.amount_rupiah)
+    return assumed
+
+
+def _cover_gain(connection: Connection, uid: bytes, assumed: Rupiah, now: int) -> None:
+    """What the card's own balances showed as gained is the assumed credit, up to its amount: it is
+    on the account already, and is not restored a second time.
+    """
+    gained = _sum(connection, uid, Kind.UNEXPLAINED_GAIN)
+    gained -= _sum(connection, uid, Kind.UNEXPLAINED_LOSS)
+    covered = min(assumed, max(gained, ZERO))
+    if not covered:
+        return
+    row = posting(
+        Kind.UNEXPLAINED_LOSS,
+        covered,
+        card_uid=uid,
+        terminal_id=CENTRAL_TERMINAL_ID,
+        sequence=_count(connection, uid, Kind.UNEXPLAINED_LOSS, Kind.UNEXPLAINED_GAIN) + 1,
+        at=now,
+        explanation="gained before, and taken to be the credit that was in doubt on the lost card",
+    )
+    insert_rows(connection, postings, [row])
 
 
 def _move_credits(connection: Connection, uid: bytes, target: bytes, now: int) -> None:

@@ -426,7 +426,8 @@ class _Settlement:
         ).all()
         sums = {row[0]: row[2] for row in rows}
         suspended = sums.get(Kind.UNEXPLAINED_LOSS, 0) - sums.get(Kind.UNEXPLAINED_GAIN, 0)
-        missing = sum(difference.lost.amount for difference in found) - suspended
+        lost = sum(difference.lost.amount for difference in found)
+        missing = lost + self._assumed_in(-lost) - suspended
         if missing == 0:
             return
         counters = ", ".join(str(difference.last + 1) for difference in found)
@@ -440,6 +441,26 @@ class _Settlement:
             explanation=f"unexplained before the card's transactions: {counters or 'none any more'}",
         )
         insert_rows(self._connection, postings, [row])
+
+    def _assumed_in(self, gained: int) -> int:
+        """How much of what the card gained is taken to be credits assumed on a lost card."""
+        if gained <= 0:
+            return 0
+        assumed = self._connection.execute(
+            select(whole_sum(pending_credits.c.amount_rupiah))
+            .outerjoin(
+                card_transactions,
+                (card_transactions.c.card_uid == pending_credits.c.card_uid)
+                & (card_transactions.c.terminal_id == CENTRAL_TERMINAL_ID)
+                & (card_transactions.c.sequence == pending_credits.c.sequence),
+            )
+            .where(
+                pending_credits.c.card_uid == self._uid,
+                pending_credits.c.state == CreditDelivery.ASSUMED,
+                card_transactions.c.counter.is_(None),
+            )
+        ).scalar_one()
+        return min(gained, int(assumed))
 
     def _other_previous(self, found: OtherPrevious) -> None:
         self._anomaly(
