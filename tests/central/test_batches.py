@@ -20,8 +20,9 @@ from dobmi.central.app import create_app
 from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.database import insert_rows
 from dobmi.central.errors import ServerBusy, VouchersMissing
+from dobmi.central.posting_rules import account_name
 from dobmi.central.restoring import mark_restored
-from dobmi.central.schema import APPEND_ONLY, TerminalStatus, credit_settlements, postings
+from dobmi.central.schema import APPEND_ONLY, TerminalStatus, credit_settlements, postings, sellers
 from dobmi.central.terminals import set_terminal_status
 from dobmi.money import Rupiah
 from dobmi.sync.batch import BATCH_SIZE_MAX, encode_batch
@@ -135,7 +136,7 @@ def test_a_fork_is_refused_and_reported(office: Office, till: ModelTill, card: M
 def test_a_fork_is_reported_also_when_strangers_have_filled_the_keep(
     office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dobmi.central.ingest.SIGNED_ROWS_MAX", 0)
+    monkeypatch.setattr("dobmi.central.rejected.SIGNED_ROWS_MAX", 0)
     twin = dataclasses.replace(till, vouchers=[])
     till.sell(card, Rupiah(1_000))
     office.acknowledged(till.batch())
@@ -149,7 +150,7 @@ def test_strangers_cannot_take_the_room_of_what_a_till_sends(
     office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """P6: neither with garbage nor with other vouchers under a head that the till signed."""
-    monkeypatch.setattr("dobmi.central.ingest.OTHER_ROWS_MAX", 2)
+    monkeypatch.setattr("dobmi.central.rejected.OTHER_ROWS_MAX", 2)
     till.sell(card, Rupiah(1_000))
     head = decode(till.batch(1, 1), size_max=10_000)
     assert isinstance(head, list)
@@ -174,7 +175,7 @@ def test_strangers_cannot_take_the_room_of_what_a_till_sends(
 def test_a_full_keep_holds_the_reason_and_size_alone_and_counts_each_batch_once(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dobmi.central.ingest.OTHER_BYTES_MAX", 10)
+    monkeypatch.setattr("dobmi.central.rejected.OTHER_BYTES_MAX", 10)
     for body in (b"12345", b"12345", b"12345", b"67890", b"x"):
         office.refused(body, "SYNC-MALFORMED", 400)
     assert office.rejected() == [
@@ -427,8 +428,9 @@ def test_sales_go_to_the_registered_seller_whatever_the_voucher_says(
     office.acknowledged(till.batch())
     assert office.anomalies() == {"other-seller"}
     with office.world.central.database.read() as connection:
-        accounts = connection.execute(text("SELECT credit_account FROM postings")).scalars()
-        assert "outlet:Toko BMI" in set(accounts)
+        accounts = connection.execute(select(postings.c.credit_account)).scalars()
+        names = {row.id: row.name for row in connection.execute(select(sellers))}
+        assert "outlet Toko BMI" in {account_name(account, names) for account in accounts}
 
 
 def test_a_crash_before_the_commit_leaves_nothing_and_the_till_sends_again(
@@ -456,10 +458,12 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
     office: Office, till: ModelTill, card: ModelCard, table: str, change: str
 ) -> None:
     set_blocked(office.world.central, card.uid, "hilang", blocked=True, by_terminal=None)
+    office.world.till("Toko Dua").sell(card, Rupiah(1_000))  # named by the next, and not sent
     till.sell(card, Rupiah(1_000))
     till.doubt(card, Rupiah(1_000), committed=False)
     till.decide(card, 2, Outcome.NOT_PAID)
-    assert office.acknowledged(till.batch()).quarantined == ()
+    till.resolve(card, 1, Outcome.NOT_PAID)
+    assert office.acknowledged(till.batch()).quarantined == ((4, "resolves-nothing"),)
     mark_restored(office.world.central)
     settled = {
         "card_uid": card.uid,

@@ -13,6 +13,8 @@ from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.credit_session import note_attempt
 from dobmi.central.ingest import take_batch
+from dobmi.central.journal import seller_of, serial_of
+from dobmi.central.posting_rules import Group, account_number
 from dobmi.central.schema import CreditSource, postings, refunds
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.voucher import Outcome
@@ -70,9 +72,11 @@ def test_a_refund_goes_from_the_outlet_to_a_credit_that_waits_for_the_card(
     assert waiting(office, card) == [(2_000, CreditSource.REFUND)]
     with office.world.central.database.read() as connection:
         row = connection.execute(select(postings).where(postings.c.kind == "refund")).one()
+        serial = serial_of(connection, card.uid)
+        seller = seller_of(connection, till.terminal_id)
     assert (row.debit_account, row.credit_account) == (
-        "outlet:Toko BMI",
-        f"in-flight:{card.uid.hex()}",
+        account_number(Group.OUTLET, seller),
+        account_number(Group.IN_FLIGHT, serial),
     )
     assert row.explanation == f"refund of sale {till.terminal_id}/1"
     assert office.anomalies() == set()

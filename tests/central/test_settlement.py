@@ -349,7 +349,7 @@ def test_a_till_has_a_card_in_doubt_only_so_often(
     office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each open doubt is searched for at every word of the card: a till must not pile them up."""
-    monkeypatch.setattr("dobmi.central.ingest.OPEN_DOUBTS_MAX", 3)
+    monkeypatch.setattr("dobmi.central.second_look.OPEN_DOUBTS_MAX", 3)
     for _ in range(4):  # each settled by the next tap, as an honest till does: never too many
         till.doubt(card, Rupiah(1_000), committed=False)
         till.resolve(card, len(till.vouchers), Outcome.NOT_PAID)

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from dobmi.cardlib.errors import CardRemoved
 from dobmi.central import (
+    beside,
     cards,
     credit_session,
     doubts,
     ingest,
     overdue,
     replacement,
+    second_look,
     settlement,
 )
 from dobmi.central.deduction import Report
@@ -185,12 +188,12 @@ def order_more_than_was_paid_in(patch: pytest.MonkeyPatch) -> None:
 
 def post_more(module: Any, kind: str, patch: pytest.MonkeyPatch) -> None:
     """What `module` posts of this kind is one rupiah more."""
-    posting = module.posting
+    post = module.post
 
-    def more(of: Any, amount: Rupiah, **named: Any) -> Any:
-        return posting(of, amount + Rupiah(1) if of.value == kind else amount, **named)
+    def more(connection: Any, of: Any, amount: Rupiah, **named: Any) -> None:
+        post(connection, of, amount + Rupiah(1) if of.value == kind else amount, **named)
 
-    patch.setattr(module, "posting", more)
+    patch.setattr(module, "post", more)
 
 
 def give_back_without_end(patch: pytest.MonkeyPatch) -> None:
@@ -203,7 +206,7 @@ def give_back_without_end(patch: pytest.MonkeyPatch) -> None:
         return check_refund(ledger, number, *rest, **named)
 
     patch.setattr(till, "check_refund", unchecked)
-    patch.setattr(ingest, "may_refund", lambda voucher, _: Noted(voucher))
+    patch.setattr(second_look, "may_refund", lambda voucher, _: Noted(voucher))
 
 
 def give_back_more_than_the_till_said(patch: pytest.MonkeyPatch) -> None:
@@ -254,16 +257,18 @@ def take_nothing_for_a_shortfall(patch: pytest.MonkeyPatch) -> None:
 
 
 def throw_refused_batches_away(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ingest, "_keep_rejected", say_nothing)
+    patch.setattr(ingest, "keep_rejected", say_nothing)
 
 
 def wait_for_no_till(patch: pytest.MonkeyPatch) -> None:
     """A sale that a till has not sent yet counts as one that never comes."""
     patch.setattr(settlement._Settlement, "_report", lambda *_: Report.WILL_NOT_COME)
+    every_card = text(f"WITH {beside._MINE} SELECT card_uid FROM touched")  # noqa: S608 - ours
+    patch.setattr(beside, "_UNDECIDED", every_card)
 
 
 def leave_doubts_to_themselves(patch: pytest.MonkeyPatch) -> None:
-    for module in (ingest, overdue, settlement):
+    for module in (beside, overdue, settlement):
         patch.setattr(module, "conclude", say_nothing)
 
 

@@ -37,8 +37,9 @@ DAY: tuple[Event, ...] = (
 )
 AFTER_SYNC = 4
 AGAIN = (
-    "INSERT INTO postings SELECT id + 1000, kind, debit_account, credit_account, amount_rupiah, at, "
-    "card_uid, terminal_id, sequence + 1000, explanation FROM postings"
+    "INSERT INTO postings (id, kind, debit_account, credit_account, amount_rupiah, at, card_uid, "
+    "terminal_id, sequence, explanation) SELECT id + 1000, kind, debit_account, credit_account, "
+    "amount_rupiah, at, card_uid, terminal_id, sequence + 1000, explanation FROM postings"
 )
 
 
@@ -86,7 +87,7 @@ def post_twice(world: World) -> None:
 def post_one_side(world: World) -> None:
     """The debit goes to an account that is none of ours: debits are no longer the credits."""
     by_hand(
-        world.office.disk.path, ("UPDATE postings SET debit_account = 'x' WHERE kind = 'sale'", ())
+        world.office.disk.path, ("UPDATE postings SET debit_account = 99 WHERE kind = 'sale'", ())
     )
 
 

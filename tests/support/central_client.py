@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from starlette.testclient import TestClient
 
 from dobmi.central.circulation import circulation
-from dobmi.central.schema import anomalies, postings, rejected_batches, vouchers
+from dobmi.central.schema import anomalies, postings, quarantine, rejected_batches, vouchers
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.money import Rupiah
 from dobmi.settings import CentralSettings
@@ -61,9 +61,7 @@ class Office:
     def quarantined(self) -> dict[int, str]:
         """Reason by sequence."""
         with self.world.central.database.read() as connection:
-            rows = connection.execute(
-                select(vouchers.c.sequence, vouchers.c.reason).where(vouchers.c.reason != "")
-            )
+            rows = connection.execute(select(quarantine.c.sequence, quarantine.c.reason))
             return {row.sequence: row.reason for row in rows}
 
     def anomalies(self) -> set[str]:

@@ -24,23 +24,24 @@ from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.purse_layout import ReaderId
 from dobmi.cardlib.transaction_mac import TransactionMac
 from dobmi.central.cards import order_credit, statement_of
-from dobmi.central.circulation import clocks_behind, unreported_sales
+from dobmi.central.circulation import clocks_behind, quarantine_list, unreported_sales
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.dispute import Dispute, dispute
+from dobmi.central.posting_rules import ISSUED, Group, account_number, group_of, owner_of
 from dobmi.central.refunds import refund_list
 from dobmi.central.replacement import replace_card
 from dobmi.central.schema import (
     CreditSource,
     DoubtState,
     Role,
-    VoucherStatus,
     anomalies,
+    cards,
     in_doubt,
     pending_credits,
     postings,
     rejected_batches,
+    sellers,
     terminals,
-    vouchers,
 )
 from dobmi.central.server import Central
 from dobmi.central.terminals import enrol, invite
@@ -54,7 +55,6 @@ from dobmi.sync.enrolment import Invitation, encode_enrol_request, verify_enrolm
 from dobmi.sync.errors import ServerRefused
 from dobmi.sync.relay import Start
 from dobmi.sync.relay_client import relay_card_session
-from dobmi.sync.voucher import decode_voucher
 from dobmi.terminal.errors import SyncTooOld, TooMuchUnsent
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.sale import SaleResult
@@ -336,7 +336,7 @@ class Scene:
     def count_cash(self, station: ModelTill, counted: int, card: SimulatedCard) -> None:
         """The station's drawer against the ledger's account of it; `card` had the top-up."""
         with self.central.database.read() as connection:
-            account = postings.c.debit_account == f"cash:{station.terminal_id}"
+            account = postings.c.debit_account == account_number(Group.CASH, station.terminal_id)
             expected = connection.execute(
                 select(func.sum(postings.c.amount_rupiah)).where(account)
             ).scalar_one()
@@ -458,9 +458,6 @@ class Scene:
             }
             for row in connection.execute(select(anomalies).order_by(anomalies.c.id)):
                 self.note(self._finding(row.kind, row, labels), when)
-            kept = select(vouchers).where(vouchers.c.status == VoucherStatus.QUARANTINED)
-            for row in connection.execute(kept.order_by(vouchers.c.sequence)):
-                self.note(self._finding(row.reason, row, labels), when)
             settled = select(in_doubt).where(in_doubt.c.state != DoubtState.OPEN)
             for row in connection.execute(settled.order_by(in_doubt.c.sequence)):
                 self.note(self._finding(f"doubt {row.state}", row, labels), when)
@@ -468,6 +465,14 @@ class Scene:
                 known = {finding.code for finding, _ in self.findings}
                 if row.code not in known:
                     self.note(Finding(row.code), when)
+        for kept in sorted(quarantine_list(self.central), key=lambda kept: kept.sequence):
+            finding = Finding(
+                kept.reason,
+                labels[kept.terminal_id],
+                self.names.get(kept.card_uid, ""),
+                None if kept.amount is None else kept.amount.amount,
+            )
+            self.note(finding, when)
         for sale in unreported_sales(self.central):
             amount = None if sale.amount is None else sale.amount.amount
             named = self.names[sale.card_uid]
@@ -496,13 +501,7 @@ class Scene:
             self.note(self._finding(f"refund {row.state}", row, labels), when)
 
     def _finding(self, code: str, row: Any, labels: dict[int, str]) -> Finding:
-        values = row._mapping
-        amount = values.get("amount_rupiah")
-        if amount is None and "encoded" in values:
-            voucher = decode_voucher(values["encoded"])
-            told = getattr(voucher, "intent", voucher)
-            claimed = getattr(told, "amount", None)
-            amount = claimed.amount if isinstance(claimed, Rupiah) else None
+        amount = row._mapping.get("amount_rupiah")
         return Finding(
             code,
             labels.get(row.terminal_id, "") if row.terminal_id else "",
@@ -560,15 +559,15 @@ class Scene:
             ):
                 uid = bytes(row.card_uid)
                 waiting[uid] = waiting.get(uid, 0) + row.amount_rupiah
+            sellers_ = {row.id: row.name for row in connection.execute(select(sellers))}
+            serials = {bytes(row.uid): row.serial for row in connection.execute(select(cards))}
         assert sum(balances.values()) == 0
         cooperative = -sum(
-            balance
-            for name, balance in balances.items()
-            if name.partition(":")[0] in {"cash", "salary"}
+            balance for account, balance in balances.items() if group_of(account) in ISSUED
         )
-        for name, balance in balances.items():
-            group, _, owner = name.partition(":")
-            if group == "outlet":
+        for account, balance in balances.items():
+            if group_of(account) is Group.OUTLET:
+                owner = sellers_[owner_of(account)]
                 changes[owner] = changes.get(owner, 0) + balance
                 cooperative -= balance
         for card in self.cards.values():
@@ -576,7 +575,7 @@ class Scene:
             changes[self._owner(card)] = changes.get(self._owner(card), 0) + on_card
             cooperative -= on_card
         for uid in self.replaced:
-            owed = balances.get(f"card:{uid.hex()}", 0)
+            owed = balances.get(account_number(Group.CARD, serials[uid]), 0)
             owner = self.names[uid].removesuffix("'s card")
             changes[owner] = changes.get(owner, 0) + owed
             cooperative -= owed
@@ -597,7 +596,7 @@ class Scene:
             def total(column: Any) -> int:
                 found = connection.execute(
                     select(func.coalesce(func.sum(postings.c.amount_rupiah), 0)).where(
-                        column == "suspense"
+                        column == account_number(Group.SUSPENSE)
                     )
                 ).scalar_one()
                 return int(found)

@@ -21,7 +21,7 @@ from typing import Any
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.cards import order_credit, set_blocked, statement_of
-from dobmi.central.circulation import anomaly_list, circulation, quarantine, unreported_sales
+from dobmi.central.circulation import anomaly_list, circulation, quarantine_list, unreported_sales
 from dobmi.central.dispute import dispute
 from dobmi.central.errors import CentralError
 from dobmi.central.ingest import take_batch
@@ -163,7 +163,7 @@ def reports(central: Central) -> dict[str, Any]:
         ],
         "quarantine": sorted(
             [r.terminal_id, r.sequence, r.reason, r.detail, r.received_at]
-            for r in quarantine(central)
+            for r in quarantine_list(central)
         ),
         "anomalies": [
             [a.kind, a.subject, a.amount_rupiah, a.detail, a.at] for a in anomaly_list(central)

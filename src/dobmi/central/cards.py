@@ -23,8 +23,9 @@ from dobmi.central.errors import (
     MemberHasAnotherCard,
     UnknownCard,
 )
+from dobmi.central.journal import post
 from dobmi.central.orders import append_credit, balance_on_card
-from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import Replacement, replacement_of
 from dobmi.central.schema import (
     WAITING,
@@ -36,7 +37,6 @@ from dobmi.central.schema import (
     hotlist_changes,
     members,
     pending_credits,
-    postings,
 )
 from dobmi.central.server import Central
 from dobmi.central.settlement import serve_member
@@ -248,7 +248,8 @@ def order_credit(
             ordered_by=station,
             now=now,
         )
-        journal_row = posting(
+        post(
+            connection,
             _KINDS_OF_SOURCE[source],
             amount,
             card_uid=row.uid,
@@ -257,7 +258,6 @@ def order_credit(
             at=now,
             station=station,
         )
-        insert_rows(connection, postings, [journal_row])
     credit = PendingCredit(
         card_uid=row.uid,
         sequence=sequence,

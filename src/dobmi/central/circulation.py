@@ -14,20 +14,22 @@ from dobmi.central.doubts import the_card_can_tell
 from dobmi.central.posting_rules import ISSUED, Group, Kind, group_balances
 from dobmi.central.schema import (
     DoubtState,
-    VoucherStatus,
     anomalies,
     card_transactions,
     cards,
     in_doubt,
+    named_before,
     postings,
+    quarantine,
     rejected_batches,
     replacements,
     terminals,
     vouchers,
 )
 from dobmi.central.server import Central
-from dobmi.central.verification import previous_of
+from dobmi.central.verification import Reason, amount_of, kind_of, previous_of, uid_of
 from dobmi.money import ZERO, Rupiah
+from dobmi.sync.voucher import VoucherKind, decode_voucher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +92,7 @@ def circulation(central: Central) -> Circulation:
                 in_doubt.c.state == DoubtState.OPEN
             )
         ).one()
-        quarantined = connection.execute(
-            select(func.count())
-            .select_from(vouchers)
-            .where(vouchers.c.status == VoucherStatus.QUARANTINED)
-        ).scalar_one()
+        quarantined = connection.execute(select(func.count()).select_from(quarantine)).scalar_one()
         found = connection.execute(select(func.count()).select_from(anomalies)).scalar_one()
         rejected = connection.execute(
             select(func.count()).select_from(rejected_batches)
@@ -121,12 +119,50 @@ def _issued(balances: Mapping[Group, Rupiah]) -> Rupiah:
     return issued
 
 
-def quarantine(central: Central) -> list[Row[Any]]:
-    """Vouchers kept but not posted, oldest first: rows of `vouchers` without their bytes."""
-    columns = [column for column in vouchers.c if column.name != "encoded"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A voucher that was kept but not believed. `received_at`: Unix seconds."""
+
+    terminal_id: int
+    sequence: int
+    kind: VoucherKind
+    card_uid: bytes
+    amount: Rupiah | None
+    """What the till claims, where it claims one."""
+    reason: Reason
+    detail: str
+    received_at: int
+
+
+def quarantine_list(central: Central) -> list[Quarantined]:
+    """Vouchers kept but not posted, oldest first."""
+    statement = (
+        select(quarantine, vouchers.c.encoded)
+        .join(
+            vouchers,
+            (vouchers.c.terminal_id == quarantine.c.terminal_id)
+            & (vouchers.c.sequence == quarantine.c.sequence),
+        )
+        .order_by(quarantine.c.received_at, quarantine.c.terminal_id, quarantine.c.sequence)
+    )
     with central.database.read() as connection:
-        statement = select(*columns).where(vouchers.c.status == VoucherStatus.QUARANTINED)
-        return list(connection.execute(statement.order_by(vouchers.c.received_at)))
+        rows = connection.execute(statement).all()
+    found = []
+    for row in rows:
+        voucher = decode_voucher(bytes(row.encoded))
+        found.append(
+            Quarantined(
+                terminal_id=row.terminal_id,
+                sequence=row.sequence,
+                kind=kind_of(voucher),
+                card_uid=uid_of(voucher),
+                amount=amount_of(voucher),
+                reason=Reason(row.reason),
+                detail=row.detail,
+                received_at=row.received_at,
+            )
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +188,8 @@ def unreported_sales(central: Central) -> list[UnreportedSale]:
     later, earlier = card_transactions.alias("later"), card_transactions.alias("earlier")
     statement = (
         select(
-            later.c.previous_terminal_id,
-            later.c.previous_sequence,
+            named_before.c.terminal_id,
+            named_before.c.sequence,
             terminals.c.name,
             later.c.card_uid,
             later.c.counter,
@@ -161,12 +197,17 @@ def unreported_sales(central: Central) -> list[UnreportedSale]:
             earlier.c.balance_after_rupiah,
             later.c.at,
         )
-        .join(terminals, terminals.c.id == later.c.previous_terminal_id)
+        .join_from(named_before, terminals, terminals.c.id == named_before.c.terminal_id)
+        .join(
+            later,
+            (later.c.card_uid == named_before.c.card_uid)
+            & (later.c.counter == named_before.c.counter),
+        )
         .outerjoin(
             earlier,
             (earlier.c.card_uid == later.c.card_uid) & (earlier.c.counter == later.c.counter - 2),
         )
-        .where(later.c.previous_sequence > terminals.c.head_sequence)
+        .where(named_before.c.sequence > terminals.c.head_sequence)
         .order_by(later.c.at, later.c.card_uid, later.c.counter)
     )
     with central.database.read() as connection:
@@ -176,9 +217,9 @@ def unreported_sales(central: Central) -> list[UnreportedSale]:
         before = 0 if row.counter == 2 else row.balance_after_rupiah
         found.append(
             UnreportedSale(
-                terminal_id=row.previous_terminal_id,
+                terminal_id=row.terminal_id,
                 terminal_name=row.name,
-                sequence=row.previous_sequence,
+                sequence=row.sequence,
                 card_uid=bytes(row.card_uid),
                 amount=None if before is None else Rupiah(before - row.balance_before_rupiah),
                 known_since=row.at,

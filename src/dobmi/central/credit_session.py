@@ -31,6 +31,8 @@ from dobmi.central.server import Central
 from dobmi.central.settlement import (
     anomaly_row,
     deliver_credit,
+    record_transaction,
+    settle_again,
     settle_cards,
     transaction_row,
 )
@@ -187,17 +189,21 @@ def post_delivery(
                 mac=transaction.mac,
             )
             settle_cards(connection, [uid], central.mac_keys(), now)
-            return
-        wrong = anomaly_row(
-            "wrong-card-mac",
-            f"0/{credit.sequence}/{uid.hex()}",
-            at=now,
-            detail=f"credit of {credit.amount}: the card's MAC does not fit the evidence",
-            card_uid=uid,
-            terminal_id=relayed_by,
-            amount=credit.amount,
-        )
-        insert_unless_there(connection, anomalies, [wrong])
+            wrong = None
+        else:
+            wrong = anomaly_row(
+                "wrong-card-mac",
+                f"0/{credit.sequence}/{uid.hex()}",
+                at=now,
+                detail=f"credit of {credit.amount}: the card's MAC does not fit the evidence",
+                card_uid=uid,
+                terminal_id=relayed_by,
+                amount=credit.amount,
+            )
+            insert_unless_there(connection, anomalies, [wrong])
+    if wrong is None:
+        settle_again(central.database, uid, central.mac_keys(), now)
+        return
     raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
 
 
@@ -241,6 +247,7 @@ def _settle_by_card(
             settle_cards(connection, [uid], central.mac_keys(), now)
     if proved is None:
         raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
+    settle_again(central.database, uid, central.mac_keys(), now)
 
 
 def _find_proof(
@@ -357,7 +364,11 @@ def _record(
         at=now,
         card_mac_verified=verified,
     )
-    insert_unless_there(connection, card_transactions, [row])
+    number = (card_transactions.c.card_uid == credit.card_uid) & (
+        card_transactions.c.counter == counter
+    )
+    if connection.execute(select(card_transactions.c.counter).where(number)).first() is None:
+        record_transaction(connection, row)
 
 
 def _wrong_state(

@@ -32,7 +32,13 @@ from dobmi.central.schema import (
     pending_credits,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import deliver_credit, settle_cards, transaction_row
+from dobmi.central.settlement import (
+    deliver_credit,
+    record_transaction,
+    settle_again,
+    settle_cards,
+    transaction_row,
+)
 from dobmi.central.texts import NAME_LENGTH_MAX, REASON_LENGTH_MAX, require_text
 from dobmi.central.verification import find_counter
 from dobmi.money import ZERO, Rupiah
@@ -107,7 +113,7 @@ def settle_credit(
             at=now,
             card_mac_verified=False,
         )
-        insert_rows(connection, card_transactions, [transaction])
+        record_transaction(connection, transaction)
         settlement = {
             "card_uid": uid,
             "sequence": sequence,
@@ -120,6 +126,7 @@ def settle_credit(
         explanation = f"the card's word, settled by {settled_by}: {reason}"[:200]
         deliver_credit(connection, uid, sequence, now, counter=counter, explanation=explanation)
         settle_cards(connection, [uid], central.mac_keys(), now)
+    settle_again(central.database, uid, central.mac_keys(), now)
     return SettledCredit(uid, sequence, Rupiah(credit.amount_rupiah), counter)
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -43,6 +45,8 @@ from dobmi.central.errors import (
     DatabaseNeverVersioned,
     DatabaseTooNew,
     DatabaseTooOld,
+    KeyTaken,
+    LostRace,
     NotInitialised,
     ServerBusy,
 )
@@ -52,6 +56,8 @@ _log = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_MS = 20_000
 _WRITES = "dobmi_writes"
+_Result = TypeVar("_Result")
+_WAIT_SECONDS = (0.01, 0.04, 0.16, 0.64)
 
 Row = Mapping[str, Any]
 
@@ -81,7 +87,8 @@ class Database:
         """One transaction: all of it is durable when the block ends, or none.
 
         `rebuilds`: it makes tables anew; SQLite looks after no foreign keys meanwhile.
-        Raises ServerBusy: none. DatabaseAway, DatabaseFailed: nobody knows.
+        Raises ServerBusy: none (LostRace of it: at once, so that it is worth another try).
+        DatabaseAway, DatabaseFailed: nobody knows.
         """
         try:
             with (
@@ -91,13 +98,27 @@ class Database:
             ):
                 yield connection
         except DBAPIError as error:
-            if "database is locked" in str(error.orig) or _lost_a_race(error):
+            if _sqlstate(error) in _LOST_RACES:
+                raise _LOST_RACES[_sqlstate(error)] from error
+            if "database is locked" in str(error.orig):
                 raise ServerBusy from error
             if _is_away(error):
                 raise DatabaseAway from error
             if type(error) in _FAILURES:
                 raise _failed(error) from error
             raise
+
+    def write_again(self, work: Callable[[Connection], _Result]) -> _Result:
+        """One transaction, tried again a few times when it loses a race (PostgreSQL).
+
+        `work` starts anew each time. Raises as `write`.
+        """
+        for wait_seconds in _WAIT_SECONDS:
+            with contextlib.suppress(LostRace), self.write() as connection:
+                return work(connection)
+            time.sleep(random.uniform(0, wait_seconds))  # noqa: S311 - so that two part
+        with self.write() as connection:
+            return work(connection)
 
     def create_tables(self) -> int | None:
         """Make the tables, or bring older ones to this version with their data; harmless else.
@@ -195,12 +216,18 @@ def _without_foreign_keys(connection: Connection) -> Iterator[None]:
         raw.execute("PRAGMA foreign_keys = ON")
 
 
-def _lost_a_race(error: DBAPIError) -> bool:
-    """PostgreSQL: another writer was there first (unique violation, serialisation, deadlock).
+def _sqlstate(error: DBAPIError) -> str:
+    """PostgreSQL's code of an error, "" where there is none."""
+    return getattr(error.orig, "sqlstate", None) or ""
 
-    The same request again finds what that writer wrote. On SQLite writers wait for each other.
-    """
-    return getattr(error.orig, "sqlstate", None) in {"23505", "40001", "40P01"}
+
+_LOST_RACES: Mapping[str, type[LostRace]] = {
+    "23505": KeyTaken,
+    "40001": LostRace,
+    "40P01": LostRace,
+}
+"""Unique violation, serialisation failure, deadlock: the same request again finds what the other
+writer wrote. On SQLite writers wait for each other."""
 
 
 _FAILURES = (DatabaseError, OperationalError, ProgrammingError)
@@ -216,7 +243,7 @@ def _is_away(error: DBAPIError) -> bool:
     """PostgreSQL: no connection, or the server ended one (class 08, and 57P01 to 57P03)."""
     if error.connection_invalidated:
         return True
-    state = getattr(error.orig, "sqlstate", None) or ""
+    state = _sqlstate(error)
     no_connection = isinstance(error, OperationalError) and not state
     is_sqlite = isinstance(error.orig, sqlite3.Error)
     return not is_sqlite and (no_connection or state.startswith(("08", "57P")))

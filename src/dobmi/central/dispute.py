@@ -16,7 +16,15 @@ from dobmi.cardlib.errors import CardError, ImplausibleEvidence
 from dobmi.cardlib.evidence import SaleEvidence, parse_sale_evidence
 from dobmi.cardlib.purse_layout import CardKey, Holder, ReaderId, read_holder
 from dobmi.central.errors import NotASale, UnknownVoucher
-from dobmi.central.schema import card_transactions, cards, in_doubt, terminals, vouchers
+from dobmi.central.schema import (
+    card_transactions,
+    cards,
+    in_doubt,
+    quarantine,
+    sellers,
+    terminals,
+    vouchers,
+)
 from dobmi.central.server import Central
 from dobmi.central.verification import card_vouches, previous_of
 from dobmi.money import Rupiah
@@ -26,7 +34,6 @@ from dobmi.sync.voucher import (
     InDoubtVoucher,
     ResolutionVoucher,
     SaleVoucher,
-    VoucherKind,
     decode_voucher,
     genesis_hash,
     verify_voucher,
@@ -55,7 +62,7 @@ class Dispute:
     """A sale with all that speaks for it and against it.
 
     `counter` and the transaction MAC are None for a sale in doubt whose MAC never came; `holder`
-    is None if the issuer's signature on it is wrong. `outcome`: the voucher's status, or the
+    is None if the issuer's signature on it is wrong. `outcome`: posted, quarantined, or the
     doubt's state.
     """
 
@@ -121,10 +128,15 @@ def dispute(central: Central, terminal_id: int, sequence: int) -> Dispute:
             evidence = parse_sale_evidence(voucher.intent.evidence)
         except ImplausibleEvidence as error:
             raise NotASale(terminal_id=terminal_id, sequence=sequence) from error
-        terminal = connection.execute(select(terminals).where(terminals.c.id == terminal_id)).one()
+        terminal = connection.execute(
+            select(terminals, sellers.c.name.label("seller"))
+            .join(sellers)
+            .where(terminals.c.id == terminal_id)
+        ).one()
         uid = voucher.intent.card_uid
         counter, mac = _counter_and_mac(connection, voucher)
         mac_key = _mac_key(central, connection, uid)
+        reason = _why_quarantined(connection, kept)
         named_right = evidence.reader_id == ReaderId(terminal_id=terminal_id, sequence=sequence)
         vouched = (
             mac_key is not None
@@ -142,14 +154,14 @@ def dispute(central: Central, terminal_id: int, sequence: int) -> Dispute:
             seller=terminal.seller,
             sequence=sequence,
             in_doubt=isinstance(voucher, InDoubtVoucher),
-            outcome=_outcome(connection, kept),
-            reason=kept.reason,
+            outcome=_outcome(connection, kept, reason),
+            reason=reason,
             at=voucher.link.unix_seconds,
             received_at=kept.received_at,
             shift=voucher.link.shift,
             cashier=voucher.link.cashier,
             goods=voucher.intent.goods,
-            hash=kept.hash,
+            hash=voucher_hash(kept.encoded),
             signature_verified=_is_signed(kept.encoded, terminal.public_key),
             chain_verified=_is_in_chain(connection, kept, voucher.link.previous_hash, terminal),
             card_uid=uid,
@@ -172,22 +184,19 @@ def _counter_and_mac(
     if isinstance(voucher, SaleVoucher):
         return voucher.card_counter, voucher.card_mac
     link = voucher.link
-    later = connection.execute(
-        select(vouchers.c.encoded).where(
-            vouchers.c.terminal_id == link.terminal_id,
-            vouchers.c.card_uid == voucher.intent.card_uid,
-            vouchers.c.kind == VoucherKind.RESOLUTION.value,
-            vouchers.c.sequence > link.sequence,
+    encoded = connection.execute(
+        select(vouchers.c.encoded)
+        .join(
+            in_doubt,
+            (in_doubt.c.terminal_id == vouchers.c.terminal_id)
+            & (in_doubt.c.resolved_in == vouchers.c.sequence),
         )
-    ).scalars()
-    for encoded in later:
-        resolution = decode_voucher(encoded)
-        if (
-            isinstance(resolution, ResolutionVoucher)
-            and resolution.resolves == link.sequence
-            and resolution.card_mac is not None
-        ):
-            return resolution.card_counter, resolution.card_mac
+        .where(in_doubt.c.terminal_id == link.terminal_id, in_doubt.c.sequence == link.sequence)
+    ).scalar_one_or_none()
+    if encoded is not None:
+        resolution = decode_voucher(bytes(encoded))
+        assert isinstance(resolution, ResolutionVoucher), "ingest puts nothing else there"
+        return resolution.card_counter, resolution.card_mac
     number = connection.execute(
         select(card_transactions.c.counter).where(
             card_transactions.c.card_uid == voucher.intent.card_uid,
@@ -251,13 +260,24 @@ def _neighbour(row: Row[Any], *, fits: bool) -> Neighbour:
     )
 
 
-def _outcome(connection: Connection, kept: Row[Any]) -> str:
+def _why_quarantined(connection: Connection, kept: Row[Any]) -> str:
+    reason = connection.execute(
+        select(quarantine.c.reason).where(
+            quarantine.c.terminal_id == kept.terminal_id, quarantine.c.sequence == kept.sequence
+        )
+    ).scalar_one_or_none()
+    return reason or ""
+
+
+def _outcome(connection: Connection, kept: Row[Any], reason: str) -> str:
     state = connection.execute(
         select(in_doubt.c.state).where(
             in_doubt.c.terminal_id == kept.terminal_id, in_doubt.c.sequence == kept.sequence
         )
     ).scalar_one_or_none()
-    return str(kept.status if state is None else state)
+    if state is not None:
+        return str(state)
+    return "quarantined" if reason else "posted"
 
 
 def _is_signed(encoded: bytes, public_key: bytes) -> bool:
@@ -284,7 +304,7 @@ def _is_in_chain(
     own = voucher_hash(kept.encoded)
     after = by_number.get(kept.sequence + 1)
     goes_on = after is None or decode_voucher(after.encoded).link.previous_hash == own
-    return previous_hash == expected and own == kept.hash and goes_on
+    return previous_hash == expected and goes_on
 
 
 def _holder(evidence: bytes, uid: bytes, issuer_public_key: bytes) -> Holder | None:

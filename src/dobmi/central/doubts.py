@@ -7,13 +7,15 @@ the transaction that brought the new facts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from dobmi.central.database import insert_rows, insert_unless_there
-from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.journal import post
+from dobmi.central.posting_rules import Kind
 from dobmi.central.schema import (
     DoubtState,
     SettledBy,
@@ -21,7 +23,6 @@ from dobmi.central.schema import (
     doubt_decisions,
     doubt_settlements,
     in_doubt,
-    postings,
 )
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import DecisionVoucher, Outcome
@@ -115,7 +116,8 @@ def conclude(
     }
     insert_rows(connection, doubt_settlements, [row])
     if DoubtState.SUSPENDED in (doubt.state, state):
-        held = posting(
+        post(
+            connection,
             Kind.CLAIM_HELD if state == DoubtState.SUSPENDED else Kind.CLAIM_RELEASED,
             Rupiah(doubt.amount_rupiah),
             card_uid=bytes(doubt.card_uid),
@@ -124,7 +126,6 @@ def conclude(
             at=now,
             explanation=f"rule {rule.value}: {explanation}"[:_EXPLANATION_LENGTH_MAX],
         )
-        insert_rows(connection, postings, [held])
     if rule in _BY_THE_CARD:
         _compare_with_decision(connection, doubt, state, explanation, now)
 
@@ -142,19 +143,26 @@ def note_claim(
     )
 
 
-def take_decision(connection: Connection, voucher: DecisionVoucher, now: int) -> None:
-    """A supervisor's word on a doubt of that till: kept for good, weighed as a claim."""
+def note_decisions(connection: Connection, vouchers: Sequence[DecisionVoucher]) -> None:
+    """Keep supervisors' words for good, to be weighed by `weigh_decision`."""
+    rows = [
+        {
+            "terminal_id": voucher.link.terminal_id,
+            "sequence": voucher.resolves,
+            "voucher_sequence": voucher.link.sequence,
+            "paid": voucher.outcome is Outcome.PAID,
+            "decided_by": voucher.decided_by,
+            "reason": voucher.reason,
+            "at": voucher.link.unix_seconds,
+        }
+        for voucher in vouchers
+    ]
+    insert_rows(connection, doubt_decisions, rows)
+
+
+def weigh_decision(connection: Connection, voucher: DecisionVoucher, now: int) -> None:
+    """A supervisor's word on a doubt of that till, weighed as a claim."""
     terminal_id, sequence = voucher.link.terminal_id, voucher.resolves
-    row = {
-        "terminal_id": terminal_id,
-        "sequence": sequence,
-        "voucher_sequence": voucher.link.sequence,
-        "paid": voucher.outcome is Outcome.PAID,
-        "decided_by": voucher.decided_by,
-        "reason": voucher.reason,
-        "at": voucher.link.unix_seconds,
-    }
-    insert_rows(connection, doubt_decisions, [row])
     doubt = _doubt(connection, terminal_id, sequence)
     said = f"says supervisor {voucher.decided_by} in voucher {voucher.link.sequence}"
     told = doubt.state == DoubtState.NOT_PAID and doubt.settled_by == SettledBy.RESOLUTION

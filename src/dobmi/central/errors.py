@@ -8,6 +8,8 @@ CentralError
     DatabaseTooNew
   DatabaseFailed               it cannot do what it is asked
   ServerBusy                   the database did not let us write in time
+    LostRace                   another writer was there first
+      KeyTaken
   KeysMissing                  no key file where the settings say
   KeyFileExists                keys are never overwritten
   LedgerDoesNotAddUp           the journal's sum is not nought
@@ -107,6 +109,14 @@ class ServerBusy(CentralError):
     code = "CENTRAL-BUSY"
     message = N_("The central server could not write to its database in time.")
     next_step = N_("Nothing was taken; send the same again in a minute.")
+
+
+class LostRace(ServerBusy):
+    """PostgreSQL: a serialisation failure or a deadlock."""
+
+
+class KeyTaken(LostRace):
+    """A unique key that another writer took, or that is on record."""
 
 
 class DatabaseAway(CentralError):

@@ -21,7 +21,7 @@ from dobmi.central.schema import (
     doubt_decisions,
     in_doubt,
     members,
-    postings,
+    posting_keys,
     terminals,
     vouchers,
 )
@@ -86,7 +86,7 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
             doubt_decisions.c.decided_by,
             doubt_decisions.c.paid.label("decided_paid"),
             doubt_decisions.c.reason.label("decision_reason"),
-            postings.c.id.label("held"),
+            posting_keys.c.kind.label("held"),
         )
         .join(terminals, terminals.c.id == in_doubt.c.terminal_id)
         .join(
@@ -102,10 +102,11 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
             & (doubt_decisions.c.sequence == in_doubt.c.sequence),
         )
         .outerjoin(
-            postings,
-            (postings.c.kind == Kind.CLAIM_HELD)
-            & (postings.c.terminal_id == in_doubt.c.terminal_id)
-            & (postings.c.sequence == in_doubt.c.sequence),
+            posting_keys,
+            (posting_keys.c.card_uid == in_doubt.c.card_uid)
+            & (posting_keys.c.kind == Kind.CLAIM_HELD)
+            & (posting_keys.c.terminal_id == in_doubt.c.terminal_id)
+            & (posting_keys.c.sequence == in_doubt.c.sequence),
         )
         .order_by(vouchers.c.received_at, in_doubt.c.terminal_id, in_doubt.c.sequence)
     )
@@ -167,7 +168,7 @@ def settle_overdue(central: Central, now: int) -> SettledByRule:
             amount = Rupiah(still.amount_rupiah)
             where = (still.terminal_id, still.sequence)
             word = f"no word of the card for {days} days"
-            if _may_be_held(still) and not _was_held(connection, *where):
+            if _may_be_held(still) and not _was_held(connection, bytes(still.card_uid), *where):
                 explanation = f"{word}; {still.explanation}"
                 state, rule = DoubtState.SUSPENDED, Rule.CLAIMED_PAID
                 held.append(amount)
@@ -204,14 +205,15 @@ def _may_be_held(doubt: Row[Any]) -> bool:
     return doubt.claimed_paid and doubt.counter is not None
 
 
-def _was_held(connection: Connection, terminal_id: int, sequence: int) -> bool:
+def _was_held(connection: Connection, uid: bytes, terminal_id: int, sequence: int) -> bool:
     """A claim is held once: what was let go is not taken from the card again."""
     return (
         connection.execute(
-            select(postings.c.id).where(
-                postings.c.kind == Kind.CLAIM_HELD,
-                postings.c.terminal_id == terminal_id,
-                postings.c.sequence == sequence,
+            select(posting_keys.c.kind).where(
+                posting_keys.c.card_uid == uid,
+                posting_keys.c.kind == Kind.CLAIM_HELD,
+                posting_keys.c.terminal_id == terminal_id,
+                posting_keys.c.sequence == sequence,
             )
         ).first()
         is not None

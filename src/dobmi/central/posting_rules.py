@@ -1,6 +1,7 @@
 """What each kind of transaction debits and credits: the one table that posts and that audits.
 
-One row of the journal is a whole double entry: one amount, one account debited, one credited.
+One row of the journal is a whole double entry: one amount, one account debited, one credited. An
+account is a whole number, its group's number times 10^12 and its owner's number.
 """
 
 from __future__ import annotations
@@ -8,23 +9,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from dobmi.money import ZERO, Rupiah
 
+_OWNERS: Final = 10**12
+
 
 class Group(StrEnum):
-    """The accounts by what they are; an account is `group` or `group:whose`."""
+    """The accounts by what they are."""
 
     CASH = "cash"
-    """Taken in at a station."""
+    """Taken in at a station; its owner is the station."""
     SALARY = "salary"
     """Converted from salaries."""
     IN_FLIGHT = "in-flight"
-    """Ordered for a card, not yet known to be on it."""
+    """Ordered for a card, not yet known to be on it; its owner is the card, by its serial number."""
     CARD = "card"
+    """What a card has; its owner is the card, by its serial number."""
     OUTLET = "outlet"
+    """What an outlet sold; its owner is the seller."""
     SUSPENSE = "suspense"
     """What cards show and no voucher explains, or a till says and no card; a person must look."""
+    BANK = "bank"
+    MERCHANT = "merchant"
+    """What a partner merchant sold; its owner is the seller."""
+    WALLET = "wallet"
+    """A member's, not on a card; its owner is the member."""
+    FEES = "fees"
+
+
+GROUP_NUMBERS: Mapping[Group, int] = {
+    Group.CASH: 1,
+    Group.SALARY: 2,
+    Group.IN_FLIGHT: 3,
+    Group.CARD: 4,
+    Group.OUTLET: 5,
+    Group.SUSPENSE: 6,
+    Group.BANK: 7,
+    Group.MERCHANT: 8,
+    Group.WALLET: 9,
+    Group.FEES: 10,
+}
+"""For good: they are in every journal."""
+_GROUPS = {number: group for group, number in GROUP_NUMBERS.items()}
 
 
 ISSUED = (Group.CASH, Group.SALARY)
@@ -75,53 +103,33 @@ RULES: Mapping[Kind, Rule] = {
 }
 
 
-def posting(
-    kind: Kind,
-    amount: Rupiah,
-    *,
-    card_uid: bytes,
-    terminal_id: int,
-    sequence: int,
-    at: int,
-    to_card: bytes | None = None,
-    station: int | None = None,
-    seller: str = "",
-    explanation: str = "",
-) -> dict[str, object]:
-    """The row of the journal for one business event, as the rule of its kind has it.
-
-    `station` is needed by a top-up, `seller` by a sale and its refund. `to_card`: the card for which
-    the money is now, where that is another than `card_uid`, which the event is about. `(kind, card, terminal, sequence)` names
-    the event: the database takes it once.
-    """
-    owners = {
-        Group.CASH: str(station),
-        Group.SALARY: "",
-        Group.IN_FLIGHT: card_uid.hex(),
-        Group.CARD: card_uid.hex(),
-        Group.OUTLET: seller,
-        Group.SUSPENSE: "",
-    }
-    receivers = owners if to_card is None else {**owners, Group.IN_FLIGHT: to_card.hex()}
-    rule = RULES[kind]
-    assert amount > ZERO, "a posting moves something"
-    assert kind is not Kind.TOP_UP or station is not None, "cash is taken in somewhere"
-    assert kind not in {Kind.SALE, Kind.REFUND} or seller, "a sale is somebody's"
-    return {
-        "kind": kind.value,
-        "debit_account": account(rule.debit, owners[rule.debit]),
-        "credit_account": account(rule.credit, receivers[rule.credit]),
-        "amount_rupiah": amount.amount,
-        "at": at,
-        "card_uid": card_uid,
-        "terminal_id": terminal_id,
-        "sequence": sequence,
-        "explanation": explanation,
-    }
+def account_number(group: Group, owner: int = 0) -> int:
+    """The account of `owner`: a station, card serial, seller or member; 0 where there is but one."""
+    assert 0 <= owner < _OWNERS, "an owner has twelve digits"
+    return GROUP_NUMBERS[group] * _OWNERS + owner
 
 
-def account(group: Group, owner: str = "") -> str:
-    return f"{group.value}:{owner}" if owner else group.value
+def group_of(account: int) -> Group:
+    """Raises KeyError for a number that is no account of ours."""
+    return _GROUPS[account // _OWNERS]
+
+
+def owner_of(account: int) -> int:
+    return account % _OWNERS
+
+
+def account_range(group: Group) -> tuple[int, int]:
+    """The lowest and the highest account of the group."""
+    first = account_number(group)
+    return first, first + _OWNERS - 1
+
+
+def account_name(account: int, sellers: Mapping[int, str]) -> str:
+    """For people: `card 1001`, `outlet Toko Maju`, `suspense`. `sellers`: names by number."""
+    group, owner = group_of(account), owner_of(account)
+    if group in {Group.OUTLET, Group.MERCHANT}:
+        return f"{group.value} {sellers.get(owner, owner)}"
+    return f"{group.value} {owner}" if owner else group.value
 
 
 def group_balances(totals: Mapping[Kind, Rupiah]) -> dict[Group, Rupiah]:

@@ -14,16 +14,16 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, select, update
 
 from dobmi.central.database import insert_rows, whole_sum
+from dobmi.central.journal import post
 from dobmi.central.orders import append_credit, card_in_force
-from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.posting_rules import Kind
 from dobmi.central.schema import (
     CreditSource,
     DoubtState,
     RefundState,
+    card_transactions,
     in_doubt,
-    postings,
     refunds,
-    terminals,
 )
 from dobmi.central.server import Central
 from dobmi.central.verification import Noted, Reason, Refused
@@ -67,10 +67,13 @@ def sales_to_refund(
     ):
         found[row.sequence] = Sold(bytes(row.card_uid), Rupiah(row.amount_rupiah))
     for row in connection.execute(
-        select(postings.c.sequence, postings.c.card_uid, postings.c.amount_rupiah).where(
-            postings.c.kind == Kind.SALE,
-            postings.c.terminal_id == terminal_id,
-            postings.c.sequence.in_(sequences),
+        select(
+            card_transactions.c.sequence,
+            card_transactions.c.card_uid,
+            card_transactions.c.amount_rupiah,
+        ).where(
+            card_transactions.c.terminal_id == terminal_id,
+            card_transactions.c.sequence.in_(sequences),
         )
     ):
         found[row.sequence] = Sold(bytes(row.card_uid), Rupiah(row.amount_rupiah))
@@ -140,11 +143,10 @@ def refund_list(central: Central) -> list[Row[Any]]:
 def _look_at_sale(connection: Connection, row: Row[Any]) -> tuple[RefundState, str]:
     """What the refund's sale allows: ORDERED if it is posted."""
     posted = connection.execute(
-        select(postings.c.id).where(
-            postings.c.kind == Kind.SALE,
-            postings.c.card_uid == row.card_uid,
-            postings.c.terminal_id == row.terminal_id,
-            postings.c.sequence == row.sale_sequence,
+        select(card_transactions.c.counter).where(
+            card_transactions.c.terminal_id == row.terminal_id,
+            card_transactions.c.sequence == row.sale_sequence,
+            card_transactions.c.card_uid == row.card_uid,
         )
     ).first()
     if posted is not None:
@@ -161,9 +163,6 @@ def _look_at_sale(connection: Connection, row: Row[Any]) -> tuple[RefundState, s
 
 def _order(connection: Connection, row: Row[Any], target: bytes, now: int) -> dict[str, object]:
     """Outlet to in-flight, and the pending credit; what to keep of it."""
-    seller = connection.execute(
-        select(terminals.c.seller).where(terminals.c.id == row.terminal_id)
-    ).scalar_one()
     amount = Rupiah(row.amount_rupiah)
     number = f"{row.terminal_id}/{row.sequence}"
     sequence = append_credit(
@@ -178,7 +177,8 @@ def _order(connection: Connection, row: Row[Any], target: bytes, now: int) -> di
     explanation = f"refund of sale {row.terminal_id}/{row.sale_sequence}"
     if target != row.card_uid:
         explanation += f", to the member's card {target.hex().upper()}"
-    journal_row = posting(
+    post(
+        connection,
         Kind.REFUND,
         amount,
         card_uid=row.card_uid,
@@ -186,10 +186,8 @@ def _order(connection: Connection, row: Row[Any], target: bytes, now: int) -> di
         terminal_id=row.terminal_id,
         sequence=row.sequence,
         at=now,
-        seller=seller,
         explanation=explanation,
     )
-    insert_rows(connection, postings, [journal_row])
     return {
         "explanation": explanation,
         "credit_card_uid": target,

@@ -20,8 +20,9 @@ from sqlalchemy import Connection, Row, func, select, update
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
 from dobmi.central.database import insert_rows, insert_unless_there, next_number, whole_sum
 from dobmi.central.errors import CardNotActive, UnknownCard
+from dobmi.central.journal import post
 from dobmi.central.orders import append_credit, balance_on_card, card_in_force
-from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.posting_rules import Kind
 from dobmi.central.schema import (
     CardState,
     CreditDelivery,
@@ -261,7 +262,8 @@ def _assume_credits(connection: Connection, uid: bytes, now: int) -> Rupiah:
     """
     assumed = ZERO
     for row in _credits(connection, uid, CreditDelivery.IN_DOUBT):
-        journal_row = posting(
+        post(
+            connection,
             Kind.DELIVERED,
             Rupiah(row.amount_rupiah),
             card_uid=uid,
@@ -270,7 +272,6 @@ def _assume_credits(connection: Connection, uid: bytes, now: int) -> Rupiah:
             at=now,
             explanation="in doubt on a lost card: taken as on it, to be restored with the rest",
         )
-        insert_rows(connection, postings, [journal_row])
         _set_state(connection, row, CreditDelivery.ASSUMED)
         assumed += Rupiah(row.amount_rupiah)
     return assumed
@@ -285,7 +286,8 @@ def _cover_gain(connection: Connection, uid: bytes, assumed: Rupiah, now: int) -
     covered = min(assumed, max(gained, ZERO))
     if not covered:
         return
-    row = posting(
+    post(
+        connection,
         Kind.UNEXPLAINED_LOSS,
         covered,
         card_uid=uid,
@@ -294,7 +296,6 @@ def _cover_gain(connection: Connection, uid: bytes, assumed: Rupiah, now: int) -
         at=now,
         explanation="gained before, and taken to be the credit that was in doubt on the lost card",
     )
-    insert_rows(connection, postings, [row])
 
 
 def _move_credits(connection: Connection, uid: bytes, target: bytes, now: int) -> None:
@@ -309,7 +310,8 @@ def _move_credits(connection: Connection, uid: bytes, target: bytes, now: int) -
             ordered_by=row.ordered_by,
             now=now,
         )
-        journal_row = posting(
+        post(
+            connection,
             Kind.MOVED,
             Rupiah(row.amount_rupiah),
             card_uid=uid,
@@ -319,7 +321,6 @@ def _move_credits(connection: Connection, uid: bytes, target: bytes, now: int) -
             at=now,
             explanation=f"card {uid.hex().upper()} was replaced by {target.hex().upper()}",
         )
-        insert_rows(connection, postings, [journal_row])
         _set_state(connection, row, CreditDelivery.MOVED)
 
 
@@ -343,7 +344,8 @@ def _cover(connection: Connection, uid: bytes, now: int) -> Rupiah:
         return bare
     kind = Kind.SHORTFALL if more > ZERO else Kind.SHORTFALL_BACK
     number = _count(connection, uid, Kind.SHORTFALL, Kind.SHORTFALL_BACK) + 1
-    journal_row = posting(
+    post(
+        connection,
         kind,
         max(more, -more),
         card_uid=uid,
@@ -354,7 +356,6 @@ def _cover(connection: Connection, uid: bytes, now: int) -> Rupiah:
         if more > ZERO
         else "explained since: not the cooperative's expense",
     )
-    insert_rows(connection, postings, [journal_row])
     if more > ZERO:
         finding = {
             "kind": "spent-after-restoring",
@@ -382,7 +383,8 @@ def _restore(
         ordered_by=None,
         now=now,
     )
-    journal_row = posting(
+    post(
+        connection,
         Kind.RESTORED,
         amount,
         card_uid=uid,
@@ -392,7 +394,6 @@ def _restore(
         at=now,
         explanation=f"balance of lost card {uid.hex().upper()} to {target.hex().upper()}: {safe_by}",
     )
-    insert_rows(connection, postings, [journal_row])
 
 
 def _covered(connection: Connection, uid: bytes) -> Rupiah:

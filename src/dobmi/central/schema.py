@@ -2,11 +2,18 @@
 
 Amounts are whole rupiah, times Unix seconds (UTC), card UIDs, hashes and evidence raw bytes. The
 same definitions make the tables on SQLite and on PostgreSQL.
+
+The hot tables (`vouchers`, `card_transactions`, `postings`) are narrow and have no foreign keys:
+ingest checks what they refer to, and the auditor checks it again. `vouchers` and `postings` are
+partitioned by month on PostgreSQL (`partitions.py`). For a distributed engine such as Citus each
+table says in `info` by which column it is distributed (part of every key of it), or that every node
+has all of it ("reference").
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
     DDL,
@@ -16,6 +23,7 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -26,7 +34,9 @@ from sqlalchemy import (
     UniqueConstraint,
     event,
 )
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql.compiler import DDLCompiler
 
 metadata = MetaData()
 
@@ -52,12 +62,11 @@ class CardState(StrEnum):
     """Lost: blocked for good, its money the member's other card's."""
 
 
-class VoucherStatus(StrEnum):
-    POSTED = "posted"
-    """A sale that was believed."""
-    NOTED = "noted"
-    """An in-doubt, resolution or void voucher; what came of it is in `in_doubt`."""
-    QUARANTINED = "quarantined"
+class SellerKind(StrEnum):
+    OUTLET = "outlet"
+    """The cooperative's own."""
+    MERCHANT = "merchant"
+    """A partner's."""
 
 
 class DoubtState(StrEnum):
@@ -94,6 +103,8 @@ class CreditDelivery(StrEnum):
 
 WAITING = (CreditDelivery.PENDING, CreditDelivery.IN_DOUBT)
 """Still to be brought onto the card, or perhaps there."""
+MAY_BE_ON_CARD = (CreditDelivery.IN_DOUBT, CreditDelivery.ASSUMED)
+"""Not known to be on the card, and not known not to be: its transactions may tell."""
 
 
 class CreditSource(StrEnum):
@@ -132,13 +143,28 @@ counters = Table(
 )
 """Numbers handed out in the order of commits: the row stays locked until its transaction ends."""
 
+_BY_CARD = {"distribution_key": "card_uid"}
+_BY_TILL = {"distribution_key": "terminal_id"}
+_EVERYWHERE = {"reference": True}
+
+sellers = Table(
+    "sellers",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("kind", String(10), nullable=False),
+    CheckConstraint("id > 0", name="seller_0_is_nobody"),
+    _one_of("kind", SellerKind),
+)
+"""To whom sales are credited: the owners of the outlets' accounts."""
+
 terminals = Table(
     "terminals",
     metadata,
     Column("id", _Number, primary_key=True, autoincrement=False),
     Column("name", String(80), nullable=False),
     Column("role", String(10), nullable=False),
-    Column("seller", String(80), nullable=False),
+    Column("seller_id", _Number, ForeignKey("sellers.id"), nullable=False),
     Column("public_key", LargeBinary, nullable=False, unique=True),
     Column("status", String(10), nullable=False),
     Column("head_sequence", _Number, nullable=False),
@@ -171,6 +197,7 @@ request_nonces = Table(
     Column("nonce", LargeBinary, nullable=False),
     Column("at", _Number, nullable=False, index=True),
     PrimaryKeyConstraint("terminal_id", "nonce"),
+    info=_BY_TILL,
 )
 """Signed requests already served, kept for as long as their signature would be accepted."""
 
@@ -209,36 +236,53 @@ Index(
 vouchers = Table(
     "vouchers",
     metadata,
-    Column("terminal_id", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("terminal_id", _Number, nullable=False),
     Column("sequence", _Number, nullable=False),
-    Column("hash", LargeBinary, nullable=False, unique=True),
-    Column("previous_hash", LargeBinary, nullable=False, unique=True),
-    Column("kind", Integer, nullable=False),
-    Column("card_uid", LargeBinary, nullable=False),
-    Column("encoded", LargeBinary, nullable=False),
     Column("received_at", _Number, nullable=False),
-    Column("status", String(12), nullable=False),
+    Column("encoded", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "sequence", "received_at"),
+    postgresql_partition_by="RANGE (received_at)",
+    info={**_BY_TILL, "partitioned_by": "received_at"},
+)
+"""Every voucher that was taken, as it came. Its hash is the SHA-256 of `encoded`; that there is one of
+a number is seen to by the till's head in `terminals`, which is locked while it moves."""
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
     Column("reason", String(40), nullable=False),
     Column("detail", String(200), nullable=False),
+    Column("received_at", _Number, nullable=False, index=True),
     PrimaryKeyConstraint("terminal_id", "sequence"),
-    _one_of("status", VoucherStatus),
-    CheckConstraint("(status = 'quarantined') = (reason <> '')", name="quarantined_has_a_reason"),
+    CheckConstraint("reason <> ''", name="quarantined_has_a_reason"),
+    info=_BY_TILL,
 )
-Index(
-    "quarantine",
-    vouchers.c.received_at,
-    sqlite_where=vouchers.c.status == VoucherStatus.QUARANTINED.value,
-    postgresql_where=vouchers.c.status == VoucherStatus.QUARANTINED.value,
-)
+"""The vouchers that were not believed. What became of all others follows from their kind."""
 
 batches = Table(
     "batches",
     metadata,
-    Column("batch_hash", LargeBinary, primary_key=True),
-    Column("terminal_id", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("terminal_id", _Number, nullable=False),
+    Column("batch_hash", LargeBinary, nullable=False),
     Column("acknowledgement", LargeBinary, nullable=False),
     Column("received_at", _Number, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "batch_hash"),
+    info=_BY_TILL,
 )
+
+batches_to_look_at = Table(
+    "batches_to_look_at",
+    metadata,
+    Column("terminal_id", _Number, nullable=False),
+    Column("first_sequence", _Number, nullable=False),
+    Column("last_sequence", _Number, nullable=False),
+    Column("posted_at", _Number, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "first_sequence"),
+    info=_BY_TILL,
+)
+"""Posted, and durable, but not yet looked at beside what other batches brought (decision 14)."""
 
 rejected_batches = Table(
     "rejected_batches",
@@ -255,7 +299,7 @@ rejected_batches = Table(
 card_transactions = Table(
     "card_transactions",
     metadata,
-    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("card_uid", LargeBinary, nullable=False),
     Column("counter", _Number, nullable=False),
     Column("kind", Integer, nullable=False),
     Column("terminal_id", _Number, nullable=False),
@@ -268,16 +312,27 @@ card_transactions = Table(
     Column("card_mac_verified", Boolean, nullable=False),
     Column("at", _Number, nullable=False),
     PrimaryKeyConstraint("card_uid", "counter"),
-    UniqueConstraint("card_uid", "terminal_id", "sequence"),
+    UniqueConstraint("terminal_id", "sequence", "card_uid", name="no_sale_twice"),
     CheckConstraint("counter > 0", name="counter_starts_at_1"),
     CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+    info=_BY_CARD,
 )
-Index(
-    "transactions_named_later",
-    card_transactions.c.previous_terminal_id,
-    card_transactions.c.previous_sequence,
+"""The card's life, transaction by transaction; terminal 0 is the central server (credit n).
+
+A sale is here if and only if it is posted: its uniqueness here is its posting's."""
+
+named_before = Table(
+    "named_before",
+    metadata,
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("counter", _Number, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "sequence", "card_uid", "counter"),
+    info=_BY_CARD,
 )
-"""The card's life, transaction by transaction; terminal 0 is the central server (credit n)."""
+"""Transaction `counter` of the card names this sale of a till before it, and the sale was not on record
+right before it when the transaction was written: it may come later, or never."""
 
 in_doubt = Table(
     "in_doubt",
@@ -294,14 +349,23 @@ in_doubt = Table(
     Column("counter", _Number),
     Column("searched_to", _Number, nullable=False),
     Column("claimed_paid", Boolean, nullable=False),
+    Column("resolved_in", _Number),
     PrimaryKeyConstraint("terminal_id", "sequence"),
     _one_of("state", DoubtState),
 )
-"""`claimed_paid`: till or supervisor says that it was paid, without the card's MAC.
+"""`claimed_paid`: till or supervisor says that it was paid, without the card's MAC. `resolved_in`: the
+till's voucher that brought the card's MAC.
 
 `counter`: the transaction the intent was made for, found by decrypting its previous reader id;
 up to `searched_to` it was looked for."""
 Index("doubts_of_card", in_doubt.c.card_uid)
+_undecided = in_doubt.c.state.in_([DoubtState.OPEN.value, DoubtState.SUSPENDED.value])
+Index(
+    "doubts_undecided",
+    in_doubt.c.state,
+    sqlite_where=_undecided,
+    postgresql_where=_undecided,
+)
 
 doubt_decisions = Table(
     "doubt_decisions",
@@ -358,6 +422,13 @@ Index(
     pending_credits.c.card_uid,
     sqlite_where=pending_credits.c.state.in_([state.value for state in WAITING]),
     postgresql_where=pending_credits.c.state.in_([state.value for state in WAITING]),
+)
+_unsure = pending_credits.c.state.in_([state.value for state in MAY_BE_ON_CARD])
+Index(
+    "credits_unsure",
+    pending_credits.c.card_uid,
+    sqlite_where=_unsure,
+    postgresql_where=_unsure,
 )
 
 refunds = Table(
@@ -423,22 +494,48 @@ credit_settlements = Table(
 postings = Table(
     "postings",
     metadata,
-    Column("id", _Number, primary_key=True),
-    Column("kind", String(20), nullable=False),
-    Column("debit_account", String(100), nullable=False),
-    Column("credit_account", String(100), nullable=False),
-    Column("amount_rupiah", _Number, nullable=False),
     Column("at", _Number, nullable=False),
-    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("id", _Number, Identity(), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("debit_account", _Number, nullable=False),
+    Column("credit_account", _Number, nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("card_uid", LargeBinary, nullable=False),
     Column("terminal_id", _Number, nullable=False),
     Column("sequence", _Number, nullable=False),
     Column("explanation", String(200), nullable=False),
+    PrimaryKeyConstraint("at", "id", "card_uid"),
     CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
     CheckConstraint("debit_account <> credit_account", name="two_accounts"),
-    UniqueConstraint("card_uid", "kind", "terminal_id", "sequence", name="nothing_posts_twice"),
+    postgresql_partition_by="RANGE (at)",
+    info={**_BY_CARD, "partitioned_by": "at", "sqlite_primary_key": "id"},
 )
-"""The journal. Reference: voucher (terminal, sequence); credit (0, credit sequence); the card's
-unexplained differences (0, 1 and up)."""
+"""The journal: a row is a whole double entry, of accounts as `posting_rules` numbers them.
+
+Reference: voucher (terminal, sequence); credit (0, credit sequence); the card's unexplained
+differences (0, 1 and up). `at` is when it was booked, by the server's clock. On SQLite the primary
+key is `id`, which only there is given by being the key."""
+Index("postings_of_card", postings.c.card_uid)
+
+posting_keys = Table(
+    "posting_keys",
+    metadata,
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("terminal_id", _Number, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    PrimaryKeyConstraint("card_uid", "kind", "terminal_id", "sequence", name="nothing_posts_twice"),
+    info=_BY_CARD,
+)
+_unexplained = posting_keys.c.kind.in_(["unexplained-loss", "unexplained-gain"])
+Index(
+    "cards_with_suspense",
+    posting_keys.c.card_uid,
+    sqlite_where=_unexplained,
+    postgresql_where=_unexplained,
+)
+"""One for each posting but those of sales, written with it (`card_transactions` has the sales):
+partitions cannot have a unique constraint without the time."""
 
 anomalies = Table(
     "anomalies",
@@ -504,8 +601,11 @@ job is one server's; `finished_at` is the last success, `failures` are those sin
 
 APPEND_ONLY = (
     vouchers,
+    quarantine,
     batches,
+    named_before,
     postings,
+    posting_keys,
     anomalies,
     hotlist_changes,
     doubt_decisions,
@@ -514,6 +614,29 @@ APPEND_ONLY = (
     restorations,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
+
+
+def append_only(table: str, *, partitioned: bool) -> list[tuple[str, str]]:
+    """(dialect, statement) of the triggers. A partition takes over only the parent's for rows."""
+    statements = []
+    for action in ("UPDATE", "DELETE"):
+        refusal = f"BEGIN SELECT RAISE(ABORT, 'append only: {table}'); END"
+        name = f"{table}_no_{action.lower()}"
+        statements.append(("sqlite", f"CREATE TRIGGER {name} BEFORE {action} ON {table} {refusal}"))
+    if partitioned:
+        events, each = "UPDATE OR DELETE", "ROW"
+        statements.append(no_truncate(table))
+    else:
+        events, each = "UPDATE OR DELETE OR TRUNCATE", "STATEMENT"
+    trigger = f"CREATE TRIGGER {table}_append_only BEFORE {events} ON {table} FOR EACH {each}"
+    statements.append(("postgresql", f"{trigger} EXECUTE FUNCTION dobmi_append_only()"))
+    return statements
+
+
+def no_truncate(table: str) -> tuple[str, str]:
+    """For a partitioned table, and for each of its partitions."""
+    trigger = f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT"
+    return "postgresql", f"{trigger} EXECUTE FUNCTION dobmi_append_only()"
 
 
 def _on_dialect(dialect: str, statement: str) -> ExecutableDDLElement:
@@ -531,22 +654,28 @@ event.listen(
     ),
 )
 for _table in APPEND_ONLY:
-    for _action in ("UPDATE", "DELETE"):
+    for _statement in append_only(_table.name, partitioned="partitioned_by" in _table.info):
+        event.listen(_table, "after_create", _on_dialect(*_statement))
+for _table in metadata.tables.values():
+    if "partitioned_by" in _table.info:
         event.listen(
             _table,
             "after_create",
             _on_dialect(
-                "sqlite",
-                f"CREATE TRIGGER {_table.name}_no_{_action.lower()} BEFORE {_action} "
-                f"ON {_table.name} BEGIN SELECT RAISE(ABORT, 'append only: {_table.name}'); END",
+                "postgresql",
+                f"CREATE TABLE {_table.name}_other PARTITION OF {_table.name} DEFAULT",
             ),
         )
-    event.listen(
-        _table,
-        "after_create",
-        _on_dialect(
-            "postgresql",
-            f"CREATE TRIGGER {_table.name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE "
-            f"ON {_table.name} FOR EACH STATEMENT EXECUTE FUNCTION dobmi_append_only()",
-        ),
-    )
+        event.listen(_table, "after_create", _on_dialect(*no_truncate(f"{_table.name}_other")))
+    if "distribution_key" not in _table.info:
+        _table.info.update(_EVERYWHERE)
+
+
+@compiles(PrimaryKeyConstraint, "sqlite")
+def _sqlite_primary_key(
+    constraint: PrimaryKeyConstraint, compiler: DDLCompiler, **options: Any
+) -> str:
+    column = constraint.table.info.get("sqlite_primary_key")
+    if column is None:
+        return compiler.visit_primary_key_constraint(constraint, **options)
+    return f"PRIMARY KEY ({column})"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select, update
+from sqlalchemy import Connection, Table, func, select, text, update
 
 from dobmi.cardlib.evidence import parse_credit_evidence, parse_sale_evidence
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, ReaderId, RecordKind
@@ -25,10 +25,12 @@ from dobmi.central.deduction import (
     deduce,
 )
 from dobmi.central.doubts import Rule, conclude, the_card_can_tell
-from dobmi.central.posting_rules import Kind, posting
+from dobmi.central.journal import post
+from dobmi.central.posting_rules import Kind
 from dobmi.central.refunds import order_refunds
 from dobmi.central.replacement import follow_up
 from dobmi.central.schema import (
+    MAY_BE_ON_CARD,
     WAITING,
     CreditDelivery,
     DoubtState,
@@ -45,7 +47,6 @@ from dobmi.central.schema import (
 from dobmi.central.verification import FOREIGN_READER, MacKeyOf, find_counter
 from dobmi.money import Rupiah
 
-_MAY_BE_ON_CARD = (CreditDelivery.IN_DOUBT, CreditDelivery.ASSUMED)
 _SEARCH_AHEAD = 64
 """How many transactions a card may be ahead of what is on record, for an intent to be placed."""
 
@@ -89,6 +90,28 @@ def transaction_row(
         "card_mac_verified": card_mac_verified,
         "at": at,
     }
+
+
+def record_transaction(connection: Connection, row: Mapping[str, object]) -> None:
+    """Put a transaction on record that is not; a broken constraint is an error."""
+    insert_rows(connection, card_transactions, [row])
+    connection.execute(_NAME_BEFORE, {"uid": row["card_uid"], "counter": row["counter"]})
+
+
+_NAMES = """
+    INSERT INTO named_before (terminal_id, sequence, card_uid, counter)
+    SELECT mine.previous_terminal_id, mine.previous_sequence, mine.card_uid, mine.counter
+    FROM card_transactions AS mine JOIN terminals AS maker ON maker.id = mine.previous_terminal_id
+    WHERE NOT EXISTS (
+        SELECT 1 FROM card_transactions AS before
+        WHERE before.card_uid = mine.card_uid AND before.counter = mine.counter - 1
+            AND before.terminal_id = mine.previous_terminal_id
+            AND before.sequence = mine.previous_sequence)
+"""
+NAMES_BEFORE_BATCH = text(  # of the till's vouchers :first to :last
+    f"{_NAMES} AND mine.terminal_id = :terminal_id AND mine.sequence BETWEEN :first AND :last"
+)
+_NAME_BEFORE = text(f"{_NAMES} AND mine.card_uid = :uid AND mine.counter = :counter")
 
 
 def anomaly_row(
@@ -169,8 +192,7 @@ def serve_member(connection: Connection, member_number: int, now: int) -> None:
 def reconcile(database: Database, mac_key_of: MacKeyOf, now: int) -> int:
     """Conclude again for every card with a gap or something open; how many cards that were.
 
-    Ingest does it for the cards a batch touches. Two batches taken at the same moment on
-    PostgreSQL may each miss what the other brings: run this now and then.
+    Ingest does it for the cards a batch touches; this is for what a person wants looked at again.
     """
     gaps = (
         select(card_transactions.c.card_uid)
@@ -186,10 +208,22 @@ def reconcile(database: Database, mac_key_of: MacKeyOf, now: int) -> int:
     with database.read() as connection:
         uids = sorted(connection.execute(gaps.union(open_doubts, open_credits)).scalars())
     for uid in uids:
-        with database.write() as connection:
-            lock_cards(connection, [uid])
-            settle_cards(connection, [uid], mac_key_of, now)
+        settle_again(database, uid, mac_key_of, now)
     return len(uids)
+
+
+def settle_again(database: Database, uid: bytes, mac_key_of: MacKeyOf, now: int) -> None:
+    """Conclude for the card once more, in a transaction that begins now.
+
+    Whoever writes a fact about a card does it when that is durable: of two writers who could not
+    see each other's the later one now sees both.
+    """
+
+    def settle(connection: Connection) -> None:
+        lock_cards(connection, [uid])
+        settle_cards(connection, [uid], mac_key_of, now)
+
+    database.write_again(settle)
 
 
 class _Settlement:
@@ -203,9 +237,11 @@ class _Settlement:
             select(cards.c.mac_key_version).where(cards.c.uid == uid)
         ).scalar_one()
         self._mac_key = mac_key_of(uid, version)
+        heads = connection.execute(select(terminals.c.id, terminals.c.head_sequence))
+        self._heads = {row.id: row.head_sequence for row in heads}
 
     def run(self) -> None:
-        known = self._known()
+        known = self._known()  # after the heads: a till that has reported has what it reported
         doubts = self._doubts(max(known, default=0))
         by_attempt = {id(doubt.attempt): doubt for doubt in doubts}
         in_doubt_readers = {doubt.attempt.reader_id for doubt in doubts}
@@ -268,7 +304,7 @@ class _Settlement:
             )
             .where(
                 credit_attempts.c.card_uid == self._uid,
-                pending_credits.c.state.in_(_MAY_BE_ON_CARD),
+                pending_credits.c.state.in_(MAY_BE_ON_CARD),
             )
         ).all()
         doubts += [
@@ -323,9 +359,7 @@ class _Settlement:
             return Report.ATTEMPT
         if reader.terminal_id == CENTRAL_TERMINAL_ID or reader == FOREIGN_READER:
             return Report.WILL_NOT_COME
-        head = self._connection.execute(
-            select(terminals.c.head_sequence).where(terminals.c.id == reader.terminal_id)
-        ).scalar_one_or_none()
+        head = self._heads.get(reader.terminal_id)
         if head is not None and head < reader.sequence:
             return Report.MAY_COME
         return Report.WILL_NOT_COME
@@ -347,7 +381,7 @@ class _Settlement:
                 at=self._now,
                 card_mac_verified=False,
             )
-            insert_rows(self._connection, card_transactions, [row])
+            record_transaction(self._connection, row)
         if is_sale:
             explanation = f"the card's transaction {counter} was this sale"
             self._set_doubt(doubt, DoubtState.PAID, explanation)
@@ -359,14 +393,15 @@ class _Settlement:
                     terminal_id=reader.terminal_id,
                     amount=doubt.amount,
                 )
-            post_sale(
-                self._connection,
-                self._uid,
-                reader,
-                doubt.amount,
-                at=self._now,
-                explanation=explanation,
-            )
+            if not on_record:
+                post_sale(
+                    self._connection,
+                    self._uid,
+                    reader,
+                    doubt.amount,
+                    at=self._now,
+                    explanation=explanation,
+                )
         else:
             deliver_credit(self._connection, self._uid, reader.sequence, self._now, counter=counter)
 
@@ -431,7 +466,8 @@ class _Settlement:
         if missing == 0:
             return
         counters = ", ".join(str(difference.last + 1) for difference in found)
-        row = posting(
+        post(
+            self._connection,
             Kind.UNEXPLAINED_LOSS if missing > 0 else Kind.UNEXPLAINED_GAIN,
             Rupiah(abs(missing)),
             card_uid=self._uid,
@@ -440,7 +476,6 @@ class _Settlement:
             at=self._now,
             explanation=f"unexplained before the card's transactions: {counters or 'none any more'}",
         )
-        insert_rows(self._connection, postings, [row])
 
     def _assumed_in(self, gained: int) -> int:
         """How much of what the card gained is taken to be credits assumed on a lost card."""
@@ -510,20 +545,16 @@ def post_sale(
     explanation: str,
 ) -> None:
     """Card to outlet; the outlet is the till's seller as registered."""
-    seller = connection.execute(
-        select(terminals.c.seller).where(terminals.c.id == reader.terminal_id)
-    ).scalar_one()
-    row = posting(
+    post(
+        connection,
         Kind.SALE,
         amount,
         card_uid=uid,
         terminal_id=reader.terminal_id,
         sequence=reader.sequence,
         at=at,
-        seller=seller,
         explanation=explanation,
     )
-    insert_rows(connection, postings, [row])
 
 
 def deliver_credit(
@@ -547,7 +578,8 @@ def deliver_credit(
         .values(state=CreditDelivery.DELIVERED, counter=counter, mac=mac)
     )
     if taken.rowcount:
-        row = posting(
+        post(
+            connection,
             Kind.DELIVERED,
             Rupiah(amount),
             card_uid=uid,
@@ -556,7 +588,6 @@ def deliver_credit(
             at=at,
             explanation=explanation,
         )
-        insert_rows(connection, postings, [row])
         return
     connection.execute(  # posted when its card was lost; now it is known
         update(pending_credits)

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
@@ -23,9 +23,11 @@ from dobmi.central.errors import (
 from dobmi.central.restoring import known_feed_version
 from dobmi.central.schema import (
     Role,
+    SellerKind,
     TerminalStatus,
     invitations,
     request_nonces,
+    sellers,
     terminals,
     vouchers,
 )
@@ -98,7 +100,9 @@ def enrol(central: Central, request: bytes) -> bytes:
         if invitation is None:
             raise UnknownInvitation
         terminal = connection.execute(
-            select(terminals).where(terminals.c.public_key == public_key)
+            select(terminals.c.id, sellers.c.name.label("seller"))
+            .join(sellers)
+            .where(terminals.c.public_key == public_key)
         ).one_or_none()
         if invitation.used_by is not None:
             if terminal is None or terminal.id != invitation.used_by:
@@ -113,7 +117,7 @@ def enrol(central: Central, request: bytes) -> bytes:
             "id": terminal_id,
             "name": invitation.name,
             "role": invitation.role,
-            "seller": invitation.seller,
+            "seller_id": _seller_id(connection, invitation.seller),
             "public_key": public_key,
             "status": TerminalStatus.ACTIVE.value,
             "head_sequence": 0,
@@ -127,6 +131,20 @@ def enrol(central: Central, request: bytes) -> bytes:
             .values(used_by=terminal_id)
         )
     return _enrolment(central, terminal_id, public_key, invitation.seller)
+
+
+def _seller_id(connection: Connection, name: str) -> int:
+    """The seller of that name, new if there was none."""
+    known: int | None = connection.execute(
+        select(sellers.c.id).where(sellers.c.name == name)
+    ).scalar_one_or_none()
+    if known is not None:
+        return known
+    number = next_number(connection, "seller")
+    insert_rows(
+        connection, sellers, [{"id": number, "name": name, "kind": SellerKind.OUTLET.value}]
+    )
+    return number
 
 
 def _enrolment(central: Central, terminal_id: int, public_key: bytes, seller: str) -> bytes:
@@ -143,14 +161,14 @@ def _enrolment(central: Central, terminal_id: int, public_key: bytes, seller: st
 
 def list_terminals(central: Central) -> list[Terminal]:
     """All terminals, by number, with when each was last heard of."""
-    heard = (
-        select(vouchers.c.terminal_id, func.max(vouchers.c.received_at).label("at"))
-        .group_by(vouchers.c.terminal_id)
-        .subquery()
-    )
     statement = (
-        select(terminals, heard.c.at)
-        .outerjoin(heard, heard.c.terminal_id == terminals.c.id)
+        select(terminals, sellers.c.name.label("seller"), vouchers.c.received_at)
+        .join(sellers)
+        .outerjoin(
+            vouchers,
+            (vouchers.c.terminal_id == terminals.c.id)
+            & (vouchers.c.sequence == terminals.c.head_sequence),
+        )
         .order_by(terminals.c.id)
     )
     with central.database.read() as connection:
@@ -162,7 +180,7 @@ def list_terminals(central: Central) -> list[Terminal]:
                 seller=row.seller,
                 status=TerminalStatus(row.status),
                 head_sequence=row.head_sequence,
-                last_received_at=row.at,
+                last_received_at=row.received_at,
             )
             for row in connection.execute(statement)
         ]

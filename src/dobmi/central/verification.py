@@ -22,7 +22,7 @@ from dobmi.cardlib.evidence import (
 )
 from dobmi.cardlib.purse_layout import ReaderId
 from dobmi.cardlib.transaction_mac import TransactionMacKey
-from dobmi.money import ZERO
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.batch import UncheckedBatch
 from dobmi.sync.voucher import (
     DecisionVoucher,
@@ -59,6 +59,8 @@ class Reason(StrEnum):
     REFUND_TOO_MUCH = "refund-too-much"
     DECIDED_ALREADY = "decided-already"
     TOO_MANY_DOUBTS = "too-many-doubts"
+    CANNOT_BE_POSTED = "cannot-be-posted"
+    """The program or the database fails on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +308,17 @@ def uid_of(voucher: Voucher) -> bytes:
     if isinstance(voucher, SaleVoucher | InDoubtVoucher):
         return voucher.intent.card_uid
     return voucher.card_uid
+
+
+def amount_of(voucher: Voucher) -> Rupiah | None:
+    """What the till claims, where it claims an amount."""
+    match voucher:
+        case SaleVoucher() | InDoubtVoucher():
+            return voucher.intent.amount
+        case RefundVoucher():
+            return voucher.amount
+        case _:
+            return None
 
 
 def kind_of(voucher: Voucher) -> VoucherKind:

@@ -25,7 +25,7 @@ from dobmi.central.circulation import (
     anomaly_list,
     circulation,
     clocks_behind,
-    quarantine,
+    quarantine_list,
     unreported_sales,
 )
 from dobmi.central.credit_doubts import CreditInDoubt, NextStep, credits_in_doubt
@@ -53,7 +53,6 @@ from dobmi.central.terminals import invite, list_terminals, set_terminal_status
 from dobmi.cli.context import Context, DomainGroup
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
-from dobmi.sync.voucher import VoucherKind
 from dobmi.wib import WIB, local_time
 
 _TILL_KEYS = (CardKey.DEBIT, CardKey.PIN)
@@ -408,11 +407,11 @@ def settle_one_credit(
 def show_quarantine(context: Context) -> None:
     """Vouchers that were kept but not posted, with the reason."""
     with _central(context) as central:
-        kept = quarantine(central)
+        kept = quarantine_list(central)
     rows = [
         (
             f"{row.terminal_id}/{row.sequence}",
-            VoucherKind(row.kind).name.lower(),
+            row.kind.name.lower(),
             row.card_uid.hex().upper(),
             local_time(row.received_at),
             row.reason,

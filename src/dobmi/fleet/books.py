@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dobmi.central.posting_rules import RULES, Group, Kind
+from dobmi.central.posting_rules import RULES, Group, Kind, account_range
 from dobmi.sync.voucher import (
     DecisionVoucher,
     Outcome,
@@ -63,8 +63,8 @@ class TillBook:
 class Posted:
     id: int
     kind: Kind
-    debit: str
-    credit: str
+    debit: int
+    credit: int
     amount: int
     uid: bytes
     terminal_id: int
@@ -155,8 +155,9 @@ class ServerBook:
         )
 
 
-def is_of(account: str, group: Group) -> bool:
-    return account == group.value or account.startswith(f"{group.value}:")
+def is_of(account: int, group: Group) -> bool:
+    first, last = account_range(group)
+    return first <= account <= last
 
 
 def read_till(
@@ -247,7 +248,7 @@ _OWN_REFERENCES = "dobmi:"
 
 def _quarantined(database: sqlite3.Connection) -> Iterator[tuple[tuple[int, int], str]]:
     rows: list[Any] = database.execute(
-        "SELECT terminal_id, sequence, reason FROM vouchers WHERE status = 'quarantined'"
+        "SELECT terminal_id, sequence, reason FROM quarantine"
     ).fetchall()
     for terminal_id, sequence, reason in rows:
         yield (terminal_id, sequence), reason

@@ -25,6 +25,7 @@ from dobmi.sync.voucher import (
     follow_chain,
     genesis_hash,
     verify_voucher,
+    voucher_hash,
 )
 from dobmi.terminal.ledger import Ledger
 
@@ -170,7 +171,7 @@ def _chain_violations(site: Site, central: Central, books: Books) -> list[str]:
     hashes = {voucher.link.sequence: hash_ for voucher, hash_ in chain}
     with central.database.read() as connection:
         kept = {
-            row.sequence: bytes(row.hash)
+            row.sequence: voucher_hash(bytes(row.encoded))
             for row in connection.execute(
                 select(central_vouchers).where(central_vouchers.c.terminal_id == who.terminal_id)
             )

@@ -4,7 +4,7 @@ Nothing of the program knows of them. They are hooked in from outside, in a proc
 and named by the business step that the call serves, which the stack tells:
 
     till.ledger.record_intent.before-commit
-    server.ingest.take_batch.after-sync:central.db-wal
+    server.ingest.post.after-sync:central.db-wal
     server.http.POST /v1/batches.before-answer
     station.relay.after-receive
     till.card.commit.before

@@ -307,10 +307,13 @@ def _promises(one: Told, server_key: bytes) -> list[Select[Any]]:
         case "batches":
             ack = verify_acknowledgement(data, server_key)
             return [
-                select(central_vouchers.c.hash).where(
-                    central_vouchers.c.terminal_id == ack.terminal_id,
+                select(central_vouchers.c.sequence)
+                .join(terminals, terminals.c.id == central_vouchers.c.terminal_id)
+                .where(
+                    terminals.c.id == ack.terminal_id,
+                    (terminals.c.head_sequence > ack.head_sequence)
+                    | (terminals.c.head_hash == ack.head_hash),
                     central_vouchers.c.sequence == ack.head_sequence,
-                    central_vouchers.c.hash == ack.head_hash,
                 ),
                 select(batches.c.batch_hash).where(batches.c.acknowledgement == data),
             ]
