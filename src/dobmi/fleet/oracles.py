@@ -25,7 +25,8 @@ Some things break a promise lawfully, and then must be *named*:
   Not promised for that UID: that a credit reached one of them only, and what a till that took them
   for one card concludes of its sales in doubt.
 * **A till changes what passes in a credit's session.** Nobody gains. Promised then: an anomaly for
-  that card, and that the office can post the credit on the card's word.
+  that card, and that the office can post the credit on the card's word. The sale before it may stay
+  in doubt: then it is listed, and held.
 * **A lost card's** money is its member's next card's. What was spent with it and not known when it
   was restored is the cooperative's: exactly that is a shortfall.
 * **A supervisor's decision** is a claim. Said PAID and never spoken for by the card, it is held in
@@ -532,7 +533,10 @@ class Oracles:
             booked = self._booked(uid)
             awaited, suspense = booked - balance, server.unexplained(uid)
             is_named = uid in server.awaited or uid in witness.reported
-            if awaited and not (witness.till_restored and is_named):
+            is_lawful = witness.till_restored and is_named
+            # The name of the sale before a credit that was garbled is lost with its evidence.
+            is_lawful |= uid in witness.lied_to and uid in server.awaited
+            if awaited and not is_lawful:
                 if not (witness.server_restored and self._is_unknown(uid)):
                     yield f"card {uid.hex()} holds {balance}, its account {booked}"
             elif lost[uid] != awaited + suspense and not witness.server_restored:
