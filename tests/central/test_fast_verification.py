@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dobmi.cardlib.custody import KeyRing
-from dobmi.cardlib.purse_layout import CardKey, Holder
+from dobmi.cardlib.purse_layout import CardKey, Holder, ReaderId
 from dobmi.cardlib.transaction_mac import transaction_mac
 from dobmi.central.verification import (
     CardFacts,
@@ -35,7 +35,7 @@ from dobmi.money import Rupiah
 from dobmi.sync import cbor
 from dobmi.sync.batch import encode_batch, parse_batch
 from dobmi.sync.cose import sign1
-from dobmi.sync.errors import SyncError
+from dobmi.sync.errors import MalformedMessage, SyncError
 from dobmi.sync.voucher import (
     CONTENT_TYPE,
     GoodsLine,
@@ -356,6 +356,91 @@ def test_amounts_that_a_card_vouches_for_are_judged_alike(
     payload[15] = transaction_mac(CUSTOMER.mac_key, UIDS[0], CUSTOMER.counter, bytes(evidence))
     batch = last_changed(resigned(cbor2.dumps(payload, canonical=True)))
     assert fast(batch) == slowly(batch)
+
+
+def widened(number: int, width: int) -> bytes:
+    """An encoding of the number in `width` bytes after the head, one or more too many."""
+    return bytes((0x18 + (1, 2, 4, 8).index(width),)) + number.to_bytes(width, "big")
+
+
+TOO_WIDE = [
+    (number, width)
+    for width, numbers in {
+        1: (0, 1, 23),
+        2: (0, 24, 255),
+        4: (0, 256, 65_535),
+        8: (0, 65_536, 2**32 - 1),
+    }.items()
+    for number in numbers
+]
+
+
+@pytest.mark.parametrize(("number", "width"), TOO_WIDE)
+@pytest.mark.parametrize("field", [3, 4, 6, 7, 12, 14])
+def test_a_number_in_more_bytes_than_it_needs_is_refused(
+    field: int, number: int, width: int
+) -> None:
+    payload = payload_of(SALES.vouchers[-1])
+    wide = b"\xb0" + b"".join(
+        cbor2.dumps(key)
+        + (widened(number, width) if key == field else cbor2.dumps(value, canonical=True))
+        for key, value in payload.items()
+    )
+    batch = last_changed(resigned(wide))
+    refused = MalformedMessage, {"detail": "not CBOR of the allowed types"}
+    assert fast(batch) == slowly(batch) == refused
+
+
+@pytest.mark.parametrize("field", [8, 9, 10])
+@pytest.mark.parametrize(
+    "text", ["", "a" * 80, "a" * 81, "é" * 80, "é" * 81, "a\n", "a\x85", "\x0b"]
+)
+def test_a_name_too_long_or_with_control_characters_is_refused_alike(field: int, text: str) -> None:
+    payload = {**payload_of(SALES.vouchers[-1]), field: text}
+    batch = last_changed(resigned(cbor2.dumps(payload, canonical=True)))
+    assert fast(batch) == slowly(batch)
+    assert isinstance(fast(batch), JudgedBatch) == (len(text) <= 80 and text.isprintable())
+
+
+@pytest.mark.parametrize("field", [6, 12])
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_number_beyond_63_bits_is_refused_alike(field: int, number: int) -> None:
+    payload = {**payload_of(SALES.vouchers[-1]), field: number}
+    batch = last_changed(resigned(cbor2.dumps(payload, canonical=True)))
+    assert fast(batch) == slowly(batch)
+    assert isinstance(fast(batch), JudgedBatch) == (number < 2**63)
+
+
+@pytest.mark.parametrize("terminal_id", [TERMINAL_ID, TERMINAL_ID + 1])
+def test_a_sale_told_a_second_time_is_believed_once(terminal_id: int) -> None:
+    """The card's word is for one voucher of one till."""
+    till, card = make_till(), make_card(0)
+    staged = card.stage_sale(
+        ReaderId(terminal_id=terminal_id, sequence=till.next_reader_id.sequence), Rupiah(5_000)
+    )
+    counter, mac = card.commit(staged)
+    for _ in range(2):
+        till.append_sale(card, staged, counter, mac)
+    judged = fast(batch_of(till.vouchers))
+    assert judged == slowly(batch_of(till.vouchers))
+    assert isinstance(judged, JudgedBatch)
+    assert len(judged.sales) == (terminal_id == TERMINAL_ID)
+    assert all(
+        isinstance(verdict, Refused) and verdict.reason is Reason.CLAIM_DIFFERS
+        for _, verdict in judged.others
+    )
+
+
+@pytest.mark.parametrize("place", range(256))
+def test_each_byte_that_a_card_vouches_for_is_read_alike(place: int) -> None:
+    payload = payload_of(SALES.vouchers[-1])
+    for change in (0x01, 0x80):
+        evidence = bytearray(payload[13])  # type: ignore[call-overload] # bytes, as it was made
+        evidence[place] ^= change
+        mac = transaction_mac(CUSTOMER.mac_key, UIDS[0], CUSTOMER.counter, bytes(evidence))
+        changed = {**payload, 13: bytes(evidence), 15: mac}
+        batch = last_changed(resigned(cbor2.dumps(changed, canonical=True)))
+        assert fast(batch) == slowly(batch)
 
 
 KNOWN = FACTS[UIDS[0]]
