@@ -99,6 +99,18 @@ class CentralSettings(_Section):
     settle_after_days: int = Field(default=30, ge=1, le=3650)
     periodic_minutes: int = Field(default=60, ge=0, le=24 * 60)
     """How often `serve` does the periodic work by itself. 0: never; `dobmi central periodic` does."""
+    drain_seconds: float = Field(default=3, ge=0, le=600)
+    """After SIGTERM the port stays open for so long, saying that the server is not ready."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """A port of its own for Prometheus. 0: `/metrics` on the server's, for this machine alone."""
+    log: Literal["json", "text"] = "json"
+    disk_free_megabytes_min: int = Field(default=200, ge=0)
+    """With less left for a SQLite database the server says that it is not ready."""
+    keep_rejected_days: int = Field(default=730, ge=30)
+    """The content of refused batches; that they came, and why they were refused, is kept longer."""
+    postgresql_programs: Path | None = None
+    """The folder of pg_dump and pg_restore; without it, those on PATH."""
     originality_keys: dict[str, str] = Field(default_factory=dict)
     """Further trusted originality keys (name: uncompressed secp224r1 point in hex)."""
 

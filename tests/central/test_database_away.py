@@ -19,13 +19,19 @@ def test_a_lost_database_is_said_so_and_used_again_once_it_is_back() -> None:
         database = open_database(server.create("central"))
         database.create_tables()
         with TestClient(create_app(Central(database, RING, SETTINGS))) as client:
-            assert client.get("/healthz").status_code == 200
+            assert client.get("/readyz").status_code == 200
             leader = int((server.data / "postmaster.pid").read_text().split()[0])
             os.kill(leader, signal.SIGQUIT)  # an immediate shutdown
             postgres.wait_until_ended(leader)
-            lost = client.get("/healthz")
+            lost = client.get("/readyz")
             assert lost.status_code == 503
-            assert lost.json()["code"] == "CENTRAL-DATABASE"
-            assert lost.json()["money_moved"] == "unknown"
+            assert lost.json()["checks"]["database"] == "CENTRAL-DATABASE"
+            assert client.get("/healthz").status_code == 200  # the process itself lives
+            batch = client.post(
+                "/v1/batches", content=b"x", headers={"content-type": "application/cbor"}
+            )
+            assert (batch.status_code, batch.headers["retry-after"]) == (503, "5")
+            assert batch.json()["code"] == "CENTRAL-DATABASE"
+            assert batch.json()["money_moved"] == "unknown"
             postgres.kill_and_restart(server)
-            assert client.get("/healthz").status_code == 200
+            assert client.get("/readyz").status_code == 200

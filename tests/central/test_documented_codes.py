@@ -21,6 +21,7 @@ OFFICE_ALONE = (
     errors.KeyFileExists,
     errors.LedgerDoesNotAddUp,
     errors.PeriodicWorkFailed,
+    errors.BackupProblem,
     errors.CreditNotSettled,
     errors.DisputeImpossible,
 )

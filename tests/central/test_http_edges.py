@@ -266,14 +266,11 @@ def test_any_bytes_at_all_are_a_problem_and_never_a_failure(
     assert answer.json()["code"] == "SYNC-MALFORMED"
 
 
-def test_healthz_looks_at_the_database(office: Office) -> None:
-    assert office.client.get("/healthz").json() == {"status": "ok"}
-
-
 def test_openapi_describes_bodies_problems_and_the_signature(office: Office) -> None:
     described = office.client.get("/openapi.json").json()
     assert set(described["paths"]) == {
         "/healthz",
+        "/readyz",
         "/v1/terminals",
         "/v1/batches",
         "/v1/feed",

@@ -13,7 +13,7 @@ import uvicorn
 from dobmi.central.app import create_app
 from dobmi.central.cards import order_credit, statement_of
 from dobmi.central.schema import CreditSource
-from dobmi.cli.central import server_config
+from dobmi.central.serving import server_config
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.money import Rupiah
 from dobmi.sync.client import HttpClient, Requester, SyncClient

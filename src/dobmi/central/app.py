@@ -7,6 +7,7 @@ the database and the cryptography runs in worker threads.
 from __future__ import annotations
 
 import functools
+import ipaddress
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal, TypeVar
@@ -19,7 +20,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import text
 from starlette.exceptions import HTTPException
 
 from dobmi import __doc__ as _about
@@ -43,8 +43,16 @@ from dobmi.central.errors import (
 )
 from dobmi.central.feeds import make_feed
 from dobmi.central.ingest import take_batch
+from dobmi.central.metrics import BATCHES
 from dobmi.central.periodic import PeriodicWork
-from dobmi.central.problems import Problem, problem_response, problems, translate_for
+from dobmi.central.problems import (
+    RETRY_AFTER_SECONDS,
+    Problem,
+    problem_response,
+    problems,
+    translate_for,
+)
+from dobmi.central.readiness import Readiness, readiness
 from dobmi.central.relay_session import (
     ANSWER_TIMEOUT_SECONDS,
     failed,
@@ -53,7 +61,9 @@ from dobmi.central.relay_session import (
 )
 from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role
+from dobmi.central.scrape import CONTENT_TYPE, Metrics
 from dobmi.central.server import Central
+from dobmi.central.serving import Around, ServerState, note_for_log
 from dobmi.central.terminals import authorise, enrol, note_feed, role_of
 from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
@@ -167,6 +177,21 @@ class Card(BaseModel):
     replacement: CardReplacement | None = Field(description="Of a card that was lost.")
 
 
+class PeriodicJob(BaseModel):
+    """What the server does by itself; `overdue` after a day without success. Times Unix seconds."""
+
+    name: str
+    finished_at: int | None
+    failures: int = Field(description="In a row.")
+    overdue: bool
+
+
+class ReadinessReport(BaseModel):
+    status: Literal["ready", "not ready"]
+    checks: dict[str, str] = Field(description="`ok`, or what is wrong.")
+    periodic: list[PeriodicJob]
+
+
 class CirculationReport(BaseModel):
     """Stocks in rupiah. `sum_rupiah`, issued less all the rest, is nought, or money was made or lost."""
 
@@ -185,11 +210,14 @@ class CirculationReport(BaseModel):
     rejected_batches: int
 
 
-def create_app(central: Central, *, periodic: PeriodicWork | None = None) -> FastAPI:
+def create_app(
+    central: Central, *, periodic: PeriodicWork | None = None, state: ServerState | None = None
+) -> FastAPI:
     """The application for one central server whose tables exist (`Database.require_tables`).
 
-    While it runs it does the `periodic` work, if it is given some.
+    While it runs it does the `periodic` work, if it is given some. `state` tells it that it stops.
     """
+    state = state or ServerState()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -208,7 +236,9 @@ def create_app(central: Central, *, periodic: PeriodicWork | None = None) -> Fas
         docs_url=None,
         redoc_url=None,
     )
+    app.add_middleware(Around, state=state)
     _add_error_handlers(app)
+    _add_operations(app, central, state)
     _add_terminal_endpoints(app, central)
     _add_station_endpoints(app, central)
     _add_card_sessions(app, central)
@@ -220,6 +250,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(DoBMIError)
     async def _domain(request: Request, error: Exception) -> Response:
         assert isinstance(error, DoBMIError)
+        note_for_log(request, problem=error.code)
         return problem_response(error, request)
 
     @app.exception_handler(RequestValidationError)
@@ -236,13 +267,63 @@ def _add_error_handlers(app: FastAPI) -> None:
         return problem_response(BadRequest(detail=str(error.detail)), request)
 
 
-def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
-    @app.get(http.HEALTH_PATH, summary="Whether the server can reach its database")
-    def healthz() -> dict[str, str]:
-        with central.database.read() as connection:
-            connection.execute(text("SELECT 1"))
+def _add_operations(app: FastAPI, central: Central, state: ServerState) -> None:
+    metrics = Metrics(central)
+
+    @app.get(http.HEALTH_PATH, summary="Whether the process lives")
+    async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
+    @app.get(
+        http.READY_PATH,
+        summary="Whether the server should be given work",
+        response_model=ReadinessReport,
+        responses={503: {"model": ReadinessReport, "description": "Not now."}},
+    )
+    def readyz() -> JSONResponse:
+        found = readiness(central, state)
+        report = _readiness(found, central.unix_seconds())
+        headers = None if found.is_ready else {"retry-after": str(RETRY_AFTER_SECONDS)}
+        status = 200 if found.is_ready else 503
+        return JSONResponse(report.model_dump(mode="json"), status, headers)
+
+    @app.get("/metrics", include_in_schema=False)
+    def prometheus(request: Request) -> Response:
+        if central.settings.metrics_port or not _is_of_this_machine(request):
+            raise NoSuchPage(path="/metrics", method=request.method)
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    """Not what a proxy on this machine brings from elsewhere."""
+    host = "" if request.client is None else request.client.host
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    return is_loopback and not any(name in request.headers for name in _FORWARDED)
+
+
+def _readiness(found: Readiness, now: int) -> ReadinessReport:
+    return ReadinessReport(
+        status="ready" if found.is_ready else "not ready",
+        checks=found.checks,
+        periodic=[
+            PeriodicJob(
+                name=job.name,
+                finished_at=job.finished_at,
+                failures=job.failures,
+                overdue=job.is_overdue(now),
+            )
+            for job in found.periodic
+        ],
+    )
+
+
+def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
     @app.post(
         http.ENROL_PATH,
         summary="Enrol a till or a station with an invitation",
@@ -271,7 +352,13 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
     )
     async def post_batch(request: Request) -> Response:
         body = await _body(request, http.CBOR, BATCH_SIZE_MAX)
-        return Response(await _in_thread(take_batch, central, body), media_type=http.COSE)
+        try:
+            answer = await _in_thread(take_batch, central, body)
+        except DoBMIError as error:
+            BATCHES.labels(error.code).inc()
+            raise
+        BATCHES.labels("acknowledged").inc()
+        return Response(answer, media_type=http.COSE)
 
     @app.get(
         http.FEED_PATH,
@@ -509,7 +596,7 @@ async def _who(
     method = method or str(request.scope["method"])
     query = request.scope["query_string"].decode("ascii", "replace")
     path = request.scope.get("raw_path", b"").decode("ascii", "replace").partition("?")[0]
-    return await _in_thread(
+    who = await _in_thread(
         functools.partial(
             authorise,
             central,
@@ -521,6 +608,8 @@ async def _who(
             once=method != "GET" if once is None else once,
         )
     )
+    note_for_log(request, terminal=who)
+    return who
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -50,6 +50,7 @@ from dobmi.central.errors import (
     NotInitialised,
     ServerBusy,
 )
+from dobmi.central.metrics import RETRIES
 from dobmi.central.schema import counters
 
 _log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class Database:
         for wait_seconds in _WAIT_SECONDS:
             with contextlib.suppress(LostRace), self.write() as connection:
                 return work(connection)
+            RETRIES.inc()
             time.sleep(random.uniform(0, wait_seconds))  # noqa: S311 - so that two part
         with self.write() as connection:
             return work(connection)

@@ -10,10 +10,16 @@ CentralError
   ServerBusy                   the database did not let us write in time
     LostRace                   another writer was there first
       KeyTaken
+  ShuttingDown                 it takes no new work any more
   KeysMissing                  no key file where the settings say
   KeyFileExists                keys are never overwritten
   LedgerDoesNotAddUp           the journal's sum is not nought
   PeriodicWorkFailed           some of what is done now and then
+  BackupProblem
+    BackupFailed               it was not made
+    BackupUnusable             it is not whole, or not of this program
+    DatabaseNotEmpty           nothing is restored over what is there
+    RestoredOtherwise          what came out is not what went in
   WhoAsks                      the sender is not believed
     UnknownTerminal
     TerminalBlocked
@@ -144,6 +150,40 @@ class LedgerDoesNotAddUp(CentralError):
     code = "CENTRAL-SUM"
     message = N_("The ledger's sum is {difference}, not nought.")
     next_step = N_("Stop paying out, keep the database as it is and call for help.")
+
+
+class ShuttingDown(CentralError):
+    code = "CENTRAL-STOPPING"
+    message = N_("The server is being stopped and takes nothing new.")
+    next_step = N_("Nothing was taken. Try again in a moment; the till does so by itself.")
+
+
+class BackupProblem(CentralError):
+    code = "CENTRAL-BACKUP"
+
+
+class BackupFailed(BackupProblem):
+    code = "CENTRAL-BACKUP-FAILED"
+    message = N_("The backup was not made: {detail}")
+    next_step = N_("Put that right and make it again; the earlier backups are as they were.")
+
+
+class BackupUnusable(BackupProblem):
+    code = "CENTRAL-BACKUP-UNUSABLE"
+    message = N_("{path} cannot be restored: {detail}")
+    next_step = N_("Restore an earlier backup. Keep this one for whoever looks into it.")
+
+
+class DatabaseNotEmpty(BackupProblem):
+    code = "CENTRAL-NOT-EMPTY"
+    message = N_("There is something in {database} already.")
+    next_step = N_("Restore into a new file or a new, empty database.")
+
+
+class RestoredOtherwise(BackupProblem):
+    code = "CENTRAL-RESTORED-OTHERWISE"
+    message = N_("What was restored is not what the backup says: {detail}")
+    next_step = N_("Do not start the server on it. Restore an earlier backup.")
 
 
 class PeriodicWorkFailed(CentralError):

@@ -37,6 +37,7 @@ from dobmi.central.errors import (
     UnknownTerminal,
     VouchersMissing,
 )
+from dobmi.central.metrics import count_vouchers
 from dobmi.central.posting_rules import Group, Kind, account_number
 from dobmi.central.refunds import note_refunds
 from dobmi.central.rejected import keep_rejected
@@ -197,6 +198,8 @@ def take_batch(central: Central, data: bytes) -> bytes:
     ) as error:
         keep_rejected(central, batch_hash, data, error, now)
         raise
+    if posted.first_new is not None:
+        count_vouchers(batch.head.last_sequence - posted.first_new + 1, posted.refused)
     if posted.first_new is not None and not _is_sqlite(central):
         # It is posted and durable: whoever comes next, or the periodic work, looks at it else.
         try:

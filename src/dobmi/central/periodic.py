@@ -16,8 +16,10 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
+from dobmi.central.beside import look_at_all_posted
 from dobmi.central.database import insert_unless_there
 from dobmi.central.overdue import settle_overdue
+from dobmi.central.pruning import prune
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import periodic_jobs
 from dobmi.central.server import Central
@@ -72,9 +74,20 @@ def _restore_lost_cards(central: Central, _now: int) -> Mapping[str, int]:
     return {"restored": restore_due(central)}
 
 
+def _prune(central: Central, now: int) -> Mapping[str, int]:
+    done = prune(central, now)
+    return {"requests": done.requests, "refused": done.rejected_contents}
+
+
+def _look_at_batches(central: Central, _now: int) -> Mapping[str, int]:
+    return {"batches": look_at_all_posted(central)}
+
+
 JOBS: tuple[Job, ...] = (
+    Job("look-at-batches", _look_at_batches),
     Job("settle-doubts", _settle_doubts),
     Job("restore-lost-cards", _restore_lost_cards),
+    Job("prune", _prune),
 )
 """In their order. Each is safe to stop anywhere and to run again, by several servers at once."""
 

@@ -15,6 +15,8 @@ from dobmi.i18n import LANGUAGES, translation
 from dobmi.sync import errors as sync_errors
 from dobmi.sync.http import PROBLEM
 
+RETRY_AFTER_SECONDS = 5
+
 _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     # The first that fits: kinds before what they are kinds of.
     (errors.UnknownTerminal, 401),
@@ -35,6 +37,7 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.BadRequest, 400),
     (errors.ServerBusy, 503),
     (errors.DatabaseAway, 503),
+    (errors.ShuttingDown, 503),
     (sync_errors.MalformedMessage, 400),
     (sync_errors.WrongSignature, 401),
     (sync_errors.ClockOutOfStep, 401),
@@ -88,7 +91,8 @@ def problem_of(error: DoBMIError, translate: Callable[[str], str] = str) -> Prob
 def problem_response(error: DoBMIError, request: HTTPConnection) -> JSONResponse:
     problem = problem_of(error, translate_for(request.headers.get("accept-language", "")))
     content: dict[str, Any] = problem.model_dump(mode="json", exclude_none=True)
-    return JSONResponse(content, status_code=problem.status, media_type=PROBLEM)
+    headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if problem.status == 503 else None
+    return JSONResponse(content, problem.status, headers, PROBLEM)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -10,8 +10,6 @@ from datetime import date, datetime
 from pathlib import Path
 
 import click
-import uvicorn
-from fastapi import FastAPI
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Row
@@ -20,6 +18,7 @@ from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central import migrations
 from dobmi.central.app import create_app
+from dobmi.central.backup import back_up, restore
 from dobmi.central.cards import CardStatement, parse_card, set_blocked, statement_of
 from dobmi.central.circulation import (
     anomaly_list,
@@ -41,13 +40,17 @@ from dobmi.central.errors import (
     NotInitialised,
     PeriodicWorkFailed,
 )
+from dobmi.central.logs import configure_logging
 from dobmi.central.overdue import SECONDS_PER_DAY, Doubt, doubt_list, settle_overdue
 from dobmi.central.periodic import JobStatus, PeriodicWork, periodic_status, run_due
+from dobmi.central.pruning import prune
 from dobmi.central.refunds import refund_list
 from dobmi.central.replacement import restore_due
-from dobmi.central.restoring import mark_restored
+from dobmi.central.restoring import Ahead, mark_restored
 from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
+from dobmi.central.scrape import Metrics
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
+from dobmi.central.serving import DrainingServer, ServerState, server_config
 from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
 from dobmi.cli.context import Context, DomainGroup
@@ -141,21 +144,25 @@ def init(context: Context, restored: bool) -> None:
     if restored:
         with _central(context) as central:
             ahead = mark_restored(central)
-        context.say(
-            N_(
-                "After restoring: block list {version}, terminals from {terminal}, "
-                "card numbers from {serial} on."
-            ),
-            version=ahead.feed_version,
-            terminal=ahead.terminal + 1,
-            serial=ahead.card_serial + 1,
-        )
+        _say_ahead(context, ahead)
         return
     with _bare_database(context) as database:
         with contextlib.suppress(NotInitialised):
             database.require_tables()
         database.create_tables()
     context.say(N_("The database is ready: {database}"), database=database.name)
+
+
+def _say_ahead(context: Context, ahead: Ahead) -> None:
+    context.say(
+        N_(
+            "After restoring: block list {version}, terminals from {terminal}, "
+            "card numbers from {serial} on."
+        ),
+        version=ahead.feed_version,
+        terminal=ahead.terminal + 1,
+        serial=ahead.card_serial + 1,
+    )
 
 
 @command.command("upgrade")
@@ -249,25 +256,95 @@ def serve(context: Context, host: str | None, port: int | None) -> None:
         periodic = (
             PeriodicWork(central, interval_seconds=interval_seconds) if interval_seconds else None
         )
+        state = ServerState()
         config = server_config(
-            create_app(central, periodic=periodic),
+            create_app(central, periodic=periodic, state=state),
             host=host or settings.host,
             port=settings.port if port is None else port,
         )
+        configure_logging(settings.log)
+        if settings.metrics_port:
+            Metrics(central).serve(settings.metrics_host, settings.metrics_port)
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, after it has shut down
-            uvicorn.Server(config).run()
+            DrainingServer(config, state, settings.drain_seconds).run()
 
 
-def server_config(app: FastAPI, *, host: str, port: int) -> uvicorn.Config:
-    """How the application is served: short WebSocket messages, no word of what serves it."""
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        ws="websockets-sansio",
-        ws_max_size=64 * 1024,
-        server_header=False,
-        log_level="info",
+@command.command("backup")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.pass_obj
+def backup(context: Context, folder: Path) -> None:
+    """Make a backup in FOLDER, while the server serves, with a manifest of what is in it.
+
+    It holds names and purchases, and not the keys: keep it safe, and `central.keys` apart from it.
+    Try now and then whether it restores: `restore --trial`.
+    """
+    with _central(context) as central:
+        place, manifest = back_up(central, folder)
+    context.say(
+        N_("{path}: {postings} postings, {vouchers} vouchers of {terminals} terminals, {size} MB."),
+        path=place,
+        postings=manifest.facts.rows["postings"],
+        vouchers=manifest.facts.rows["vouchers"],
+        terminals=len(manifest.facts.chains),
+        size=round(manifest.size_bytes / 1_000_000, 1),
+    )
+
+
+@command.command("restore")
+@click.argument("backup", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--into", metavar="URL", help="Not into the settings' database, but into this one.")
+@click.option(
+    "--trial", is_flag=True, help="Only see whether it restores; the database is not to be served."
+)
+@click.pass_obj
+def restore_backup(context: Context, backup: Path, into: str | None, trial: bool) -> None:
+    """Put BACKUP into an empty database, and see that it holds just what the manifest says.
+
+    Rows, trial balance and the heads of the tills' chains are compared. Then, as `init --restored`
+    does, the numbers go on where none was given out. What has happened since the backup comes in
+    again from the tills; docs/operations.md says what does not.
+    """
+    ring = _open_keys(context)
+    settings = context.settings
+    database = open_database(into or settings.central.database, settings.folder)
+    try:
+        manifest = restore(
+            backup,
+            database,
+            programs=settings.central.postgresql_programs,
+            public_key=ring.public_key(SERVER_KEY),
+        )
+        context.say(
+            N_("Restored as of {time}: trial balance and chains are the backup's."),
+            time=local_time(int(datetime.fromisoformat(manifest.made_at).timestamp())),
+        )
+        if trial:
+            context.say(
+                N_("This was a trial: do not start a server on {path}."), path=database.name
+            )
+            return
+        database.create_tables()
+        ahead = mark_restored(Central(database, ring, settings.central))
+    finally:
+        database.close()
+    _say_ahead(context, ahead)
+
+
+@command.command("prune")
+@click.pass_obj
+def prune_now(context: Context) -> None:
+    """Let go of what has had its time: `serve` does so by itself, with the other periodic work.
+
+    That is requests served long ago, invitations nobody used, and the contents of batches refused
+    more than `keep_rejected_days` ago. Nothing of the ledger goes.
+    """
+    with _central(context) as central:
+        done = prune(central, central.unix_seconds())
+    context.say(
+        N_("Gone: {requests} requests, {invitations} invitations, {contents} refused contents."),
+        requests=done.requests,
+        invitations=done.invitations,
+        contents=done.rejected_contents,
     )
 
 

@@ -407,7 +407,7 @@ def _wait_until_served(stage: Stage, process: subprocess.Popen[bytes], log: Path
             last = log.read_text()[-400:]
             raise DemoFailed(detail=f"the central server ended: {last}", folder=stage.folder)
         try:
-            if requests.get(f"{stage.server}/healthz", timeout=2).ok:
+            if requests.get(f"{stage.server}/readyz", timeout=2).ok:
                 return
         except requests.ConnectionError:
             time.sleep(0.1)
@@ -486,6 +486,7 @@ server = "{stage.server}"
 
 [central]
 port = {stage.port}
+drain_seconds = 0
 
 [central.originality_keys]
 simulation = "{SIMULATION_PUBLIC_KEY.hex()}"

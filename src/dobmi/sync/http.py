@@ -13,6 +13,7 @@ BATCHES_PATH = "/v1/batches"
 FEED_PATH = "/v1/feed"
 CARD_SESSIONS_PATH = "/v1/card-sessions"
 HEALTH_PATH = "/healthz"
+READY_PATH = "/readyz"
 
 COSE = "application/cose"
 """One COSE_Sign1 (RFC 9052 section 11.3): enrolment, acknowledgement, feed."""

@@ -1,0 +1,155 @@
+"""Serving: what stands around every request, and how a server stops without losing one.
+
+At SIGTERM the server says that it is not ready and refuses new work with 503 and Retry-After, while
+its port stays open for `drain_seconds`: a load balancer sees it and sends people elsewhere. What
+was begun is finished. Then the port closes and the process ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from dobmi.central.errors import ShuttingDown
+from dobmi.central.logs import REQUEST_ID
+from dobmi.central.metrics import REQUEST_SECONDS, REQUESTS_RUNNING
+from dobmi.central.problems import problem_response
+
+_log = logging.getLogger(__name__)
+
+ALWAYS_SERVED = ("/healthz", "/readyz", "/metrics")
+"""Also while the server stops."""
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
+FINISH_SECONDS_MAX = 60
+"""How long a request may take to end once the port is closed."""
+
+
+@dataclass(slots=True)
+class ServerState:
+    """Of one server process."""
+
+    stopping: bool = False
+
+
+class Around:
+    """ASGI middleware: a request id, a line in the log, a measurement, and the end of new work."""
+
+    def __init__(self, app: ASGIApp, state: ServerState) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        request_id = secrets.token_hex(8)
+        REQUEST_ID.set(request_id)
+        status = 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] in {"http.response.start", "websocket.http.response.start"}:
+                status = message["status"]
+                name = (b"x-request-id", request_id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), name]}
+            elif message["type"] == "websocket.accept":
+                status = 101
+            await send(message)
+
+        began = time.perf_counter()
+        REQUESTS_RUNNING.inc()
+        try:
+            if self._state.stopping and scope["path"] not in ALWAYS_SERVED:
+                await _refuse(scope, receive, noting)
+            else:
+                await self._app(scope, receive, noting)
+        except Exception:
+            status = 500
+            _log.exception("a request failed")
+            raise
+        finally:
+            REQUESTS_RUNNING.dec()
+            _note(scope, status, time.perf_counter() - began)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    connection = HTTPConnection(scope)
+    note_for_log(connection, problem=ShuttingDown.code)
+    response = problem_response(ShuttingDown(), connection)
+    if scope["type"] == "websocket":
+        websocket = WebSocket(scope, receive, send)
+        await websocket.receive()  # that it wants to connect
+        await websocket.send_denial_response(response)
+        return
+    response.headers["connection"] = "close"
+    await response(scope, receive, send)
+
+
+def _note(scope: Scope, status: int, seconds: float) -> None:
+    """Of the path only its template: it names cards."""
+    route = getattr(scope.get("route"), "path", "")
+    method = scope.get("method", "WEBSOCKET")
+    method = method if method in _METHODS else "OTHER"
+    REQUEST_SECONDS.labels(method, route or "none", str(status)).observe(seconds)
+    fields: dict[str, Any] = {
+        "method": method,
+        "route": route,
+        "status": status,
+        "milliseconds": round(seconds * 1000, 1),
+        **scope.get("dobmi", {}),
+    }
+    quiet = route in ALWAYS_SERVED and status < 400
+    _log.log(logging.DEBUG if quiet else logging.INFO, "request", extra={"fields": fields})
+
+
+def note_for_log(connection: HTTPConnection, **fields: str | int) -> None:
+    """Members of the request's line in the log. Never names, card UIDs or member numbers."""
+    connection.scope.setdefault("dobmi", {}).update(fields)
+
+
+class DrainingServer(uvicorn.Server):
+    """Ends at the first SIGTERM after `drain_seconds`; at Ctrl-C, or a second SIGTERM, at once."""
+
+    def __init__(self, config: uvicorn.Config, state: ServerState, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._state = state
+        self._drain_seconds = drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig != signal.SIGTERM or self._state.stopping:
+            super().handle_exit(sig, frame)
+            return
+        self._state.stopping = True
+        timer = threading.Timer(self._drain_seconds, super().handle_exit, (sig, None))
+        timer.daemon = True
+        timer.start()
+
+
+def server_config(app: FastAPI, *, host: str, port: int) -> uvicorn.Config:
+    """How the application is served: short WebSocket messages, no word of what serves it.
+
+    The log is the process's own (`configure_logging`); requests are noted by `Around`.
+    """
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ws="websockets-sansio",
+        ws_max_size=64 * 1024,
+        server_header=False,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=FINISH_SECONDS_MAX,
+    )
