@@ -147,21 +147,28 @@ class Site:
         return Central(open_database(url, self.data), self.ring(), settings, self.now)
 
     def now(self, machine: str = "") -> int:
-        """Unix seconds by all clocks, or by the clock of `machine` where it is put wrong."""
-        return (
-            int(time.time()) + self._ahead(_EVERYWHERE) + (self._ahead(machine) if machine else 0)
-        )
+        """Unix seconds by all clocks, or by the clock of `machine` where it is put wrong.
 
-    def put_ahead(self, seconds: int, machine: str = "") -> None:
-        """Time passes everywhere, or one machine's clock goes wrong; processes are started after."""
-        (self.folder / f"ahead-{machine or _EVERYWHERE}").write_text(str(seconds))
+        They stand still while a command is carried out: SQLite writes and syncs nothing where a
+        row gets the values it has, so that what is passed would hang on the second's turn.
+        """
+        ahead = self.folder / f"ahead-{machine}"
+        return int(self._clock.read_text()) + (int(ahead.read_text()) if ahead.exists() else 0)
 
-    def _ahead(self, machine: str) -> int:
-        file = self.folder / f"ahead-{machine}"
-        return int(file.read_text()) if file.exists() else 0
+    def pass_time(self, seconds: int) -> None:
+        later = self.folder / "clock.later"
+        later.write_text(str(self.now() + seconds if self._clock.exists() else int(time.time())))
+        later.replace(self._clock)  # never half, for whoever reads it meanwhile
+
+    def put_ahead(self, machine: str, seconds: int) -> None:
+        """The machine's clock is wrong by so much from its next reading on."""
+        (self.folder / f"ahead-{machine}").write_text(str(seconds))
+
+    @property
+    def _clock(self) -> Path:
+        return self.folder / "clock"
 
 
-_EVERYWHERE = "everywhere"
 _central_rings: dict[bytes, KeyRing] = {}
 """By the key file's content, so that it is stretched once in a search."""
 

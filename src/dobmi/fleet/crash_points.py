@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
@@ -87,10 +87,6 @@ _ENDS = (".after", ".after-receive")
 _BEGINS = (".before", ".before-send")
 
 
-def _is_one_moment(place: Place, after: Place | None) -> bool:
-    return after is not None and place.name.endswith(_ENDS) and after.name.endswith(_BEGINS)
-
-
 def die() -> None:
     """As the kernel would end it: no handler, no buffer, no lock is given back."""
     os.kill(os.getpid(), signal.SIGKILL)
@@ -121,6 +117,7 @@ class CrashPoints:
     """How many had been passed when each command came: in between, people get their answers."""
     writers: set[str] = field(default_factory=set)
     """The functions that asked the central database for a transaction to write in."""
+    _threads: list[int] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def pass_by(self, name: str) -> None:
@@ -129,6 +126,7 @@ class CrashPoints:
             self.counts[full] += 1
             place = Place(full, self.counts[full])
             self.passed.append(place)
+            self._threads.append(get_ident() if self.actor == "till" else 0)
         if place == self.deadly:
             self.ending()
 
@@ -139,15 +137,24 @@ class CrashPoints:
     def distinct(self) -> list[Place]:
         """The places passed, one of each two between which nothing happens outside the process.
 
-        That is the end of one exchange or message and the beginning of the next. Commits and syncs
-        are all kept, and whatever comes between two commands.
+        That is the end of one exchange or message and the beginning of the next, without a command
+        in between. Commits and syncs are all kept. A till's card and its ledger, which is written
+        beside it, are looked at apart.
         """
-        following: list[Place | None] = [*self.passed, None]
-        return [
-            place
-            for number, place in enumerate(self.passed, start=1)
-            if number in self.commands or not _is_one_moment(place, following[number])
-        ]
+        kept = []
+        following: dict[int, tuple[int, Place]] = {}
+        for number in reversed(range(len(self.passed))):
+            place, thread = self.passed[number], self._threads[number]
+            after = following.get(thread)
+            if after is None or not self._is_one_moment(number, place, *after):
+                kept.append(place)
+            following[thread] = (number, place)
+        return kept[::-1]
+
+    def _is_one_moment(self, number: int, place: Place, next_number: int, after: Place) -> bool:
+        if any(number < command <= next_number for command in self.commands):
+            return False
+        return place.name.endswith(_ENDS) and after.name.endswith(_BEGINS)
 
     @contextmanager
     def around(self, name: str, before: str = "before", after: str = "after") -> Iterator[None]:

@@ -29,6 +29,8 @@ _ANSWER_SECONDS = 30.0
 _ATTEMPTS = 6
 _PAUSE_SECONDS = 0.5
 _PATIENCE_SECONDS = 60.0
+_COMMAND_SECONDS = 2
+"""How long each thing that people do takes, by the site's clock."""
 _MONTH_SECONDS = 31 * 24 * 3600
 _TILL_IS_SHUT_OUT = "CENTRAL-TERMINAL-BLOCKED"
 
@@ -57,8 +59,6 @@ class Books:
     """Card: the one that its member is to have instead."""
     anomalies: set[str] = field(default_factory=set)
     """The kinds that there may be: somebody did what no honest card or till does."""
-    months: int = 0
-    """Gone by since the day's beginning."""
     rejected: int = 0
     """Batches that the server refused and must have kept."""
     errors: list[str] = field(default_factory=list)
@@ -155,6 +155,7 @@ class World:
     def ask(self, name: str, command: str, *arguments: Any) -> Any:
         """The answer, perhaps Refused. Raises Died. Others that die meanwhile are started again."""
         actor = self.actor(name)
+        self.site.pass_time(_COMMAND_SECONDS)
         try:
             actor.send(command, *arguments)
             while True:
@@ -384,8 +385,7 @@ class World:
     def month_passes(self, *, by: str = "settle") -> None:
         """And the office settles by rule what is still in doubt."""
         self.stop_all()
-        self.books.months += 1
-        self.site.put_ahead(self.books.months * _MONTH_SECONDS)
+        self.site.pass_time(_MONTH_SECONDS)
         self.actor("server")
         self.sync()
         self.insist("office", by)
@@ -394,10 +394,10 @@ class World:
     def sell_by_wrong_clock(self, card: str, amount: int) -> None:
         """An hour ahead; then the machine's clock is put right, and the till's."""
         self.stop("till")
-        self.site.put_ahead(3600, "till")
+        self.site.put_ahead("till", 3600)
         self.sell(card, amount)
         self.stop("till")
-        self.site.put_ahead(0, "till")
+        self.site.put_ahead("till", 0)
         self.insist("till", "reset_clock")
 
     def restore_backup(self, card: str, amount: int) -> None:
