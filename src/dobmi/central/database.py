@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     ColumnElement,
     Connection,
     Engine,
+    ExceptionContext,
     Table,
     cast,
     create_engine,
@@ -171,8 +173,7 @@ def open_database(url: str, folder: Path = Path()) -> Database:
     """`url` is SQLAlchemy's; a relative SQLite file lies in `folder`."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        # A connection that a restart of the database broke is found out before it is used.
-        return Database(create_engine(parsed, pool_pre_ping=True, hide_parameters=True))
+        return Database(_postgresql(parsed))
     if parsed.database and parsed.database != ":memory:":
         path = folder / parsed.database
         # Members' names and purchases: for its owner alone. -wal and -shm take the file's mode.
@@ -216,6 +217,43 @@ def _without_foreign_keys(connection: Connection) -> Iterator[None]:
         yield
     finally:
         raw.execute("PRAGMA foreign_keys = ON")
+
+
+_LIVELINESS = {
+    # A machine that is gone answers nothing: seconds, where the system's own wait is hours.
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def _postgresql(url: URL) -> Engine:
+    """`prepare_threshold=none` in the URL prepares no statements, as PgBouncer by transactions needs.
+
+    After a failover the pool's connections lead to a server that is gone or, worse, to one that
+    serves on as a standby and writes nothing: all of them are dropped at the first such answer.
+    """
+    given: dict[str, Any] = dict(url.query)
+    options: dict[str, Any] = {key: _LIVELINESS[key] for key in _LIVELINESS.keys() - given.keys()}
+    if "prepare_threshold" in given:
+        asked = given["prepare_threshold"]
+        options["prepare_threshold"] = None if asked == "none" else int(asked)
+        url = url.difference_update_query(["prepare_threshold"])
+    # A connection that a restart of the database broke is found out before it is used.
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=options)
+
+    @event.listens_for(engine, "handle_error")
+    def _notice_standby(context: ExceptionContext) -> None:
+        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+            context.is_disconnect = True
+
+    return engine
+
+
+_READ_ONLY = "25006"
+"""PostgreSQL's word for a write on a standby."""
 
 
 def _sqlstate(error: DBAPIError) -> str:
