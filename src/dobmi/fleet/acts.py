@@ -9,6 +9,7 @@ from functools import singledispatch
 from typing import Any
 
 from dobmi.cardlib.errors import CardRemoved, InsufficientBalance
+from dobmi.central.beside import look_at_all_posted
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.overdue import settle_overdue
 from dobmi.central.replacement import restore_due
@@ -314,6 +315,7 @@ def _(event: OfficeWork, world: World) -> None:
 
 
 _CHORES: dict[Chore, Callable[[Central], object]] = {
+    Chore.FINISH_BATCHES: look_at_all_posted,
     Chore.RECONCILE: lambda central: reconcile(
         central.database, central.mac_keys(), central.unix_seconds()
     ),

@@ -57,6 +57,7 @@ class Which(StrEnum):
 class Chore(StrEnum):
     """What the office's server does now and then."""
 
+    FINISH_BATCHES = "finish what a crash left of batches"
     RECONCILE = "reconcile"
     SETTLE_OVERDUE = "settle what is overdue"
     RESTORE_DUE = "restore what is safe"
