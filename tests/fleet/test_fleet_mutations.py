@@ -263,7 +263,7 @@ def throw_refused_batches_away(patch: pytest.MonkeyPatch) -> None:
 def wait_for_no_till(patch: pytest.MonkeyPatch) -> None:
     """A sale that a till has not sent yet counts as one that never comes."""
     patch.setattr(settlement._Settlement, "_report", lambda *_: Report.WILL_NOT_COME)
-    every_card = text(f"WITH {beside._MINE} SELECT card_uid FROM touched")  # noqa: S608 - ours
+    every_card = text(f"WITH {beside._MINE} SELECT card_uid, 1 FROM touched")  # noqa: S608 - ours
     patch.setattr(beside, "_UNDECIDED", every_card)
 
 

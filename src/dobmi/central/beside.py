@@ -36,7 +36,6 @@ from dobmi.central.schema import (
     cards,
     in_doubt,
     quarantine,
-    refunds,
     vouchers,
 )
 from dobmi.central.server import Central
@@ -80,7 +79,7 @@ _MINE = """
 """
 _UNDECIDED = text(f"""
     WITH {_MINE}
-    SELECT mine.card_uid FROM mine
+    SELECT mine.card_uid, 1 AS undecided FROM mine
     LEFT JOIN card_transactions AS before
         ON before.card_uid = mine.card_uid AND before.counter = mine.counter - 1
     LEFT JOIN card_transactions AS after
@@ -102,19 +101,22 @@ _UNDECIDED = text(f"""
             OR after.balance_before_rupiah <> mine.balance_after_rupiah
             OR coalesce(after.previous_terminal_id, -1) <> mine.terminal_id
             OR coalesce(after.previous_sequence, -1) <> mine.sequence)
-    UNION SELECT card_uid FROM in_doubt
+    UNION SELECT card_uid, 1 FROM in_doubt
     WHERE card_uid IN (SELECT card_uid FROM touched) AND (state IN ('open', 'suspended')
         OR state = 'not_paid' AND settled_by IN :without_the_card)
-    UNION SELECT card_uid FROM pending_credits
+    UNION SELECT card_uid, 1 FROM pending_credits
     WHERE state IN :may_be_on_card AND card_uid IN (SELECT card_uid FROM touched)
-    UNION SELECT card_uid FROM posting_keys
+    UNION SELECT card_uid, 1 FROM posting_keys
     WHERE kind IN ('{Kind.UNEXPLAINED_LOSS}', '{Kind.UNEXPLAINED_GAIN}')
         AND card_uid IN (SELECT card_uid FROM touched)
-    UNION SELECT card_uid FROM named_before AS named
+    UNION SELECT card_uid, 1 FROM named_before AS named
     WHERE terminal_id = :terminal_id AND sequence BETWEEN :first AND :last AND NOT EXISTS (
         SELECT 1 FROM card_transactions AS sold
         WHERE sold.terminal_id = named.terminal_id AND sold.sequence = named.sequence
             AND sold.card_uid = named.card_uid)
+    UNION SELECT card_uid, 0 FROM replacements WHERE card_uid IN (SELECT card_uid FROM touched)
+    UNION SELECT card_uid, 0 FROM refunds
+    WHERE terminal_id = :terminal_id AND sequence BETWEEN :first AND :last
 """).bindparams(  # noqa: S608 - our own kinds
     bindparam("without_the_card", [by.value for by in WITHOUT_THE_CARD], expanding=True),
     bindparam("may_be_on_card", [state.value for state in MAY_BE_ON_CARD], expanding=True),
@@ -122,11 +124,8 @@ _UNDECIDED = text(f"""
 """Cards whose transactions do not simply go on, or have a doubt, a credit in doubt, or something in
 suspense, or named a sale that its till has now reported to be none.
 
-Where the card names a sale that its till may yet send, nothing follows but from attempts."""
-_REPLACED = text(f"""
-    WITH {_MINE}
-    SELECT card_uid FROM replacements WHERE card_uid IN (SELECT card_uid FROM touched)
-""")  # noqa: S608 - ours
+Where the card names a sale that its till may yet send, nothing follows but from attempts. Not
+`undecided`: lost cards, and those whose sales were given back, which are to be followed up."""
 
 
 def look_at_posted(
@@ -189,13 +188,10 @@ def settle_beside(
     """
     terminal_id, first, last = span
     where: Mapping[str, object] = {"terminal_id": terminal_id, "first": first, "last": last}
-    to_settle = {bytes(uid) for uid in connection.execute(_UNDECIDED, where).scalars()}
-    to_settle |= {word.card_uid for word in words}
-    to_follow_up = {bytes(uid) for uid in connection.execute(_REPLACED, where).scalars()}
-    given_back = select(refunds.c.card_uid).where(
-        refunds.c.terminal_id == terminal_id, refunds.c.sequence.between(first, last)
-    )
-    to_follow_up |= {bytes(uid) for uid in connection.execute(given_back).scalars()}
+    to_settle = {word.card_uid for word in words}
+    to_follow_up: set[bytes] = set()
+    for uid, undecided in connection.execute(_UNDECIDED, where):
+        (to_settle if undecided else to_follow_up).add(bytes(uid))
     if not to_settle and not to_follow_up:
         return False
     lock_cards(connection, to_settle | to_follow_up)

@@ -24,7 +24,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.beside import Word, look_at_all_posted, look_at_posted, settle_beside, words_of
 from dobmi.central.bulk import BOOL, INT4, INT8, Layout, copy_rows
-from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.database import among, insert_rows, insert_unless_there
 from dobmi.central.doubts import note_decisions
 from dobmi.central.errors import (
     ForkedChain,
@@ -37,7 +37,7 @@ from dobmi.central.errors import (
     UnknownTerminal,
     VouchersMissing,
 )
-from dobmi.central.metrics import count_vouchers
+from dobmi.central.metrics import RETRIES, count_vouchers
 from dobmi.central.posting_rules import Group, Kind, account_number
 from dobmi.central.refunds import note_refunds
 from dobmi.central.rejected import keep_rejected
@@ -140,7 +140,7 @@ _SALES = Layout(
 )
 
 
-class _Care(Enum):
+class Care(Enum):
     """How much is looked at before the rows are written, each after the one before has failed."""
 
     NONE = auto()
@@ -151,7 +151,7 @@ class _Care(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Posted:
+class Posted:
     acknowledgement: bytes
     words: list[Word]
     first_new: int | None
@@ -187,7 +187,7 @@ def take_batch(central: Central, data: bytes) -> bytes:
         assert public_key is not None
         mac_key_of = central.mac_keys()
         judged, facts = check_batch(central, batch, public_key, mac_key_of)
-        posted = _Posting(central, batch, batch_hash, judged, facts, mac_key_of, now).post()
+        posted = Posting(central, batch, batch_hash, judged, facts, mac_key_of, now).post()
     except (
         SyncError,
         UnknownTerminal,
@@ -279,7 +279,8 @@ def _card_facts(central: Central, uids: Iterable[bytes]) -> dict[bytes, CardFact
         cards.c.state,
     )
     with central.database.read() as connection:
-        rows = connection.execute(select(*columns).where(cards.c.uid.in_(sorted(uids)))).all()
+        named = among(connection, cards.c.uid, sorted(uids))
+        rows = connection.execute(select(*columns).where(named)).all()
     return {
         uid: CardFacts(
             uid=uid,
@@ -298,7 +299,7 @@ def _is_sqlite(central: Central) -> bool:
 
 
 @dataclass(slots=True)
-class _Posting:
+class Posting:
     """The first transaction of a batch."""
 
     central: Central
@@ -310,27 +311,28 @@ class _Posting:
     now: int
     _anomalies: list[dict[str, object]] = field(default_factory=list)
 
-    def post(self) -> _Posted:
+    def post(self) -> Posted:
         """Raises ForkedChain, VouchersMissing; ServerBusy: nothing was taken."""
-        care = iter(_Care)
+        care = iter(Care)
         level = next(care)
         for wait_seconds in _WAIT_SECONDS:
             self._anomalies = []
             try:
                 with self.central.database.write() as connection:
-                    return self._run(connection, level)
+                    return self.run(connection, level)
             except KeyTaken:
+                RETRIES.inc()
                 level = next(care, level)
             except LostRace:
-                pass
+                RETRIES.inc()
             except _CANNOT_BE_POSTED:
-                if level is _Care.ROWS:
+                if level is Care.ROWS:
                     raise
                 level = next(care)
             time.sleep(random.uniform(0, wait_seconds))  # noqa: S311 - so that two part
         raise ServerBusy
 
-    def _run(self, connection: Connection, care: _Care) -> _Posted:
+    def run(self, connection: Connection, care: Care) -> Posted:
         head = self.batch.head
         # One batch of a till at a time: its head stands still until this transaction ends.
         terminal = connection.execute(
@@ -339,9 +341,10 @@ class _Posting:
             .where(terminals.c.id == head.terminal_id)
             .with_for_update(of=terminals)
         ).one()
-        stored = _find_acknowledgement(connection, head.terminal_id, self.batch_hash)
-        if stored is not None:  # the same batch came twice at once
-            return _Posted(stored, [], None)
+        if terminal.head_sequence >= head.last_sequence:
+            stored = _find_acknowledgement(connection, head.terminal_id, self.batch_hash)
+            if stored is not None:  # the same batch came twice at once
+                return Posted(stored, [], None)
         known = self._known_already(connection, terminal)
         first_new = terminal.head_sequence + 1
         judged = self.judged
@@ -351,8 +354,8 @@ class _Posting:
                 [other for other in judged.others if other[0] >= first_new],
             )
         second_look = SecondLook(connection, self.batch, self.facts, self.mac_key_of)
-        judged = second_look.look(judged, at_numbers=care is not _Care.NONE)
-        if care is _Care.ROWS:
+        judged = second_look.look(judged, at_numbers=care is not Care.NONE)
+        if care is Care.ROWS:
             judged = self._post_one_by_one(connection, judged, terminal, second_look)
         else:
             self._post_sales(connection, judged.sales, terminal)
@@ -362,7 +365,7 @@ class _Posting:
         acknowledgement = self._acknowledge([*known, *_reasons(refused)])
         if first_new > head.last_sequence:
             self._store(connection, acknowledgement)
-            return _Posted(acknowledgement, [], None)
+            return Posted(acknowledgement, [], None)
         self._insert_vouchers(connection, first_new)
         self._insert_quarantine(connection, refused)
         words = self._insert_others(connection, judged)
@@ -387,7 +390,7 @@ class _Posting:
             }
             insert_rows(connection, batches_to_look_at, [to_look_at])
         self._store(connection, acknowledgement)
-        return _Posted(acknowledgement, words, first_new, len(refused))
+        return Posted(acknowledgement, words, first_new, len(refused))
 
     def _acknowledge(self, quarantined: Sequence[tuple[int, str]]) -> bytes:
         acknowledgement = Acknowledgement(

@@ -19,11 +19,13 @@ from sqlalchemy import Row, select, update
 from dobmi.central.beside import look_at_all_posted
 from dobmi.central.database import insert_unless_there
 from dobmi.central.overdue import settle_overdue
+from dobmi.central.partitions import ensure_partitions
 from dobmi.central.pruning import prune
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import periodic_jobs
 from dobmi.central.server import Central
 from dobmi.errors import DoBMIError
+from dobmi.wib import day_of
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ RETRY_SECONDS = 5 * 60
 OVERDUE_SECONDS = 24 * 3600
 """A job that was not done for so long is warned of."""
 _TICK_SECONDS = 30
+_MONTHS_AHEAD = 3
+"""For which the journal and the vouchers have partitions, beside the present month's."""
 _STOP_SECONDS = 10
 _OUTCOME_LENGTH_MAX = 400
 
@@ -83,8 +87,15 @@ def _look_at_batches(central: Central, _now: int) -> Mapping[str, int]:
     return {"batches": look_at_all_posted(central)}
 
 
+def _make_months(central: Central, now: int) -> Mapping[str, int]:
+    with central.database.write() as connection:
+        made = ensure_partitions(connection, day_of(now), _MONTHS_AHEAD)
+    return {"partitions": len(made)}
+
+
 JOBS: tuple[Job, ...] = (
     Job("look-at-batches", _look_at_batches),
+    Job("make-months", _make_months),
     Job("settle-doubts", _settle_doubts),
     Job("restore-lost-cards", _restore_lost_cards),
     Job("prune", _prune),

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -45,6 +45,8 @@ class Postgres:
     port: int
     programs: Path
     durable: bool = True
+    settings: tuple[str, ...] = ()
+    """Arguments of `postgres`."""
 
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://dobmi@127.0.0.1:{self.port}/{database}"
@@ -92,14 +94,17 @@ def wait_until_ended(process: int) -> None:
 
 
 @contextmanager
-def running(*, durable: bool = True) -> Iterator[Postgres]:
-    """A server for as long as this lasts. Raises NoPostgres."""
+def running(
+    *, durable: bool = True, settings: Mapping[str, str] | None = None
+) -> Iterator[Postgres]:
+    """A server for as long as this lasts, with further `settings` of its own. Raises NoPostgres."""
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="dobmi-postgres-"))
     user = _user()
     if user is not None:
         shutil.chown(folder, user)
-    postgres = Postgres(folder / "data", _free_port(), programs, durable)
+    own = tuple(f"-c {name}={value}" for name, value in (settings or {}).items())
+    postgres = Postgres(folder / "data", _free_port(), programs, durable, own)
     try:
         command = [str(programs / "initdb"), "-D", str(postgres.data), "-U", "dobmi", "-A", "trust"]
         _command([*command, "--no-sync", "-E", "UTF8", "--locale", "C"])
@@ -136,7 +141,7 @@ def _user() -> str | None:
 
 def _start(postgres: Postgres) -> None:
     options = " ".join(
-        (f"-p {postgres.port}", *_OPTIONS, *(_DURABLE if postgres.durable else _FAST))
+        (f"-p {postgres.port}", *_OPTIONS, *(_DURABLE if postgres.durable else _FAST), *postgres.settings)
     )
     log = postgres.data / "server.log"
     command = [str(postgres.programs / "pg_ctl"), "start", "-w", "-t", str(_START_SECONDS)]
