@@ -85,6 +85,8 @@ class CentralSettings(_Section):
     """The central server."""
 
     database: str = "sqlite:///central.db"
+    reports_database_url: str = ""
+    """A replica of it, for reports, lists and export. Empty: the database itself."""
     keys: Path = Path("central.keys")
     host: str = "127.0.0.1"
     port: int = Field(default=8440, ge=0, le=65535)

@@ -60,6 +60,7 @@ from dobmi.central.relay_session import (
     run_session,
 )
 from dobmi.central.replacement import Replacement, replace_card, restore_due
+from dobmi.central.replica import seconds_behind
 from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role
 from dobmi.central.scrape import CONTENT_TYPE, Metrics
 from dobmi.central.server import Central
@@ -208,6 +209,9 @@ class CirculationReport(BaseModel):
     quarantined: int
     anomalies: int
     rejected_batches: int
+    seconds_behind: int | None = Field(
+        description="Of the replica that the report is from; null if it does not know."
+    )
 
 
 def create_app(
@@ -483,7 +487,9 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
     )
     async def get_circulation(request: Request) -> CirculationReport:
         await _who(central, request, b"", _STATION)
-        now = await _in_thread(circulation, central)
+        reports = central.for_reports()
+        now = await _in_thread(circulation, reports)
+        behind = await _in_thread(seconds_behind, reports.database)
         return CirculationReport(
             issued_rupiah=now.issued.amount,
             in_flight_rupiah=now.in_flight.amount,
@@ -498,6 +504,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
             quarantined=now.quarantined,
             anomalies=now.anomalies,
             rejected_batches=now.rejected_batches,
+            seconds_behind=behind,
         )
 
 

@@ -74,7 +74,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One consistent look. Nothing is written. Raises DatabaseAway, DatabaseFailed."""
+        """One consistent look. Nothing is written. Raises DatabaseAway, DatabaseFailed, ServerBusy."""
         try:
             with self.engine.connect() as connection:
                 if connection.dialect.name == "postgresql":  # else each statement sees its own
@@ -82,6 +82,8 @@ class Database:
                 with connection.begin():
                     yield connection
         except DBAPIError as error:
+            if _sqlstate(error) in _LOST_RACES:  # on a replica: what was looked at has gone
+                raise _LOST_RACES[_sqlstate(error)] from error
             if _is_away(error):
                 raise DatabaseAway from error
             if type(error) in _FAILURES:

@@ -183,6 +183,7 @@ def take_batch(central: Central, data: bytes) -> bytes:
         if left is not None:  # of a batch before, or of this one when it came first
             look_at_all_posted(central, terminal_id)
         if stored is not None:
+            _make_sure(central, terminal_id)
             return stored
         assert public_key is not None
         mac_key_of = central.mac_keys()
@@ -207,6 +208,20 @@ def take_batch(central: Central, data: bytes) -> bytes:
         except ServerBusy:
             _log.warning("batch of terminal %d is still to be looked at", terminal_id)
     return posted.acknowledgement
+
+
+def _make_sure(central: Central, terminal_id: int) -> None:
+    """That what was read is on the standbys, too, if commits wait for those.
+
+    A server that starts again after a crash shows commits that waited for a standby when it fell
+    and whose answer never left. Reading waits for nothing; a lock is written to the log, and its
+    commit waits until the log up to there is safe.
+    """
+    if not _is_sqlite(central):
+        with central.database.write() as connection:
+            connection.execute(
+                select(terminals.c.id).where(terminals.c.id == terminal_id).with_for_update()
+            )
 
 
 def check_batch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
@@ -32,6 +32,12 @@ class Central:
     keys: KeyRing = field(repr=False)
     settings: CentralSettings
     unix_seconds: Callable[[], int] = now_unix_seconds
+    reports: Database | None = None
+    """A replica of the database, for what only looks; it may be behind."""
+
+    def for_reports(self) -> Central:
+        """The same with the replica, if there is one, in the database's place."""
+        return self if self.reports is None else replace(self, database=self.reports)
 
     @property
     def public_key(self) -> bytes:

@@ -46,6 +46,7 @@ from dobmi.central.periodic import JobStatus, PeriodicWork, periodic_status, run
 from dobmi.central.pruning import prune
 from dobmi.central.refunds import refund_list
 from dobmi.central.replacement import restore_due
+from dobmi.central.replica import seconds_behind
 from dobmi.central.restoring import Ahead, mark_restored
 from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.scrape import Metrics
@@ -355,7 +356,7 @@ def report(context: Context) -> None:
 
     Then when the periodic work was last done, with a warning if that is more than a day ago.
     """
-    with _central(context) as central:
+    with _looking(context) as central:
         now = circulation(central)
         jobs = periodic_status(central)
         at = central.unix_seconds()
@@ -483,7 +484,7 @@ def settle_one_credit(
 @click.pass_obj
 def show_quarantine(context: Context) -> None:
     """Vouchers that were kept but not posted, with the reason."""
-    with _central(context) as central:
+    with _looking(context) as central:
         kept = quarantine_list(central)
     rows = [
         (
@@ -510,7 +511,7 @@ def show_doubts(context: Context, show_all: bool, as_json: bool) -> None:
     With what is known of each, when a sale will be settled by rule, and what to do about a credit,
     which only its card settles.
     """
-    with _central(context) as central:
+    with _looking(context) as central:
         found = doubt_list(central, settled_too=show_all)
         credits_found = credits_in_doubt(central)
         now = central.unix_seconds()
@@ -567,7 +568,7 @@ def settle(context: Context, now: str | None) -> None:
 @click.pass_obj
 def show_refunds(context: Context, show_all: bool) -> None:
     """Refunds that tills promised and no card is owed yet, with what they wait for."""
-    with _central(context) as central:
+    with _looking(context) as central:
         found = refund_list(central)
     rows = [
         (
@@ -603,7 +604,7 @@ def reconcile_cards(context: Context) -> None:
 @click.pass_obj
 def show_anomalies(context: Context) -> None:
     """What no honest card and till would show, newest first."""
-    with _central(context) as central:
+    with _looking(context) as central:
         found = anomaly_list(central)
     rows = [
         (
@@ -623,7 +624,7 @@ def show_anomalies(context: Context) -> None:
 @click.pass_obj
 def show_unreported(context: Context) -> None:
     """Sales that cards name and no till has sent: it is late, or keeps them to itself."""
-    with _central(context) as central:
+    with _looking(context) as central:
         found = unreported_sales(central)
     rows = [
         (
@@ -642,7 +643,7 @@ def show_unreported(context: Context) -> None:
 @click.pass_obj
 def show_clocks(context: Context) -> None:
     """Sales that cards put an hour or more later than their tills' clocks do."""
-    with _central(context) as central:
+    with _looking(context) as central:
         found = clocks_behind(central)
     rows = [
         (
@@ -664,7 +665,7 @@ def show_clocks(context: Context) -> None:
 @click.pass_obj
 def show_dispute(context: Context, terminal: int, sequence: int) -> None:
     """The evidence of a sale, checked again: TERMINAL and SEQUENCE are on the receipt."""
-    with _central(context) as central:
+    with _looking(context) as central:
         shown = dispute(central, terminal, sequence)
     say = context.say
     facts = {
@@ -970,10 +971,39 @@ def _local_date(of: date) -> str:
 def _central(context: Context) -> Iterator[Central]:
     """The server's parts, its tables there. Raises KeysMissing, WrongPassphrase, NotInitialised."""
     ring = _open_keys(context)
-    database = _database(context)
+    database, reports = _database(context), _reports_database(context)
     try:
         database.require_tables()
+        yield Central(database, ring, context.settings.central, reports=reports)
+    finally:
+        database.close()
+        if reports is not None:
+            reports.close()
+
+
+@contextmanager
+def _looking(context: Context) -> Iterator[Central]:
+    """For what only looks: as `_central`, with the replica where the settings name one."""
+    ring = _open_keys(context)
+    with _database_to_look_at(context) as database:
         yield Central(database, ring, context.settings.central)
+
+
+@contextmanager
+def _database_to_look_at(context: Context) -> Iterator[Database]:
+    """The replica where there is one, having said (on standard error) how far it is behind."""
+    reports = _reports_database(context)
+    database = _database(context) if reports is None else reports
+    try:
+        database.require_tables()
+        if reports is not None:
+            behind = seconds_behind(reports)
+            if behind is None:
+                told = context.translate(N_("From the replica; it does not know how far behind."))
+            else:
+                told = context.translate(N_("From the replica, {seconds} s behind."))
+            click.echo(told.format(seconds=behind), err=True)
+        yield database
     finally:
         database.close()
 
@@ -999,6 +1029,11 @@ def _bare_database(context: Context) -> Iterator[Database]:
 
 def _database(context: Context) -> Database:
     return open_database(context.settings.central.database, context.settings.folder)
+
+
+def _reports_database(context: Context) -> Database | None:
+    url = context.settings.central.reports_database_url
+    return open_database(url, context.settings.folder) if url else None
 
 
 def _save(path: Path, ring: KeyRing, passphrase: str) -> None:
