@@ -18,10 +18,13 @@ from starlette.testclient import TestClient
 from dobmi.central import ingest
 from dobmi.central.app import create_app
 from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.cash import bank_cash
 from dobmi.central.database import insert_rows
+from dobmi.central.days import close_days
 from dobmi.central.errors import ServerBusy, VouchersMissing
 from dobmi.central.posting_rules import account_name
 from dobmi.central.restoring import mark_restored
+from dobmi.central.salaries import Salary, convert_salaries
 from dobmi.central.schema import APPEND_ONLY, TerminalStatus, credit_settlements, postings, sellers
 from dobmi.central.terminals import set_terminal_status
 from dobmi.money import Rupiah
@@ -54,7 +57,7 @@ def test_sales_are_posted_from_card_to_outlet(
     ack = office.acknowledged(till.batch())
     assert (ack.terminal_id, ack.head_sequence, ack.quarantined) == (till.terminal_id, 2, ())
     assert ack.head_hash == voucher_hash(till.vouchers[-1])
-    assert office.paid_to_outlets() == Rupiah(20_000)
+    assert office.owed_to_outlets() == Rupiah(20_000)
     statement = statement_of(office.world.central, card.uid)
     assert statement.balance == card.balance == Rupiah(80_000)
     assert all(line.card_mac_verified for line in statement.transactions)
@@ -82,7 +85,7 @@ def test_vouchers_sent_again_in_another_batch_are_harmless(
     office.acknowledged(till.batch(1, 3))
     ack = office.acknowledged(till.batch(2, 4))
     assert ack.head_sequence == 4
-    assert office.paid_to_outlets() == Rupiah(4_000)
+    assert office.owed_to_outlets() == Rupiah(4_000)
     assert office.acknowledged(till.batch(1, 2)).head_sequence == 2
 
 
@@ -329,7 +332,7 @@ def test_evidence_changed_after_the_cards_mac_is_quarantined(
     ack = office.acknowledged(till.batch())
     assert ack.quarantined == ((1, "wrong-card-mac"),)
     # The card's next sale shows that Rp 1.000 left it there; nobody is paid for that.
-    assert office.paid_to_outlets() == Rupiah(2_000)
+    assert office.owed_to_outlets() == Rupiah(2_000)
     assert statement_of(office.world.central, card.uid).balance == card.balance
     assert "transaction-without-voucher" in office.anomalies()
 
@@ -345,7 +348,7 @@ def test_a_sale_replayed_under_another_terminal_is_quarantined(
     office.acknowledged(till.batch())
     ack = office.acknowledged(thief.batch())
     assert ack.quarantined == ((1, "claim-differs"),)
-    assert office.paid_to_outlets() == Rupiah(1_000)
+    assert office.owed_to_outlets() == Rupiah(1_000)
 
 
 def test_a_sale_replayed_later_in_the_same_chain_is_quarantined(
@@ -357,7 +360,7 @@ def test_a_sale_replayed_later_in_the_same_chain_is_quarantined(
     till.append_sale(card, staged, counter, mac)
     ack = office.acknowledged(till.batch())
     assert ack.quarantined == ((2, "claim-differs"),)
-    assert office.paid_to_outlets() == Rupiah(1_000)
+    assert office.owed_to_outlets() == Rupiah(1_000)
 
 
 @pytest.mark.parametrize("same_batch", [True, False])
@@ -372,7 +375,7 @@ def test_a_cloned_card_shows_by_two_transactions_of_one_number(
     ack = office.acknowledged(till.batch())
     assert ack.quarantined == ((2, "duplicate-counter"),)
     assert office.anomalies() == {"duplicate-counter"}
-    assert office.paid_to_outlets() == Rupiah(1_000)
+    assert office.owed_to_outlets() == Rupiah(1_000)
 
 
 def test_a_rolled_back_balance_is_posted_and_shows_as_an_anomaly(
@@ -383,7 +386,7 @@ def test_a_rolled_back_balance_is_posted_and_shows_as_an_anomaly(
     till.sell(card, Rupiah(4_000))
     office.acknowledged(till.batch())
     assert office.anomalies() == {"balance-does-not-follow"}
-    assert office.paid_to_outlets() == Rupiah(14_000)
+    assert office.owed_to_outlets() == Rupiah(14_000)
     assert statement_of(office.world.central, card.uid).balance == card.balance
 
 
@@ -395,7 +398,7 @@ def test_a_card_never_issued_is_quarantined_and_does_not_stop_the_batch(
     till.sell(card, Rupiah(2_000))
     ack = office.acknowledged(till.batch())
     assert ack.quarantined == ((1, "unknown-card"),)
-    assert office.paid_to_outlets() == Rupiah(2_000)
+    assert office.owed_to_outlets() == Rupiah(2_000)
     assert office.acknowledged(till.batch(1, 2)).quarantined == ack.quarantined
 
 
@@ -417,7 +420,7 @@ def test_a_sale_with_a_blocked_card_is_posted_and_reported(
     till.sell(card, Rupiah(1_000))
     assert office.acknowledged(till.batch()).quarantined == ()
     assert office.anomalies() == {"sale-with-blocked-card"}
-    assert office.paid_to_outlets() == Rupiah(1_000)
+    assert office.owed_to_outlets() == Rupiah(1_000)
 
 
 def test_sales_go_to_the_registered_seller_whatever_the_voucher_says(
@@ -449,7 +452,7 @@ def test_a_crash_before_the_commit_leaves_nothing_and_the_till_sends_again(
             ingest.take_batch(office.world.central, batch)
     assert office.counts() == before
     office.acknowledged(batch)
-    assert office.paid_to_outlets() == Rupiah(1_000)
+    assert office.owed_to_outlets() == Rupiah(1_000)
 
 
 @pytest.mark.parametrize("table", [table.name for table in APPEND_ONLY])
@@ -465,6 +468,11 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
     till.resolve(card, 1, Outcome.NOT_PAID)
     assert office.acknowledged(till.batch()).quarantined == ((4, "resolves-nothing"),)
     mark_restored(office.world.central)
+    station = office.world.station()
+    office.world.top_up(station, office.world.card(4712), Rupiah(5_000))
+    bank_cash(office.world.central, station.terminal_id, Rupiah(1_000), "slip 1")
+    convert_salaries(office.world.central, [Salary(1, "2027-01", 4712, Rupiah(1_000))])
+    close_days(office.world.central, START + 2 * 24 * 3600)
     settled = {
         "card_uid": card.uid,
         "sequence": 1,
@@ -502,7 +510,7 @@ def test_tills_that_report_at_once_lose_nothing(office: Office, card: ModelCard)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(report, [*batches, *batches]))
     assert answers[:12] == answers[12:]
-    assert office.paid_to_outlets() == Rupiah(12_000)
+    assert office.owed_to_outlets() == Rupiah(12_000)
     for holder in (card, second):
         assert statement_of(office.world.central, holder.uid).balance == holder.balance
     assert office.anomalies() == set()

@@ -23,6 +23,7 @@ OFFICE_ALONE = (
     errors.PeriodicWorkFailed,
     errors.BackupProblem,
     errors.CreditNotSettled,
+    errors.BooksProblem,
     errors.DisputeImpossible,
 )
 """Said on the office's own screen, never over the network."""

@@ -175,7 +175,7 @@ class Losing(RuleBasedStateMachine):
                 self.sync(number)
         central = self.world.central
         now = circulation(central)
-        assert now.paid_to_outlets == Rupiah(self.sold - self.refunded)
+        assert now.owed_to_outlets == Rupiah(self.sold - self.refunded)
         assert now.doubts_open == 0
         shortfall = ZERO
         for card in self.cards[:-1]:

@@ -141,7 +141,7 @@ class Trade(RuleBasedStateMachine):
         assert now.issued == Rupiah(self.issued)
         assert now.suspense == ZERO
         assert now.quarantined == 0
-        assert now.paid_to_outlets <= Rupiah(self.sold)
+        assert now.owed_to_outlets <= Rupiah(self.sold)
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
@@ -161,7 +161,7 @@ class Trade(RuleBasedStateMachine):
             while till.send_from <= len(till.vouchers):
                 take_batch(self.world.central, till.batch())
         now = circulation(self.world.central)
-        assert now.paid_to_outlets == Rupiah(self.sold)
+        assert now.owed_to_outlets == Rupiah(self.sold)
         assert now.doubts_open == 0
         assert now.not_yet_reported == ZERO
         waiting = sum(staged.amount.amount for staged in self.lost_credits.values())

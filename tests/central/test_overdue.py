@@ -140,7 +140,7 @@ class TestTheRule:
         other.sell(card, Rupiah(1_000))
         office.acknowledged(other.batch())
         assert doubt_of(office, till) == ("paid" if committed else "not_paid", "card")
-        assert office.paid_to_outlets() == Rupiah(6_000 if committed else 1_000)
+        assert office.owed_to_outlets() == Rupiah(6_000 if committed else 1_000)
         assert_ledger_is_card(office, card)
         assert office.anomalies() == set(), "nobody lied"
         if committed:
@@ -163,7 +163,7 @@ class TestTheRule:
         assert settle(office) == SettledByRule(held_count=1, held_total=AMOUNT)
         assert doubt_of(office, till) == ("suspended", "rule")
         now = circulation(office.world.central)
-        assert (now.suspense, now.paid_to_outlets) == (AMOUNT, ZERO)
+        assert (now.suspense, now.owed_to_outlets) == (AMOUNT, ZERO)
         ((kind, amount, explanation),) = journal(office)
         assert (kind, amount) == ("claim-held", 5_000)
         assert explanation.startswith("rule claimed-paid: no word of the card for 30 days; PAID, ")
@@ -183,7 +183,7 @@ class TestTheRule:
         assert doubt_of(office, till) == ("paid" if committed else "not_paid", "card")
         now = circulation(office.world.central)
         assert now.suspense == ZERO
-        assert now.paid_to_outlets == Rupiah(6_000 if committed else 1_000)
+        assert now.owed_to_outlets == Rupiah(6_000 if committed else 1_000)
         assert_ledger_is_card(office, card)
         assert journal(office)[:1] == held, "nothing was edited"
         (released,) = [line for line in journal(office) if line[0] == "claim-released"]
@@ -202,7 +202,7 @@ class TestTheRule:
         office.acknowledged(till.batch())
         assert doubt_of(office, till) == ("paid", "resolution")
         assert circulation(office.world.central).suspense == ZERO
-        assert office.paid_to_outlets() == AMOUNT
+        assert office.owed_to_outlets() == AMOUNT
         assert_ledger_is_card(office, card)
 
     def test_a_claim_is_held_once_however_often_the_till_changes_its_mind(
@@ -267,7 +267,7 @@ class TestASupervisorsDecision:
         till.doubt(card, AMOUNT, committed=True)
         till.decide(card, 1, Outcome.PAID)
         office.acknowledged(till.batch())
-        assert office.paid_to_outlets() == ZERO
+        assert office.owed_to_outlets() == ZERO
         other.sell(card, Rupiah(1_000))
         office.acknowledged(other.batch())
         assert doubt_of(office, till) == ("paid", "card")
@@ -300,7 +300,7 @@ class TestASupervisorsDecision:
         detail = anomaly_of(office, "decision-contradicted")
         assert "supervisor Ani decided" in detail
         assert "barang dibawa" in detail
-        assert office.paid_to_outlets() == Rupiah(6_000 if committed else 1_000)
+        assert office.owed_to_outlets() == Rupiah(6_000 if committed else 1_000)
         assert_ledger_is_card(office, card)
 
     def test_it_is_contradicted_by_what_the_till_later_reads_on_the_card(

@@ -13,7 +13,7 @@ from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.credit_session import note_attempt
 from dobmi.central.ingest import take_batch
-from dobmi.central.journal import seller_of, serial_of
+from dobmi.central.journal import account_of_seller, serial_of
 from dobmi.central.posting_rules import Group, account_number
 from dobmi.central.schema import CreditSource, postings, refunds
 from dobmi.money import ZERO, Rupiah
@@ -67,15 +67,15 @@ def test_a_refund_goes_from_the_outlet_to_a_credit_that_waits_for_the_card(
         office.acknowledged(till.batch())
     till.refund(card, 1, Rupiah(2_000))
     assert office.acknowledged(till.batch()).quarantined == ()
-    assert office.paid_to_outlets() == Rupiah(3_000)
+    assert office.owed_to_outlets() == Rupiah(3_000)
     assert circulation(office.world.central).in_flight == Rupiah(2_000)
     assert waiting(office, card) == [(2_000, CreditSource.REFUND)]
     with office.world.central.database.read() as connection:
         row = connection.execute(select(postings).where(postings.c.kind == "refund")).one()
         serial = serial_of(connection, card.uid)
-        seller = seller_of(connection, till.terminal_id)
+        seller = account_of_seller(connection, till.terminal_id)
     assert (row.debit_account, row.credit_account) == (
-        account_number(Group.OUTLET, seller),
+        seller,
         account_number(Group.IN_FLIGHT, serial),
     )
     assert row.explanation == f"refund of sale {till.terminal_id}/1"
@@ -106,7 +106,7 @@ def test_parts_of_a_sale_are_refunded_up_to_it_and_not_beyond(
         (3, "refund-too-much"),
         (5, "refund-too-much"),
     )
-    assert office.paid_to_outlets() == ZERO
+    assert office.owed_to_outlets() == ZERO
     assert office.anomalies() == {"refund-too-much"}
 
 
@@ -149,7 +149,7 @@ def test_a_refund_of_another_tills_sale_finds_none(
     other.refund(card, 1, Rupiah(5_000))
     office.acknowledged(other.batch())
     assert office.quarantined() == {2: "refunds-nothing"}
-    assert office.paid_to_outlets() == Rupiah(5_000)
+    assert office.owed_to_outlets() == Rupiah(5_000)
 
 
 def test_a_refund_to_another_members_card_is_not_believed(
@@ -187,7 +187,7 @@ class TestSaleInDoubt:
         office.acknowledged(other.batch())
         assert refund_of(office, till, number)[0] == "ordered"
         assert waiting(office, card) == [(5_000, CreditSource.REFUND)]
-        assert office.paid_to_outlets() == Rupiah(1_000)
+        assert office.owed_to_outlets() == Rupiah(1_000)
 
     def test_a_resolution_with_the_cards_mac_releases_it(
         self, office: Office, till: ModelTill, card: ModelCard
@@ -234,7 +234,7 @@ def test_a_blocked_cards_refund_waits_and_comes_when_it_is_unblocked(
     number = till.refund(card, 1, Rupiah(5_000))
     office.acknowledged(till.batch())
     assert refund_of(office, till, number) == ("waiting", "the member has no card in force")
-    assert office.paid_to_outlets() == Rupiah(5_000)
+    assert office.owed_to_outlets() == Rupiah(5_000)
     set_blocked(central, card.uid, "ketemu", blocked=False, by_terminal=None)
     assert refund_of(office, till, number)[0] == "ordered"
     assert waiting(office, card) == [(5_000, CreditSource.REFUND)]
@@ -292,7 +292,7 @@ def test_whatever_a_till_says_refunds_never_come_to_more_than_the_sales(
     now = circulation(world.central)
     assert now.difference == ZERO
     assert now.in_flight == Rupiah(accepted)
-    assert now.paid_to_outlets == Rupiah(sum(amounts) - accepted)
+    assert now.owed_to_outlets == Rupiah(sum(amounts) - accepted)
     assert statement_of(world.central, card.uid).balance == card.balance
     world.close()
 

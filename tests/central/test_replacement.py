@@ -215,7 +215,7 @@ class TestLateSales:
     ) -> None:
         loss.other.sell(loss.old, Rupiah(7_000))
         loss.sync(loss.other, 1)
-        assert loss.office.paid_to_outlets() == Rupiah(7_000)
+        assert loss.office.owed_to_outlets() == Rupiah(7_000)
         assert loss.ledger_of_old() == ZERO
         assert circulation(loss.central).suspense == Rupiah(-7_000)
         assert loss.status().shortfall == Rupiah(7_000)
@@ -241,7 +241,7 @@ class TestLateSales:
         loss.sync(loss.other, 0)
         assert loss.ledger_of_old() == ZERO
         assert circulation(loss.central).suspense == Rupiah(-5_000)
-        assert loss.office.paid_to_outlets() == Rupiah(5_000)
+        assert loss.office.owed_to_outlets() == Rupiah(5_000)
         assert loss.owed(restored) == [(100_000, CreditSource.RESTORED)]
 
 

@@ -61,7 +61,7 @@ def test_a_doubt_waits_until_the_card_is_seen_again(
     till.doubt(card, Rupiah(5_000), committed=True)
     office.acknowledged(till.batch())
     assert doubt_of(office, till) == ("open", "")
-    assert office.paid_to_outlets() == ZERO
+    assert office.owed_to_outlets() == ZERO
     assert circulation(office.world.central).doubts_open_sum == Rupiah(5_000)
 
 
@@ -73,7 +73,7 @@ def test_paid_by_the_cards_next_sale_at_another_till(
     other.sell(card, Rupiah(1_000))
     office.acknowledged(other.batch())
     assert doubt_of(office, till) == ("paid", "card")
-    assert office.paid_to_outlets() == Rupiah(6_000)
+    assert office.owed_to_outlets() == Rupiah(6_000)
     assert_ledger_is_card(office, card)
     assert office.anomalies() == set()
 
@@ -87,7 +87,7 @@ def test_paid_when_the_next_sale_is_reported_before_the_doubt(
     assert office.anomalies() == set(), "the till may still report"
     office.acknowledged(till.batch())
     assert doubt_of(office, till) == ("paid", "card")
-    assert office.paid_to_outlets() == Rupiah(6_000)
+    assert office.owed_to_outlets() == Rupiah(6_000)
     assert_ledger_is_card(office, card)
 
 
@@ -109,7 +109,7 @@ def test_not_paid_by_the_cards_next_sale(
     other.sell(card, Rupiah(1_000))
     office.acknowledged(other.batch())
     assert doubt_of(office, till) == ("not_paid", "card")
-    assert office.paid_to_outlets() == Rupiah(1_000)
+    assert office.owed_to_outlets() == Rupiah(1_000)
     assert_ledger_is_card(office, card)
 
 
@@ -125,7 +125,7 @@ def test_two_doubts_in_a_row_are_both_settled(
     assert doubt_of(office, till) == ("paid", "card")
     assert doubt_of(office, other, 1) == ("not_paid", "card")
     assert doubt_of(office, other, 2) == ("paid", "card")
-    assert office.paid_to_outlets() == Rupiah(8_000)
+    assert office.owed_to_outlets() == Rupiah(8_000)
     assert_ledger_is_card(office, card)
 
 
@@ -137,7 +137,7 @@ def test_paid_by_a_resolution_with_the_cards_mac(
     till.resolve(card, 1, Outcome.PAID, counter, mac)
     assert office.acknowledged(till.batch()).quarantined == ()
     assert doubt_of(office, till) == ("paid", "resolution")
-    assert office.paid_to_outlets() == Rupiah(5_000)
+    assert office.owed_to_outlets() == Rupiah(5_000)
     assert_ledger_is_card(office, card)
 
 
@@ -148,7 +148,7 @@ def test_a_resolution_with_a_wrong_mac_is_quarantined_and_settles_nothing(
     till.resolve(card, 1, Outcome.PAID, 2, bytes(8))
     assert office.acknowledged(till.batch()).quarantined == ((2, "wrong-card-mac"),)
     assert doubt_of(office, till) == ("open", "")
-    assert office.paid_to_outlets() == ZERO
+    assert office.owed_to_outlets() == ZERO
 
 
 def test_a_tills_bare_word_that_it_was_paid_posts_nothing(
@@ -158,7 +158,7 @@ def test_a_tills_bare_word_that_it_was_paid_posts_nothing(
     till.resolve(card, 1, Outcome.PAID)
     office.acknowledged(till.batch())
     assert doubt_of(office, till) == ("open", "")
-    assert office.paid_to_outlets() == ZERO
+    assert office.owed_to_outlets() == ZERO
     other.sell(card, Rupiah(1_000))
     office.acknowledged(other.batch())
     assert doubt_of(office, till) == ("paid", "card")
@@ -188,7 +188,7 @@ def test_a_denied_sale_that_the_card_made_is_posted_and_reported(
         office.acknowledged(sender.batch())
     assert doubt_of(office, till) == ("paid", "card")
     assert office.anomalies() == {"denied-sale-was-paid"}
-    assert office.paid_to_outlets() == Rupiah(6_000)
+    assert office.owed_to_outlets() == Rupiah(6_000)
     assert_ledger_is_card(office, card)
 
 
@@ -202,7 +202,7 @@ def test_a_voided_sale_that_the_card_made_goes_to_suspense(
     for sender in (other, till) if late else (till, other):
         office.acknowledged(sender.batch())
     now = circulation(office.world.central)
-    assert (now.suspense, now.paid_to_outlets) == (Rupiah(5_000), Rupiah(1_000))
+    assert (now.suspense, now.owed_to_outlets) == (Rupiah(5_000), Rupiah(1_000))
     assert office.anomalies() == {"transaction-without-voucher"}
     assert_ledger_is_card(office, card)
 
@@ -233,7 +233,7 @@ def test_a_doubt_with_a_false_amount_is_disputed_and_pays_nobody(
         office.acknowledged(sender.batch())
     assert doubt_of(office, till) == ("disputed", "card")
     now = circulation(office.world.central)
-    assert (now.suspense, now.paid_to_outlets) == (Rupiah(1_000), Rupiah(500))
+    assert (now.suspense, now.owed_to_outlets) == (Rupiah(1_000), Rupiah(500))
     assert_ledger_is_card(office, card)
 
 
@@ -253,7 +253,7 @@ def test_what_is_proved_later_goes_out_of_suspense_again(
     office.acknowledged(till.batch())
     now = circulation(office.world.central)
     assert doubt_of(office, till) == ("paid", "resolution")
-    assert (now.suspense, now.paid_to_outlets) == (Rupiah(3_000), Rupiah(6_000))
+    assert (now.suspense, now.owed_to_outlets) == (Rupiah(3_000), Rupiah(6_000))
     assert_ledger_is_card(office, card)
 
 
@@ -339,7 +339,7 @@ def test_the_order_of_reports_does_not_matter(
     senders = (till, other, third)
     for index in order:
         office.acknowledged(senders[index].batch())
-    assert office.paid_to_outlets() == Rupiah(27_000)
+    assert office.owed_to_outlets() == Rupiah(27_000)
     assert_ledger_is_card(office, card)
     assert office.anomalies() == set()
     assert circulation(office.world.central).doubts_open == 0

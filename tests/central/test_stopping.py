@@ -111,7 +111,7 @@ def test_at_sigterm_it_says_not_ready_finishes_what_it_began_and_refuses_what_is
         assert ack.head_sequence == 10
         slow.close()
         assert served.process.wait(30) == -signal.SIGTERM
-    assert circulation(world.central).paid_to_outlets == Rupiah(10_000)
+    assert circulation(world.central).owed_to_outlets == Rupiah(10_000)
     lines = [json.loads(line) for line in served.log.read_text().splitlines()]
     requests_noted = [line for line in lines if line["message"] == "request"]
     assert {line["status"] for line in requests_noted} >= {200, 503}

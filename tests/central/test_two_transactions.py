@@ -141,7 +141,7 @@ def test_in_whatever_order_two_batches_go_the_doubt_is_settled(
     for which, step in order:
         (Hand.post, Hand.commit, Hand.look)[step](hands[which])
     assert state_of_the_doubt(on_postgresql) == "paid"
-    assert circulation(on_postgresql.central).paid_to_outlets == Rupiah(6_000)
+    assert circulation(on_postgresql.central).owed_to_outlets == Rupiah(6_000)
     assert circulation(on_postgresql.central).anomalies == 0
 
 
@@ -193,7 +193,7 @@ def test_tills_that_report_at_once_lose_nothing_and_no_two_wait_for_each_other(
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda till: send_all(world.central, till), tills))
     now = circulation(world.central)
-    assert (now.difference, now.paid_to_outlets, now.doubts_open) == (ZERO, Rupiah(sold), 0)
+    assert (now.difference, now.owed_to_outlets, now.doubts_open) == (ZERO, Rupiah(sold), 0)
     assert (now.quarantined, now.anomalies, now.suspense) == (0, 0, ZERO)
     with world.central.database.read() as connection:
         assert (
@@ -252,7 +252,7 @@ def test_two_servers_that_take_the_same_batches_post_them_once_with_one_answer(
     heads = [verify_acknowledgement(data, world.central.public_key).head_sequence for data in one]
     assert len(heads) == sum(map(len, sent))
     now = circulation(world.central)
-    assert (now.difference, now.paid_to_outlets, now.anomalies) == (ZERO, Rupiah(sold), 0)
+    assert (now.difference, now.owed_to_outlets, now.anomalies) == (ZERO, Rupiah(sold), 0)
     with world.central.database.read() as connection:
         count = select(func.count())
         assert connection.execute(count.select_from(batches)).scalar_one() == len(heads)
@@ -309,7 +309,7 @@ def test_a_till_is_answered_though_nobody_can_look_at_its_batch_yet(
     till.sell(card, Rupiah(1_000))
     monkeypatch.setattr(ingest, "look_at_posted", busy)
     take_batch(world.central, till.batch())
-    assert circulation(world.central).paid_to_outlets == Rupiah(1_000)
+    assert circulation(world.central).owed_to_outlets == Rupiah(1_000)
 
 
 def test_a_till_of_the_card_is_not_kept_waiting_by_who_holds_the_card(on_postgresql: World) -> None:
@@ -323,7 +323,7 @@ def test_a_till_of_the_card_is_not_kept_waiting_by_who_holds_the_card(on_postgre
         holding.execute(text("SELECT uid FROM cards FOR UPDATE"))
         holding.execute(text("SET LOCAL lock_timeout = 1000"))
         take_batch(world.central, till.batch())
-    assert circulation(world.central).paid_to_outlets == Rupiah(1_000)
+    assert circulation(world.central).owed_to_outlets == Rupiah(1_000)
 
 
 def test_a_lost_race_is_run_again_and_not_the_tills_trouble(
@@ -346,7 +346,7 @@ def test_a_lost_race_is_run_again_and_not_the_tills_trouble(
 
     monkeypatch.setattr(Posting, "run", deadlocked)
     take_batch(world.central, till.batch())
-    assert circulation(world.central).paid_to_outlets == Rupiah(1_000)
+    assert circulation(world.central).owed_to_outlets == Rupiah(1_000)
 
 
 def test_a_voucher_that_breaks_the_program_goes_into_quarantine_alone(
@@ -356,6 +356,7 @@ def test_a_voucher_that_breaks_the_program_goes_into_quarantine_alone(
     world.top_up(world.station(), card, Rupiah(100_000))
     for amount in (1_000, 6_666, 2_000):
         till.sell(card, Rupiah(amount))
+
     def broken(batch: Any, read: Any, *rest: Any) -> Any:
         if any(item.amount_rupiah == 6_666 for item in read):
             raise KeyError("planted")
@@ -366,7 +367,7 @@ def test_a_voucher_that_breaks_the_program_goes_into_quarantine_alone(
     assert ack.quarantined == ((2, "cannot-be-posted"),)
     monkeypatch.undo()
     now = circulation(world.central)
-    assert (now.paid_to_outlets, now.quarantined, now.difference) == (Rupiah(3_000), 1, ZERO)
+    assert (now.owed_to_outlets, now.quarantined, now.difference) == (Rupiah(3_000), 1, ZERO)
 
 
 def test_a_row_that_the_database_refuses_goes_into_quarantine_alone(world: World) -> None:
@@ -450,7 +451,7 @@ def test_a_card_that_cannot_be_settled_is_said_and_holds_up_no_till(
     with world.central.database.read() as connection:
         kinds = connection.execute(select(anomalies.c.kind, anomalies.c.card_uid)).all()
     assert [(kind, bytes(uid)) for kind, uid in kinds] == [("card-not-settled", card.uid)]
-    assert circulation(world.central).paid_to_outlets == Rupiah(2_000)
+    assert circulation(world.central).owed_to_outlets == Rupiah(2_000)
 
 
 def test_a_sale_is_posted_once_by_its_transactions_uniqueness(world: World) -> None:

@@ -74,11 +74,11 @@ class Office:
             rows = connection.execute(select(rejected_batches.c.code, rejected_batches.c.content))
             return [(row.code, row.content) for row in rows]
 
-    def paid_to_outlets(self) -> Rupiah:
+    def owed_to_outlets(self) -> Rupiah:
         """What is posted as sold; the ledger's sum is nought, whatever happened."""
         now = circulation(self.world.central)
         assert now.difference == Rupiah(0)
-        return now.paid_to_outlets
+        return now.owed_to_outlets
 
     def signed(self, sender: ModelTill, method: str, path: str, content: object = None) -> Response:
         """A signed request, with a JSON body if there is content."""

@@ -27,7 +27,7 @@ from dobmi.central.cards import order_credit, statement_of
 from dobmi.central.circulation import clocks_behind, quarantine_list, unreported_sales
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.dispute import Dispute, dispute
-from dobmi.central.posting_rules import ISSUED, Group, account_number, group_of, owner_of
+from dobmi.central.posting_rules import Group, account_number, group_of, owner_of
 from dobmi.central.refunds import refund_list
 from dobmi.central.replacement import replace_card
 from dobmi.central.schema import (
@@ -563,7 +563,9 @@ class Scene:
             serials = {bytes(row.uid): row.serial for row in connection.execute(select(cards))}
         assert sum(balances.values()) == 0
         cooperative = -sum(
-            balance for account, balance in balances.items() if group_of(account) in ISSUED
+            balance
+            for account, balance in balances.items()
+            if group_of(account) in {Group.CASH, Group.SALARY}
         )
         for account, balance in balances.items():
             if group_of(account) is Group.OUTLET:

@@ -127,11 +127,12 @@ def reports(central: Central) -> dict[str, Any]:
     figures = {
         name: str(getattr(now, name))
         for name in (
-            *("issued", "in_flight", "on_cards", "suspense", "difference", "paid_to_outlets"),
+            *("issued", "in_flight", "on_cards", "suspense", "difference"),
             *("on_cards_by_their_own_word", "doubts_open", "doubts_open_sum", "quarantined"),
             *("anomalies", "rejected_batches"),
         )
     }
+    figures["paid_to_outlets"] = str(now.owed_to_outlets)  # as version 1 called it
     statements = []
     for serial in range(1, CARDS + 2):
         card = statement_of(central, serial)

@@ -443,7 +443,12 @@ class World:
         """A further card of a member whose earlier ones are not in force any more."""
         (card,) = self.make_cards(member_number, 1, edition=edition)
         with self.central.database.write() as connection:
-            serve_member(connection, member_number, self.central.unix_seconds())
+            serve_member(
+                connection,
+                member_number,
+                self.central.unix_seconds(),
+                balance_max=Rupiah(self.central.settings.balance_max_rupiah),
+            )
         return card
 
     def make_cards(

@@ -106,7 +106,7 @@ class TestSync:
         assert result.sent_count == 3
         assert steps == [(3, 3)]
         assert ledger_balance(central, card) == balance_of(card) == 79_000
-        assert settled(central).paid_to_outlets == Rupiah(21_000)
+        assert settled(central).owed_to_outlets == Rupiah(21_000)
 
     def test_syncing_again_sends_nothing_and_changes_nothing(
         self, bench: Bench, central: Central
@@ -158,7 +158,7 @@ class TestSync:
             till.sell(Rupiah(1_000))
             assert till.sync().sent_count == 2
         assert ledger_balance(central, card) == balance_of(card) == 94_000
-        assert settled(central).paid_to_outlets == Rupiah(6_000)
+        assert settled(central).owed_to_outlets == Rupiah(6_000)
 
     def test_more_than_a_batch_goes_in_several(
         self, bench: Bench, central: Central, monkeypatch: pytest.MonkeyPatch
@@ -213,7 +213,7 @@ class TestSync:
             assert till.sync().resent_count == 0
         sold = 6_000 if sells_again else 3_000
         assert ledger_balance(central, card) == balance_of(card) == 100_000 - sold
-        assert settled(central).paid_to_outlets == Rupiah(sold)
+        assert settled(central).owed_to_outlets == Rupiah(sold)
 
     def test_the_feed_blocks_and_unblocks_a_card(self, bench: Bench, central: Central) -> None:
         card = issued(central, 100_000)
@@ -416,7 +416,7 @@ class TestDoubtsSettledByTheServer:
         now = settled(central)
         assert now.doubts_open == 0
         assert ledger_balance(central, card) == balance_of(card)
-        assert now.paid_to_outlets == Rupiah(100_000 - balance_of(card))
+        assert now.owed_to_outlets == Rupiah(100_000 - balance_of(card))
 
     @pytest.mark.parametrize("moment", Moment)
     def test_from_the_tills_own_resolution(
@@ -434,7 +434,7 @@ class TestDoubtsSettledByTheServer:
         now = settled(central)
         assert now.doubts_open == 0
         assert ledger_balance(central, card) == balance_of(card) == 87_500
-        assert now.paid_to_outlets == Rupiah(12_500)
+        assert now.owed_to_outlets == Rupiah(12_500)
 
 
 class TestEnrol:

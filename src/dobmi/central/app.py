@@ -194,12 +194,17 @@ class ReadinessReport(BaseModel):
 
 
 class CirculationReport(BaseModel):
-    """Stocks in rupiah. `sum_rupiah`, issued less all the rest, is nought, or money was made or lost."""
+    """In rupiah. `issued` and `redeemed` are flows since the beginning; `in_wallets` to `suspense` are
+    stocks. `sum_rupiah`, issued less redeemed less all stocks, is nought, or money was made or lost.
+    """
 
     issued_rupiah: int
+    redeemed_rupiah: int
+    in_wallets_rupiah: int
     in_flight_rupiah: int
     on_cards_rupiah: int
-    paid_to_outlets_rupiah: int
+    owed_to_outlets_rupiah: int
+    owed_to_merchants_rupiah: int
     suspense_rupiah: int
     sum_rupiah: int
     on_cards_by_their_own_word_rupiah: int
@@ -492,9 +497,12 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
         behind = await _in_thread(seconds_behind, reports.database)
         return CirculationReport(
             issued_rupiah=now.issued.amount,
+            redeemed_rupiah=now.redeemed.amount,
+            in_wallets_rupiah=now.in_wallets.amount,
             in_flight_rupiah=now.in_flight.amount,
             on_cards_rupiah=now.on_cards.amount,
-            paid_to_outlets_rupiah=now.paid_to_outlets.amount,
+            owed_to_outlets_rupiah=now.owed_to_outlets.amount,
+            owed_to_merchants_rupiah=now.owed_to_merchants.amount,
             suspense_rupiah=now.suspense.amount,
             sum_rupiah=now.difference.amount,
             on_cards_by_their_own_word_rupiah=now.on_cards_by_their_own_word.amount,

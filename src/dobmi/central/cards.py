@@ -308,7 +308,12 @@ def set_blocked(
         }
         insert_rows(connection, hotlist_changes, [change])
         if state is CardState.ACTIVE:
-            serve_member(connection, row.member_number, central.unix_seconds())
+            serve_member(
+                connection,
+                row.member_number,
+                central.unix_seconds(),
+                balance_max=Rupiah(central.settings.balance_max_rupiah),
+            )
     return version
 
 

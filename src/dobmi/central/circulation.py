@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Row, func, select
 
 from dobmi.cardlib.evidence import parse_sale_evidence
+from dobmi.central.balances import Flow, flows, group_balances
 from dobmi.central.database import whole_sum
 from dobmi.central.doubts import the_card_can_tell
-from dobmi.central.posting_rules import ISSUED, Group, Kind, group_balances
+from dobmi.central.posting_rules import ISSUES, REDEEMS, Group, Kind
 from dobmi.central.schema import (
     DoubtState,
     anomalies,
@@ -19,7 +20,6 @@ from dobmi.central.schema import (
     cards,
     in_doubt,
     named_before,
-    postings,
     quarantine,
     rejected_batches,
     replacements,
@@ -28,18 +28,23 @@ from dobmi.central.schema import (
 )
 from dobmi.central.server import Central
 from dobmi.central.verification import Reason, amount_of, kind_of, previous_of, uid_of
-from dobmi.money import ZERO, Rupiah
+from dobmi.money import Rupiah
 from dobmi.sync.voucher import VoucherKind, decode_voucher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circulation:
-    """Stocks, in rupiah, as the ledger has them at this moment."""
+    """In rupiah, as the ledger has it at this moment: two flows since the beginning, and stocks."""
 
     issued: Rupiah
+    """Against cash and out of salaries: a flow."""
+    redeemed: Rupiah
+    """Paid out to outlets and merchants, and their fees: a flow."""
+    in_wallets: Rupiah
     in_flight: Rupiah
     on_cards: Rupiah
-    paid_to_outlets: Rupiah
+    owed_to_outlets: Rupiah
+    owed_to_merchants: Rupiah
     suspense: Rupiah
     on_cards_by_their_own_word: Rupiah
     """The balance after each card's newest transaction on record, which its MAC covers."""
@@ -50,9 +55,16 @@ class Circulation:
     rejected_batches: int
 
     @property
+    def stocks(self) -> Mapping[str, Rupiah]:
+        """Where what was issued and not redeemed is, by the names of the fields."""
+        names = ("in_wallets", "in_flight", "on_cards", "owed_to_outlets", "owed_to_merchants")
+        return {name: getattr(self, name) for name in (*names, "suspense")}
+
+    @property
     def difference(self) -> Rupiah:
-        """Issued less everything it became: nought, or money was made or lost."""
-        return self.issued - (self.in_flight + self.on_cards + self.paid_to_outlets + self.suspense)
+        """Issued less redeemed less all stocks: nought, or money was made or lost."""
+        stocks = sum(stock.amount for stock in self.stocks.values())
+        return self.issued - self.redeemed - Rupiah(stocks)
 
     @property
     def not_yet_reported(self) -> Rupiah:
@@ -69,14 +81,7 @@ def circulation(central: Central) -> Circulation:
     # A lost card may say what it likes: its money is elsewhere.
     restored = select(replacements.c.card_uid).where(replacements.c.safe_at.is_not(None))
     with central.database.read() as connection:
-        totals = {
-            Kind(kind): Rupiah(total)
-            for kind, total in connection.execute(
-                select(postings.c.kind, whole_sum(postings.c.amount_rupiah)).group_by(
-                    postings.c.kind
-                )
-            )
-        }
+        totals = flows(connection)
         balances = group_balances(totals)
         own_word = connection.execute(
             select(whole_sum(card_transactions.c.balance_after_rupiah))
@@ -98,10 +103,13 @@ def circulation(central: Central) -> Circulation:
             select(func.count()).select_from(rejected_batches)
         ).scalar_one()
     return Circulation(
-        issued=_issued(balances),
+        issued=_of(totals, ISSUES),
+        redeemed=_of(totals, REDEEMS),
+        in_wallets=balances[Group.WALLET],
         in_flight=balances[Group.IN_FLIGHT],
         on_cards=balances[Group.CARD],
-        paid_to_outlets=balances[Group.OUTLET],
+        owed_to_outlets=balances[Group.OUTLET],
+        owed_to_merchants=balances[Group.MERCHANT],
         suspense=balances[Group.SUSPENSE],
         on_cards_by_their_own_word=Rupiah(own_word),
         doubts_open=doubts,
@@ -112,11 +120,8 @@ def circulation(central: Central) -> Circulation:
     )
 
 
-def _issued(balances: Mapping[Group, Rupiah]) -> Rupiah:
-    issued = ZERO
-    for group in ISSUED:
-        issued -= balances[group]
-    return issued
+def _of(totals: Mapping[Flow, Rupiah], kinds: Collection[Kind]) -> Rupiah:
+    return Rupiah(sum(total.amount for flow, total in totals.items() if flow.kind in kinds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -270,8 +270,9 @@ _LOST_RACES: Mapping[str, type[LostRace]] = {
     "23505": KeyTaken,
     "40001": LostRace,
     "40P01": LostRace,
+    "55P03": LostRace,
 }
-"""Unique violation, serialisation failure, deadlock: the same request again finds what the other
+"""Unique violation, serialisation failure, deadlock, a lock not had in time: the same request again finds what the other
 writer wrote. On SQLite writers wait for each other."""
 
 
@@ -312,6 +313,16 @@ def add_to_counter(connection: Connection, name: str, amount: int) -> int:
         insert_unless_there(connection, counters, [{"name": name, "value": 0}])
         value = connection.execute(statement).scalar_one()
     return int(value)
+
+
+def count_up(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """The next number of each of these counters (some hundreds), as `next_number`."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(counters).values([{"name": name, "value": 1} for name in names])
+    counted = statement.on_conflict_do_update(
+        index_elements=[counters.c.name], set_={"value": counters.c.value + 1}
+    ).returning(counters.c.name, counters.c.value)
+    return {row.name: row.value for row in connection.execute(counted)}
 
 
 def whole_sum(column: ColumnElement[int]) -> ColumnElement[int]:

@@ -25,6 +25,7 @@ CentralError
     TerminalBlocked
     RoleNotAllowed
       OnlyTillsSell            a station sent vouchers
+      OnlyStationsTakeCash
     RequestReplayed            a signed request that was already served
   InvitationRefused
     UnknownInvitation
@@ -53,6 +54,12 @@ CentralError
     CreditNotInDoubt
     CreditNotSeen              the card never said, under the credit key, that it has it
     CreditNotPlaced            it is not known which of the card's transactions it was
+  BooksProblem                 what the office asks of the books
+    UnknownAccount
+    SalaryFileRefused          lines of it cannot be taken
+    CashNotThere               more than the station has by the ledger
+    DayNotClosed
+    BooksDoNotBalance          debits and credits differ
   DisputeImpossible
     UnknownVoucher
     NotASale
@@ -66,7 +73,9 @@ CentralError
 
 from __future__ import annotations
 
-from dobmi.errors import DoBMIError, MoneyMoved
+from collections.abc import Sequence
+
+from dobmi.errors import DoBMIError, MoneyMoved, Phrase
 from dobmi.i18n import N_
 
 
@@ -213,6 +222,10 @@ class RoleNotAllowed(WhoAsks):
     code = "CENTRAL-ROLE"
     message = N_("Terminal {terminal_id} is a {role}, which may not do this.")
     next_step = N_("Use an issuing station.")
+
+
+class OnlyStationsTakeCash(RoleNotAllowed):
+    next_step = N_("Name the station: see `dobmi central terminals`.")
 
 
 class OnlyTillsSell(RoleNotAllowed):
@@ -379,6 +392,47 @@ class CreditNotPlaced(CreditNotSettled):
     code = "CENTRAL-CREDIT-NOT-PLACED"
     message = N_("It is not known which transaction of card {card} credit {sequence} was.")
     next_step = N_("Lay the card on a station of the office, have it credited, then settle again.")
+
+
+class BooksProblem(CentralError):
+    code = "CENTRAL-BOOKS"
+    message = N_("The books do not allow this.")
+
+
+class UnknownAccount(BooksProblem):
+    code = "CENTRAL-ACCOUNT-UNKNOWN"
+    message = N_("There is no account {account}.")
+    next_step = N_("Name it as `dobmi central trial-balance --accounts` does.")
+
+
+class SalaryFileRefused(BooksProblem):
+    """`problems`: one for each bad line, with its number."""
+
+    code = "CENTRAL-SALARY-FILE"
+    message = N_("The salary file has {count} lines that cannot be taken.")
+    next_step = N_("Correct them and take the file again; nothing of it was taken.")
+
+    def __init__(self, problems: Sequence[Phrase]) -> None:
+        super().__init__(count=len(problems))
+        self.problems = tuple(problems)
+
+
+class CashNotThere(BooksProblem):
+    code = "CENTRAL-CASH"
+    message = N_("Station {terminal_id} has {held} in cash by the ledger, not {amount}.")
+    next_step = N_("Count the cash and look at: dobmi central statement cash {terminal_id}")
+
+
+class DayNotClosed(BooksProblem):
+    code = "CENTRAL-DAY-NOT-CLOSED"
+    message = N_("The day {day} is not closed.")
+    next_step = N_("Close the days that are over: dobmi central close-days")
+
+
+class BooksDoNotBalance(BooksProblem):
+    code = "CENTRAL-NOT-BALANCED"
+    message = N_("Debits are {debits}, credits {credits}, and {posted} was posted.")
+    next_step = N_("Stop paying out, keep the database as it is and call for help.")
 
 
 class DisputeImpossible(CentralError):

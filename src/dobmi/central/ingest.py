@@ -23,6 +23,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.beside import Word, look_at_all_posted, look_at_posted, settle_beside, words_of
+from dobmi.central.booking import booking_time
 from dobmi.central.bulk import BOOL, INT4, INT8, Layout, copy_rows
 from dobmi.central.database import among, insert_rows, insert_unless_there
 from dobmi.central.doubts import note_decisions
@@ -37,6 +38,7 @@ from dobmi.central.errors import (
     UnknownTerminal,
     VouchersMissing,
 )
+from dobmi.central.journal import seller_account
 from dobmi.central.metrics import RETRIES, count_vouchers
 from dobmi.central.posting_rules import Group, Kind, account_number
 from dobmi.central.refunds import note_refunds
@@ -349,9 +351,14 @@ class Posting:
 
     def run(self, connection: Connection, care: Care) -> Posted:
         head = self.batch.head
+        booked_at = booking_time(connection, self.now)
         # One batch of a till at a time: its head stands still until this transaction ends.
         terminal = connection.execute(
-            select(terminals, sellers.c.name.label("seller"))
+            select(
+                terminals,
+                sellers.c.name.label("seller"),
+                sellers.c.kind.label("seller_kind"),
+            )
             .join(sellers)
             .where(terminals.c.id == head.terminal_id)
             .with_for_update(of=terminals)
@@ -371,9 +378,9 @@ class Posting:
         second_look = SecondLook(connection, self.batch, self.facts, self.mac_key_of)
         judged = second_look.look(judged, at_numbers=care is not Care.NONE)
         if care is Care.ROWS:
-            judged = self._post_one_by_one(connection, judged, terminal, second_look)
+            judged = self._post_one_by_one(connection, judged, terminal, booked_at, second_look)
         else:
-            self._post_sales(connection, judged.sales, terminal)
+            self._post_sales(connection, judged.sales, terminal, booked_at)
         refused = {
             sequence: verdict for sequence, verdict in judged.others if isinstance(verdict, Refused)
         }
@@ -469,15 +476,15 @@ class Posting:
         return [(sequence, reason) for sequence, reason in rows]
 
     def _post_sales(
-        self, connection: Connection, sales: Sequence[Sale], terminal: Row[Any]
+        self, connection: Connection, sales: Sequence[Sale], terminal: Row[Any], booked_at: int
     ) -> None:
         """Cards to the till's registered seller, and the cards' transactions.
 
         In the order of the cards: two writers of the same numbers, which only a copied card makes,
         wait for each other and not in a circle.
         """
-        facts, now, terminal_id = self.facts, self.now, terminal.id
-        outlet = account_number(Group.OUTLET, terminal.seller_id)
+        facts, terminal_id = self.facts, terminal.id
+        seller = seller_account(terminal.seller_kind, terminal.seller_id)
         of_cards = account_number(Group.CARD)
         kind = RecordKind.SALE.value
         transactions, journal = [], []
@@ -510,7 +517,7 @@ class Posting:
                 )
             )
             card = of_cards + facts[uid].serial
-            journal.append((now, card, outlet, amount, uid, terminal_id, sequence))
+            journal.append((booked_at, card, seller, amount, uid, terminal_id, sequence))
         transactions.sort()
         copy_rows(connection, _TRANSACTIONS, transactions)
         copy_rows(connection, _SALES, journal)
@@ -520,13 +527,14 @@ class Posting:
         connection: Connection,
         judged: JudgedBatch,
         terminal: Row[Any],
+        booked_at: int,
         second_look: SecondLook,
     ) -> JudgedBatch:
         posted = JudgedBatch([], list(judged.others))
         for sale in judged.sales:
             try:
                 with connection.begin_nested():
-                    self._post_sales(connection, [sale], terminal)
+                    self._post_sales(connection, [sale], terminal, booked_at)
             except _CANNOT_BE_POSTED as error:
                 refused = second_look.duplicate(sale, None)
                 if not isinstance(error, IntegrityError):

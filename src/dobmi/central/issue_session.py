@@ -94,7 +94,8 @@ def issue_card(
             .values(state=CardState.ACTIVE.value)
         )
         row = card_row(database, uid)
-        serve_member(database, member_number, now)
+        limit = Rupiah(central.settings.balance_max_rupiah)
+        serve_member(database, member_number, now, balance_max=limit)
     if row.state == CardState.BLOCKED:
         raise CardIsBlocked(card=uid.hex(), reason=row.block_reason)
     return Issued(uid, holder, done.generation.value, resumed)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dobmi.money import ZERO, Rupiah
-
-_OWNERS: Final = 10**12
+OWNERS: Final = 10**12
+"""How many owners a group has room for: what its number is multiplied by."""
 
 
 class Group(StrEnum):
@@ -32,11 +31,13 @@ class Group(StrEnum):
     SUSPENSE = "suspense"
     """What cards show and no voucher explains, or a till says and no card; a person must look."""
     BANK = "bank"
+    """The cooperative's money in the bank."""
     MERCHANT = "merchant"
     """What a partner merchant sold; its owner is the seller."""
     WALLET = "wallet"
     """A member's, not on a card; its owner is the member."""
     FEES = "fees"
+    """What sellers pay the cooperative for being paid."""
 
 
 GROUP_NUMBERS: Mapping[Group, int] = {
@@ -55,8 +56,8 @@ GROUP_NUMBERS: Mapping[Group, int] = {
 _GROUPS = {number: group for group, number in GROUP_NUMBERS.items()}
 
 
-ISSUED = (Group.CASH, Group.SALARY)
-"""Where money comes from; its debits are what was ever issued."""
+SELLERS: Final = (Group.OUTLET, Group.MERCHANT)
+"""Whose sales they are: what a rule says of an outlet holds for a partner merchant alike."""
 
 
 class Kind(StrEnum):
@@ -78,12 +79,27 @@ class Kind(StrEnum):
     """A sale in doubt that is said to be paid, and whose card has not spoken for too long."""
     CLAIM_RELEASED = "claim-released"
     """Its counter-entry: the card has spoken, or the till takes it back."""
+    EARNED = "earned"
+    """A member's salary of a period, or a part of it, becomes credit in the wallet."""
+    LOADED = "loaded"
+    """From the wallet to a credit of the member's card."""
+    BANKED = "banked"
+    """A station's cash is brought to the bank."""
+    FEE = "fee"
+    PAID_OUT = "paid-out"
+    """To a seller, from the bank."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
+    """OUTLET stands for any seller: `SELLERS`."""
+
     debit: Group
     credit: Group
+
+    def allows(self, debit: Group, credit: Group) -> bool:
+        """Whether a posting of this kind may be between accounts of these groups."""
+        return debit in sides(self.debit) and credit in sides(self.credit)
 
 
 RULES: Mapping[Kind, Rule] = {
@@ -100,28 +116,43 @@ RULES: Mapping[Kind, Rule] = {
     Kind.UNEXPLAINED_GAIN: Rule(Group.SUSPENSE, Group.CARD),
     Kind.CLAIM_HELD: Rule(Group.CARD, Group.SUSPENSE),
     Kind.CLAIM_RELEASED: Rule(Group.SUSPENSE, Group.CARD),
+    Kind.EARNED: Rule(Group.SALARY, Group.WALLET),
+    Kind.LOADED: Rule(Group.WALLET, Group.IN_FLIGHT),
+    Kind.BANKED: Rule(Group.BANK, Group.CASH),
+    Kind.FEE: Rule(Group.OUTLET, Group.FEES),
+    Kind.PAID_OUT: Rule(Group.OUTLET, Group.BANK),
 }
+
+ISSUES: Final = frozenset({Kind.TOP_UP, Kind.SALARY, Kind.EARNED})
+"""Kinds that issue credit: against cash, or a part of a salary."""
+REDEEMS: Final = frozenset({Kind.FEE, Kind.PAID_OUT})
+"""Kinds by which credit ends: its seller has the money, or the cooperative its fee."""
+
+
+def sides(group: Group) -> tuple[Group, ...]:
+    """The groups that a rule means by `group`."""
+    return SELLERS if group is Group.OUTLET else (group,)
 
 
 def account_number(group: Group, owner: int = 0) -> int:
     """The account of `owner`: a station, card serial, seller or member; 0 where there is but one."""
-    assert 0 <= owner < _OWNERS, "an owner has twelve digits"
-    return GROUP_NUMBERS[group] * _OWNERS + owner
+    assert 0 <= owner < OWNERS, "an owner has twelve digits"
+    return GROUP_NUMBERS[group] * OWNERS + owner
 
 
 def group_of(account: int) -> Group:
     """Raises KeyError for a number that is no account of ours."""
-    return _GROUPS[account // _OWNERS]
+    return _GROUPS[account // OWNERS]
 
 
 def owner_of(account: int) -> int:
-    return account % _OWNERS
+    return account % OWNERS
 
 
 def account_range(group: Group) -> tuple[int, int]:
     """The lowest and the highest account of the group."""
     first = account_number(group)
-    return first, first + _OWNERS - 1
+    return first, first + OWNERS - 1
 
 
 def account_name(account: int, sellers: Mapping[int, str]) -> str:
@@ -130,13 +161,3 @@ def account_name(account: int, sellers: Mapping[int, str]) -> str:
     if group in {Group.OUTLET, Group.MERCHANT}:
         return f"{group.value} {sellers.get(owner, owner)}"
     return f"{group.value} {owner}" if owner else group.value
-
-
-def group_balances(totals: Mapping[Kind, Rupiah]) -> dict[Group, Rupiah]:
-    """Credits less debits of each group, from the sum posted of each kind."""
-    balances = dict.fromkeys(Group, ZERO)
-    for kind, total in totals.items():
-        rule = RULES[kind]
-        balances[rule.debit] -= total
-        balances[rule.credit] += total
-    return balances

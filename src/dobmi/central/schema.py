@@ -38,6 +38,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.compiler import DDLCompiler
 
+from dobmi.central.posting_rules import GROUP_NUMBERS, OWNERS, RULES, Group, Kind, sides
+
 metadata = MetaData()
 
 _Number = BigInteger().with_variant(Integer, "sqlite")
@@ -134,6 +136,22 @@ schema_version = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
 )
 """One row: the version of the tables, for programs of before Alembic (see migrations/)."""
+
+
+def _accounts_of_kinds() -> str:
+    """As the rule table has it: a kind posts between accounts of its groups, and others not at all."""
+
+    def within(column: str, group: Group) -> str:
+        numbers = ", ".join(str(GROUP_NUMBERS[side]) for side in sides(group))
+        return f"{column} / {OWNERS} IN ({numbers})"
+
+    cases = [
+        f"WHEN '{kind.value}' THEN {within('debit_account', rule.debit)} "
+        f"AND {within('credit_account', rule.credit)}"
+        for kind, rule in sorted(RULES.items(), key=lambda item: item[0] is not Kind.SALE)
+    ]  # sales first: they are most
+    return f"CASE kind {' '.join(cases)} ELSE FALSE END"
+
 
 counters = Table(
     "counters",
@@ -507,6 +525,7 @@ postings = Table(
     PrimaryKeyConstraint("at", "id", "card_uid"),
     CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
     CheckConstraint("debit_account <> credit_account", name="two_accounts"),
+    CheckConstraint(_accounts_of_kinds(), name="accounts_of_the_kind"),
     postgresql_partition_by="RANGE (at)",
     info={**_BY_CARD, "partitioned_by": "at", "sqlite_primary_key": "id"},
 )
@@ -599,6 +618,96 @@ periodic_jobs = Table(
 """What a server does by itself now and then, and how it went. Until `running_until` (0: nobody) the
 job is one server's; `finished_at` is the last success, `failures` are those since."""
 
+sealed_days = Table(
+    "sealed_days",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("sealed_at", _Number, nullable=False),
+)
+"""Booking days (days since 1970-01-01 in WIB) into which nothing is posted any more: the database
+refuses it. Their heads may still have to be made."""
+
+daily_heads = Table(
+    "daily_heads",
+    metadata,
+    Column("day", Integer, ForeignKey("sealed_days.day"), primary_key=True, autoincrement=False),
+    Column("postings", _Number, nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("journal_hash", LargeBinary, nullable=False),
+    Column("tills_hash", LargeBinary, nullable=False),
+    Column("previous_hash", LargeBinary, nullable=False, unique=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("signature", LargeBinary, nullable=False),
+    Column("closed_at", _Number, nullable=False),
+    CheckConstraint(
+        "postings >= 0 AND amount_rupiah >= postings", name="a_posting_moves_something"
+    ),
+)
+"""Closed days: docs/formats/daily-head.md. No hash has two successors, so the chain cannot fork."""
+
+till_heads = Table(
+    "till_heads",
+    metadata,
+    Column("day", Integer, ForeignKey("sealed_days.day"), nullable=False),
+    Column("terminal_id", _Number, nullable=False),
+    Column("head_sequence", _Number, nullable=False),
+    Column("head_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("day", "terminal_id"),
+)
+"""How far each till's vouchers were kept when a day was closed."""
+
+kind_days = Table(
+    "kind_days",
+    metadata,
+    Column("day", Integer, ForeignKey("sealed_days.day"), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("debit_group", Integer, nullable=False),
+    Column("credit_group", Integer, nullable=False),
+    Column("postings", _Number, nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    PrimaryKeyConstraint("day", "kind", "debit_group", "credit_group"),
+)
+"""What was posted on a closed day, by kind and by groups of accounts (their numbers)."""
+
+account_days = Table(
+    "account_days",
+    metadata,
+    Column("account", _Number, nullable=False),
+    Column("day", Integer, nullable=False),
+    Column("debits_rupiah", _Number, nullable=False),
+    Column("credits_rupiah", _Number, nullable=False),
+    PrimaryKeyConstraint("account", "day"),
+    info={"distribution_key": "account"},
+)
+"""What was posted to an account on a closed day, if anything was."""
+
+salaries = Table(
+    "salaries",
+    metadata,
+    Column("period", String(20), nullable=False),
+    Column("member_number", _Number, ForeignKey("members.member_number"), nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("period", "member_number"),
+    UniqueConstraint("number", "member_number"),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+    info={"distribution_key": "member_number"},
+)
+"""What of a member's salary was converted in a period, once; `number` is the posting's sequence."""
+
+cash_banked = Table(
+    "cash_banked",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("note", String(200), nullable=False),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+)
+"""Cash of a station that was brought to the bank."""
+
 APPEND_ONLY = (
     vouchers,
     quarantine,
@@ -612,6 +721,13 @@ APPEND_ONLY = (
     doubt_settlements,
     credit_settlements,
     restorations,
+    sealed_days,
+    daily_heads,
+    till_heads,
+    kind_days,
+    account_days,
+    salaries,
+    cash_banked,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 
@@ -653,6 +769,48 @@ event.listen(
         "$$ BEGIN RAISE EXCEPTION 'append only: %%', TG_TABLE_NAME; END $$",
     ),
 )
+BOOKING_LOCK = 0x646F_626F_6F6B
+"""PostgreSQL's advisory lock: whoever posts has it shared, whoever seals a day has it alone."""
+# The first second of the first open day; WIB is seven hours ahead of UTC.
+_OPEN_FROM = "SELECT (max(day) + 1) * 86400 - 25200 FROM sealed_days"
+_SEALED_DAY_SQLITE = f"""
+CREATE TRIGGER postings_sealed_day BEFORE INSERT ON postings WHEN NEW.at < ({_OPEN_FROM})
+BEGIN SELECT RAISE(ABORT, 'the day is closed'); END"""
+# Once a statement, so that rows cost next to nothing. The lock comes first: what is sealed is looked
+# up after it, which only this isolation level does.
+_OPEN_DAY_FUNCTION = f"""
+CREATE FUNCTION dobmi_open_day() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'postings are written at the isolation level read committed';
+END IF;
+PERFORM pg_advisory_xact_lock_shared({BOOKING_LOCK});
+PERFORM set_config(
+    'dobmi.open_from', coalesce(({_OPEN_FROM}), -9223372036854775808)::text, true);
+RETURN NULL;
+END $$"""
+# As a serialisation failure: the same again is booked on an open day.
+_SEALED_DAY_FUNCTION = """
+CREATE FUNCTION dobmi_sealed_day() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+RAISE EXCEPTION 'the day is closed' USING ERRCODE = '40001';
+END $$"""
+_OPEN_DAY_TRIGGER = """
+CREATE TRIGGER postings_open_day BEFORE INSERT ON postings
+FOR EACH STATEMENT EXECUTE FUNCTION dobmi_open_day()"""
+_SEALED_DAY_TRIGGER = """
+CREATE TRIGGER postings_sealed_day AFTER INSERT ON postings FOR EACH ROW
+WHEN (NEW.at < current_setting('dobmi.open_from')::bigint) EXECUTE FUNCTION dobmi_sealed_day()"""
+
+NO_POSTING_IN_A_SEALED_DAY = (
+    ("sqlite", _SEALED_DAY_SQLITE),
+    ("postgresql", _OPEN_DAY_FUNCTION),
+    ("postgresql", _SEALED_DAY_FUNCTION),
+    ("postgresql", _OPEN_DAY_TRIGGER),
+    ("postgresql", _SEALED_DAY_TRIGGER),
+)
+"""(dialect, statement)."""
+
+for _statement in NO_POSTING_IN_A_SEALED_DAY:
+    event.listen(metadata, "after_create", _on_dialect(*_statement))
 for _table in APPEND_ONLY:
     for _statement in append_only(_table.name, partitioned="partitioned_by" in _table.info):
         event.listen(_table, "after_create", _on_dialect(*_statement))

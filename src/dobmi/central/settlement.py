@@ -45,6 +45,7 @@ from dobmi.central.schema import (
     terminals,
 )
 from dobmi.central.verification import FOREIGN_READER, MacKeyOf, find_counter
+from dobmi.central.wallets import load_cards
 from dobmi.money import Rupiah
 
 _SEARCH_AHEAD = 64
@@ -181,12 +182,18 @@ def carry_out_refunds(connection: Connection, uid: bytes, now: int) -> None:
         insert_unless_there(connection, anomalies, [of_nothing])
 
 
-def serve_member(connection: Connection, member_number: int, now: int) -> None:
-    """The member has a card in force now: what waited for one is carried out."""
+def serve_member(
+    connection: Connection, member_number: int, now: int, *, balance_max: Rupiah
+) -> None:
+    """The member has a card in force now: what waited for one is carried out.
+
+    `balance_max`: as much of the wallet goes onto it as a card may hold.
+    """
     owned = select(cards.c.uid).where(cards.c.member_number == member_number)
     for uid in connection.execute(owned.order_by(cards.c.uid)).scalars().all():
         carry_out_refunds(connection, bytes(uid), now)
         follow_up(connection, bytes(uid), now)
+    load_cards(connection, [member_number], balance_max, now)
 
 
 def reconcile(database: Database, mac_key_of: MacKeyOf, now: int) -> int:

@@ -364,7 +364,7 @@ def report(context: Context) -> None:
         (context.translate(N_("issued")), str(now.issued)),
         (context.translate(N_("in flight to cards")), str(now.in_flight)),
         (context.translate(N_("on cards, by the ledger")), str(now.on_cards)),
-        (context.translate(N_("paid to outlets")), str(now.paid_to_outlets)),
+        (context.translate(N_("owed to outlets")), str(now.owed_to_outlets)),
         (context.translate(N_("in suspense, unexplained")), str(now.suspense)),
         (context.translate(N_("sum, which must be nought")), str(now.difference)),
         (context.translate(N_("on cards, by their own word")), str(now.on_cards_by_their_own_word)),

@@ -142,9 +142,9 @@ def _money_violations(site: Site, central: Central, books: Books) -> list[str]:
     now = circulation(central)
     paid = sum(amount for _, amount, *_ in books.paid) + unsure_total
     paid -= sum(amount for _, amount, *_ in books.refunded)
-    if now.paid_to_outlets.amount != paid or now.in_flight.amount:
+    if now.owed_to_outlets.amount != paid or now.in_flight.amount:
         found.append(
-            f"the outlets have {now.paid_to_outlets}, paid was {paid}; in flight {now.in_flight}"
+            f"the outlets have {now.owed_to_outlets}, paid was {paid}; in flight {now.in_flight}"
         )
     with central.database.read() as connection:
         gaps = connection.execute(

@@ -141,7 +141,12 @@ def _user() -> str | None:
 
 def _start(postgres: Postgres) -> None:
     options = " ".join(
-        (f"-p {postgres.port}", *_OPTIONS, *(_DURABLE if postgres.durable else _FAST), *postgres.settings)
+        (
+            f"-p {postgres.port}",
+            *_OPTIONS,
+            *(_DURABLE if postgres.durable else _FAST),
+            *postgres.settings,
+        )
     )
     log = postgres.data / "server.log"
     command = [str(postgres.programs / "pg_ctl"), "start", "-w", "-t", str(_START_SECONDS)]
