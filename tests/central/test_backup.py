@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from dobmi.central.schema import postings, restorations
 from dobmi.central.server import Central
 from dobmi.cli.central import command
 from dobmi.cli.context import Context
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.settings import CentralSettings, Settings
 from support.central_client import RING, SETTINGS
 from support.databases import Kind, bare_database, postgres_server
@@ -223,6 +225,29 @@ def test_nothing_is_restored_over_a_ledger_or_for_another_server(scene: Scene) -
     full = scene.central.database
     with pytest.raises(DatabaseNotEmpty):
         restore(place, full, programs=scene.programs, public_key=scene.central.public_key)
+
+
+def test_one_of_an_older_version_is_restored_and_brought_forward(tmp_path: Path) -> None:
+    dump = Path(__file__).parent / "kept" / "central_v1.sqlite.sql"
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.executescript(dump.read_text(encoding="utf-8"))
+    old = open_database("sqlite:///old.db", tmp_path)
+    place, manifest = back_up(Central(old, RING, SETTINGS), tmp_path / "backups")
+    old.close()
+    assert manifest.facts.schema_version == 1
+    save_key_file(tmp_path / "central.keys", RING, "kunci")
+    settings = Settings(
+        folder=tmp_path,
+        central=CentralSettings(database="sqlite:///new.db"),
+        passphrase=SecretStr("kunci"),
+        language="en",
+    )
+    done = CliRunner().invoke(command, ["restore", str(place)], obj=Context(settings, "en", str))
+    assert "After restoring: block list" in done.output
+    new = open_database("sqlite:///new.db", tmp_path)
+    new.require_tables()
+    assert circulation(Central(new, RING, SETTINGS)).difference == ZERO
+    new.close()
 
 
 def test_the_office_makes_one_tries_it_and_goes_on_from_it(scene: Scene) -> None:
