@@ -111,6 +111,10 @@ class CentralSettings(_Section):
     """With less left for a SQLite database the server says that it is not ready."""
     keep_rejected_days: int = Field(default=730, ge=30)
     """The content of refused batches; that they came, and why they were refused, is kept longer."""
+    payer_bank_code: str = Field(default="", pattern=r"^([A-Z]{6}[A-Z0-9]{2,5}|\d{3,7}|)$")
+    """Of the bank account from which sellers are paid: a BIC, or the bank's clearing number."""
+    payer_account: str = Field(default="", pattern=r"^([A-Z0-9]{4,34}|)$")
+    payer_holder: str = Field(default="", max_length=70)
     postgresql_programs: Path | None = None
     """The folder of pg_dump and pg_restore; without it, those on PATH."""
     originality_keys: dict[str, str] = Field(default_factory=dict)

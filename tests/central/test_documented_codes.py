@@ -24,6 +24,7 @@ OFFICE_ALONE = (
     errors.BackupProblem,
     errors.CreditNotSettled,
     errors.BooksProblem,
+    errors.SettlementProblem,
     errors.DisputeImpossible,
 )
 """Said on the office's own screen, never over the network."""

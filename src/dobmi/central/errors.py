@@ -54,6 +54,21 @@ CentralError
     CreditNotInDoubt
     CreditNotSeen              the card never said, under the credit key, that it has it
     CreditNotPlaced            it is not known which of the card's transactions it was
+  SettlementProblem            what sellers are owed cannot be settled so
+    NotOfStaff
+    SecondPersonNeeded         who proposed cannot approve
+    UnknownSeller
+    AccountAwaitsNobody        no such bank account is proposed
+    PayerUnknown               the settings do not say from which account is paid
+    FeeRuleTooLate             a run holds that day already
+    UnknownRun
+    WrongRunState
+    CutOffNotOver
+    CutOffSettled
+    NothingToPay
+    LaterRunFirst              another run goes on from where this one ends
+    RunNotAsInJournal
+    PaymentFileDiffers         it would not be the file that was written first
   BooksProblem                 what the office asks of the books
     UnknownAccount
     SalaryFileRefused          lines of it cannot be taken
@@ -392,6 +407,97 @@ class CreditNotPlaced(CreditNotSettled):
     code = "CENTRAL-CREDIT-NOT-PLACED"
     message = N_("It is not known which transaction of card {card} credit {sequence} was.")
     next_step = N_("Lay the card on a station of the office, have it credited, then settle again.")
+
+
+class SettlementProblem(CentralError):
+    code = "CENTRAL-SETTLEMENT"
+    message = N_("This cannot be settled so.")
+
+
+class NotOfStaff(SettlementProblem):
+    code = "CENTRAL-STAFF"
+    message = N_("{name} is not registered as one who may do this ({role}).")
+    next_step = N_("See `dobmi central staff list`; register with `dobmi central staff add`.")
+
+
+class SecondPersonNeeded(SettlementProblem):
+    code = "CENTRAL-SECOND-PERSON"
+    message = N_("{name} has proposed it, and cannot approve it.")
+    next_step = N_("Have it looked at and approved by another person.")
+
+
+class UnknownSeller(SettlementProblem):
+    code = "CENTRAL-SELLER-UNKNOWN"
+    message = N_("There is no seller {seller}.")
+    next_step = N_("See `dobmi central settlement owed` for the sellers' names.")
+
+
+class AccountAwaitsNobody(SettlementProblem):
+    code = "CENTRAL-ACCOUNT"
+    message = N_("Bank account number {number} of {seller} does not wait for approval.")
+    next_step = N_("See `dobmi central seller accounts` for the newest.")
+
+
+class PayerUnknown(SettlementProblem):
+    code = "CENTRAL-PAYER"
+    message = N_("The settings do not say from which bank account sellers are paid.")
+    next_step = N_("Set payer_bank_code, payer_account and payer_holder under [central].")
+
+
+class FeeRuleTooLate(SettlementProblem):
+    code = "CENTRAL-FEE-RULE"
+    message = N_("A fee can be set from {first} on: what was before is settled or has its rule.")
+    next_step = N_("Choose a later day.")
+
+
+class UnknownRun(SettlementProblem):
+    code = "CENTRAL-RUN-UNKNOWN"
+    message = N_("There is no settlement run {run}.")
+    next_step = N_("See `dobmi central settlement list`.")
+
+
+class WrongRunState(SettlementProblem):
+    code = "CENTRAL-RUN-STATE"
+    message = N_("Settlement run {run} is {state}, by {by}.")
+    next_step = N_("See `dobmi central settlement show {run}` for what was done with it.")
+
+
+class CutOffNotOver(SettlementProblem):
+    code = "CENTRAL-DAY-OPEN"
+    message = N_("{day} is not closed in the ledger.")
+    next_step = N_("A day is closed two hours after its end, by `dobmi central periodic`.")
+
+
+class CutOffSettled(SettlementProblem):
+    code = "CENTRAL-CUT-OFF-SETTLED"
+    message = N_("{day} is before {settled}, up to which run {run} goes.")
+    next_step = N_("Choose a later day. What is booked late comes into the next run by itself.")
+
+
+class NothingToPay(SettlementProblem):
+    code = "CENTRAL-NOTHING-TO-PAY"
+    message = N_("Up to {day} there is nothing to pay; sellers left out: {left_out}.")
+    next_step = N_(
+        "See `dobmi central settlement owed` for what is owed, and bank accounts missing."
+    )
+
+
+class LaterRunFirst(SettlementProblem):
+    code = "CENTRAL-LATER-RUN"
+    message = N_("Run {later} goes on from where run {run} ends.")
+    next_step = N_("Withdraw run {later} first; if it is paid, have this one paid too.")
+
+
+class RunNotAsInJournal(SettlementProblem):
+    code = "CENTRAL-RUN-DIFFERS"
+    message = N_("Run {run} says otherwise than the journal what was booked (seller: {seller}).")
+    next_step = N_("Withdraw it and propose it again; if that does not help, call an auditor.")
+
+
+class PaymentFileDiffers(SettlementProblem):
+    code = "CENTRAL-PAYMENT-FILE"
+    message = N_("The payment file of run {run} would not be the one that was written first.")
+    next_step = N_("Use the first file, or put the payer's account in the settings back.")
 
 
 class BooksProblem(CentralError):

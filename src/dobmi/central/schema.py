@@ -125,6 +125,30 @@ class RefundState(StrEnum):
     """Its sale was not paid. It is ordered after all if the sale is found to be paid."""
 
 
+class StaffRole(StrEnum):
+    PROPOSER = "proposer"
+    APPROVER = "approver"
+
+
+class RunState(StrEnum):
+    """How far a settlement run is."""
+
+    PROPOSED = "proposed"
+    APPROVED = "approved"
+    EXPORTED = "exported"
+    PAID = "paid"
+    WITHDRAWN = "withdrawn"
+    """Never to be paid: what was in it is owed again."""
+
+
+class LeftOut(StrEnum):
+    """Why a seller is not in a run; it comes into a later one."""
+
+    NO_ACCOUNT = "no-account"
+    NOTHING_DUE = "nothing-due"
+    """Refunds and fee are as much as the sales, or more."""
+
+
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     listed = ", ".join(f"'{value.value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
@@ -618,6 +642,187 @@ periodic_jobs = Table(
 """What a server does by itself now and then, and how it went. Until `running_until` (0: nobody) the
 job is one server's; `finished_at` is the last success, `failures` are those since."""
 
+staff = Table(
+    "staff",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("folded", String(160), nullable=False, unique=True),
+    Column("added_at", _Number, nullable=False),
+)
+"""Who proposes and approves. `folded`: the name without capitals, so that nobody is two people."""
+
+staff_roles = Table(
+    "staff_roles",
+    metadata,
+    Column("name", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("role", String(10), nullable=False),
+    Column("since", _Number, nullable=False),
+    PrimaryKeyConstraint("name", "role"),
+    _one_of("role", StaffRole),
+)
+
+seller_accounts = Table(
+    "seller_accounts",
+    metadata,
+    Column("seller_id", _Number, ForeignKey("sellers.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("bank", String(70), nullable=False),
+    Column("bank_code", String(11), nullable=False),
+    Column("account", String(34), nullable=False),
+    Column("holder", String(70), nullable=False),
+    Column("proposed_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("proposed_at", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "number"),
+    UniqueConstraint("seller_id", "number", "proposed_by", name="account_of_its_proposer"),
+)
+"""Sellers' bank accounts, every one that was ever proposed, numbered from 1 for each seller."""
+
+seller_account_decisions = Table(
+    "seller_account_decisions",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("proposed_by", String(80), nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("decided_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "number"),
+    ForeignKeyConstraint(
+        ["seller_id", "number", "proposed_by"],
+        ["seller_accounts.seller_id", "seller_accounts.number", "seller_accounts.proposed_by"],
+    ),
+    CheckConstraint("decided_by <> proposed_by", name="account_by_two_people"),
+)
+"""The last account of a seller that was accepted is in force."""
+
+fee_rules = Table(
+    "fee_rules",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("from_day", Integer, nullable=False),
+    Column("basis_points", Integer, nullable=False),
+    Column("per_sale_rupiah", _Number, nullable=False),
+    Column("per_run_rupiah", _Number, nullable=False),
+    Column("minimum_rupiah", _Number, nullable=False),
+    Column("maximum_rupiah", _Number),
+    Column("set_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("set_at", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "from_day"),
+    CheckConstraint("basis_points BETWEEN 0 AND 10000", name="fee_is_a_part"),
+    CheckConstraint(
+        "per_sale_rupiah >= 0 AND per_run_rupiah >= 0 AND minimum_rupiah >= 0 "
+        "AND (maximum_rupiah IS NULL OR maximum_rupiah >= minimum_rupiah)",
+        name="fee_is_no_gift",
+    ),
+)
+"""What a seller pays of what is booked from a day on (days since 1970-01-01 in WIB), until its next
+rule. Seller 0: whoever has no rule of its own."""
+
+settlement_runs = Table(
+    "settlement_runs",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("cut_off_day", Integer, nullable=False),
+    Column("payments", Integer, nullable=False),
+    Column("net_rupiah", _Number, nullable=False),
+    Column("proposed_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("proposed_at", _Number, nullable=False),
+    UniqueConstraint("number", "proposed_by", name="run_of_its_proposer"),
+    CheckConstraint("payments > 0 AND net_rupiah >= payments", name="run_pays_something"),
+)
+"""Payments to sellers that go together, for what was booked up to the end of a day in WIB."""
+
+settlement_steps = Table(
+    "settlement_steps",
+    metadata,
+    Column("run", _Number, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("previous", String(10)),
+    Column("proposed_by", String(80), nullable=False),
+    Column("done_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("note", String(200), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("run", "state"),
+    UniqueConstraint("run", "previous", name="one_way_on"),
+    ForeignKeyConstraint(
+        ["run", "proposed_by"], ["settlement_runs.number", "settlement_runs.proposed_by"]
+    ),
+    ForeignKeyConstraint(["run", "previous"], ["settlement_steps.run", "settlement_steps.state"]),
+    CheckConstraint(
+        "(previous IS NULL AND state = 'proposed')"
+        " OR (previous = 'proposed' AND state IN ('approved', 'withdrawn'))"
+        " OR (previous = 'approved' AND state IN ('exported', 'withdrawn'))"
+        " OR (previous = 'exported' AND state IN ('paid', 'withdrawn'))",
+        name="steps_in_order",
+    ),
+    CheckConstraint("state <> 'approved' OR done_by <> proposed_by", name="run_by_two_people"),
+)
+"""What was done with a run, by whom. Each step follows one that was taken, and no other follows it:
+nothing is both paid and withdrawn. `note`: the bank's reference, why it was withdrawn, or the
+SHA-256 of the payment file."""
+
+settlement_items = Table(
+    "settlement_items",
+    metadata,
+    Column("run", _Number, ForeignKey("settlement_runs.number"), nullable=False),
+    Column("seller_id", _Number, nullable=False),
+    Column("number", _Number, nullable=False, unique=True),
+    Column("account_number", Integer, nullable=False),
+    Column("from_at", _Number, nullable=False),
+    Column("to_at", _Number, nullable=False),
+    Column("sales", _Number, nullable=False),
+    Column("sales_rupiah", _Number, nullable=False),
+    Column("refunds_rupiah", _Number, nullable=False),
+    Column("fee_rupiah", _Number, nullable=False),
+    Column("net_rupiah", _Number, nullable=False),
+    PrimaryKeyConstraint("run", "seller_id"),
+    ForeignKeyConstraint(
+        ["seller_id", "account_number"], ["seller_accounts.seller_id", "seller_accounts.number"]
+    ),
+    CheckConstraint("net_rupiah = sales_rupiah - refunds_rupiah - fee_rupiah", name="net_adds_up"),
+    CheckConstraint(
+        "net_rupiah > 0 AND fee_rupiah >= 0 AND sales_rupiah >= 0 AND refunds_rupiah >= 0",
+        name="nobody_pays_in",
+    ),
+    CheckConstraint("to_at > from_at", name="some_time"),
+)
+"""What a run pays a seller, for what was booked from `from_at` on and before `to_at`. `number` is the
+reference of its postings."""
+
+settlement_left_out = Table(
+    "settlement_left_out",
+    metadata,
+    Column("run", _Number, ForeignKey("settlement_runs.number"), nullable=False),
+    Column("seller_id", _Number, ForeignKey("sellers.id"), nullable=False),
+    Column("reason", String(20), nullable=False),
+    Column("due_rupiah", _Number, nullable=False),
+    PrimaryKeyConstraint("run", "seller_id"),
+    _one_of("reason", LeftOut),
+)
+"""Who was owed something, or owes it, and comes into a later run."""
+
+settlement_claims = Table(
+    "settlement_claims",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("from_at", _Number, nullable=False),
+    Column("after", _Number),
+    Column("to_at", _Number, nullable=False),
+    Column("run", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "from_at"),
+    UniqueConstraint("seller_id", "to_at", name="periods_end_apart"),
+    ForeignKeyConstraint(
+        ["seller_id", "after"], ["settlement_claims.seller_id", "settlement_claims.to_at"]
+    ),
+    ForeignKeyConstraint(
+        ["run", "seller_id"], ["settlement_items.run", "settlement_items.seller_id"]
+    ),
+    CheckConstraint("from_at = coalesce(after, 0)", name="no_time_between"),
+    CheckConstraint("to_at > from_at", name="some_time"),
+)
+"""The periods of the items that are paid or may still be: for each seller one chain from the first
+sale on. An item of a withdrawn run has none, and none goes while another follows it."""
+
 sealed_days = Table(
     "sealed_days",
     metadata,
@@ -721,6 +926,13 @@ APPEND_ONLY = (
     doubt_settlements,
     credit_settlements,
     restorations,
+    seller_accounts,
+    seller_account_decisions,
+    fee_rules,
+    settlement_runs,
+    settlement_steps,
+    settlement_items,
+    settlement_left_out,
     sealed_days,
     daily_heads,
     till_heads,

@@ -55,6 +55,7 @@ from dobmi.central.serving import DrainingServer, ServerState, server_config
 from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
 from dobmi.cli.context import Context, DomainGroup
+from dobmi.cli.settlement import seller, settlement, staff
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.wib import WIB, local_time
@@ -69,6 +70,10 @@ def command() -> None:
 
     First time: `keys init`, `init`, `keys till FILE` for the tills, `invite`, `serve`.
     """
+
+
+for _group in (settlement, seller, staff):
+    command.add_command(_group)
 
 
 @command.group(cls=DomainGroup)

@@ -1,0 +1,77 @@
+"""Who proposes and who approves. Nobody logs in yet: names are given, and must be registered."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, select
+
+from dobmi.central.database import Database, insert_unless_there
+from dobmi.central.errors import NotOfStaff
+from dobmi.central.schema import StaffRole, staff, staff_roles
+from dobmi.central.texts import NAME_LENGTH_MAX, require_text
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    name: str
+    roles: frozenset[StaffRole]
+
+
+def add_staff(database: Database, name: str, roles: Iterable[StaffRole], now: int) -> Person:
+    """Register a person, or give further roles. The same name in other letters is the same person.
+
+    Raises BadParameters.
+    """
+    require_text("name", name, NAME_LENGTH_MAX)
+    with database.write() as connection:
+        person = {"name": " ".join(name.split()), "folded": _folded(name), "added_at": now}
+        insert_unless_there(connection, staff, [person])
+        known = _find(connection, name)
+        assert known is not None
+        rows = [{"name": known.name, "role": role.value, "since": now} for role in roles]
+        insert_unless_there(connection, staff_roles, rows)
+        found = _find(connection, name)
+    assert found is not None
+    return found
+
+
+def remove_staff(database: Database, name: str) -> Person:
+    """Take all roles from a person; what they did stays. Raises NotOfStaff."""
+    with database.write() as connection:
+        person = _find(connection, name)
+        if person is None:
+            raise NotOfStaff(name=name, role="-")
+        connection.execute(delete(staff_roles).where(staff_roles.c.name == person.name))
+    return Person(person.name, frozenset())
+
+
+def staff_list(database: Database) -> list[Person]:
+    with database.read() as connection:
+        names = connection.execute(select(staff.c.folded).order_by(staff.c.name)).scalars().all()
+        people = [_find(connection, name) for name in names]
+    return [person for person in people if person is not None]
+
+
+def require_role(connection: Connection, name: str, *roles: StaffRole) -> str:
+    """The registered name of a person who has one of these roles. Raises NotOfStaff."""
+    person = _find(connection, name)
+    if person is None or person.roles.isdisjoint(roles):
+        raise NotOfStaff(name=name, role=", ".join(role.value for role in roles))
+    return person.name
+
+
+def _find(connection: Connection, name: str) -> Person | None:
+    known = connection.execute(
+        select(staff.c.name).where(staff.c.folded == _folded(name))
+    ).scalar_one_or_none()
+    if known is None:
+        return None
+    roles = connection.execute(select(staff_roles.c.role).where(staff_roles.c.name == known))
+    return Person(known, frozenset(map(StaffRole, roles.scalars())))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", " ".join(name.split())).casefold()[:160]
