@@ -18,12 +18,14 @@ from sqlalchemy import Row, select, update
 
 from dobmi.central.beside import look_at_all_posted
 from dobmi.central.database import insert_unless_there
+from dobmi.central.days import close_days
 from dobmi.central.overdue import settle_overdue
 from dobmi.central.partitions import ensure_partitions
 from dobmi.central.pruning import prune
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import periodic_jobs
 from dobmi.central.server import Central
+from dobmi.central.wallets import load_all_wallets
 from dobmi.errors import DoBMIError
 from dobmi.wib import day_of
 
@@ -78,6 +80,14 @@ def _restore_lost_cards(central: Central, _now: int) -> Mapping[str, int]:
     return {"restored": restore_due(central)}
 
 
+def _close_days(central: Central, now: int) -> Mapping[str, int]:
+    return {"closed": len(close_days(central, now))}
+
+
+def _load_wallets(central: Central, now: int) -> Mapping[str, int]:
+    return {"loaded": load_all_wallets(central, now).count}
+
+
 def _prune(central: Central, now: int) -> Mapping[str, int]:
     done = prune(central, now)
     return {"requests": done.requests, "refused": done.rejected_contents}
@@ -98,6 +108,8 @@ JOBS: tuple[Job, ...] = (
     Job("make-months", _make_months),
     Job("settle-doubts", _settle_doubts),
     Job("restore-lost-cards", _restore_lost_cards),
+    Job("load-wallets", _load_wallets),
+    Job("close-days", _close_days),
     Job("prune", _prune),
 )
 """In their order. Each is safe to stop anywhere and to run again, by several servers at once."""

@@ -77,15 +77,11 @@ def load_cards(connection: Connection, members: Sequence[int], limit: Rupiah, no
     # With the card locked nobody else loads it: a member has one card in force.
     wallets = balances_of(connection, Group.WALLET, [row.member_number for row in rows])
     rows = [row for row in rows if wallets.get(row.member_number, ZERO) > ZERO]
+    room = _room(connection, rows, limit)
+    amounts = {row.uid: min(wallets[row.member_number], room[row.uid]) for row in rows}
+    rows = [row for row in rows if amounts[row.uid] > ZERO]
     if not rows:
         return Loaded()
-    room = _room(connection, rows, limit)
-    amounts = {
-        row.uid: min(wallets[row.member_number], room[row.uid])
-        for row in rows
-        if room[row.uid] > ZERO
-    }
-    rows = [row for row in rows if row.uid in amounts]
     names = {row.uid: f"credit:{bytes(row.uid).hex()}" for row in rows}
     numbers = count_up(connection, list(names.values()))
     credits_, events = [], []
@@ -116,7 +112,7 @@ def load_cards(connection: Connection, members: Sequence[int], limit: Rupiah, no
         )
     insert_rows(connection, pending_credits, credits_)
     post_many(connection, events, at)
-    return Loaded(len(events), Rupiah(sum(amount.amount for amount in amounts.values())))
+    return Loaded(len(events), Rupiah(sum(event.amount.amount for event in events)))
 
 
 def _room(

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Row
 
 from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save_key_file
@@ -29,10 +25,9 @@ from dobmi.central.circulation import (
 )
 from dobmi.central.credit_doubts import CreditInDoubt, NextStep, credits_in_doubt
 from dobmi.central.credit_settlement import settle_credit
-from dobmi.central.database import Database, open_database
+from dobmi.central.database import open_database
 from dobmi.central.dispute import Neighbour, dispute
 from dobmi.central.errors import (
-    BadParameters,
     DatabaseTooOld,
     KeyFileExists,
     KeysMissing,
@@ -46,7 +41,6 @@ from dobmi.central.periodic import JobStatus, PeriodicWork, periodic_status, run
 from dobmi.central.pruning import prune
 from dobmi.central.refunds import refund_list
 from dobmi.central.replacement import restore_due
-from dobmi.central.replica import seconds_behind
 from dobmi.central.restoring import Ahead, mark_restored
 from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.scrape import Metrics
@@ -54,11 +48,18 @@ from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.central.serving import DrainingServer, ServerState, server_config
 from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
+from dobmi.cli import books
 from dobmi.cli.context import Context, DomainGroup
+from dobmi.cli.opening import bare_database as _bare_database
+from dobmi.cli.opening import looking as _looking
+from dobmi.cli.opening import open_central as _central
+from dobmi.cli.opening import open_keys as _open_keys
+from dobmi.cli.opening import parse_time as _parse_time
+from dobmi.cli.opening import print_table as _print_table
 from dobmi.cli.settlement import seller, settlement, staff
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
-from dobmi.wib import WIB, local_time
+from dobmi.wib import local_time
 
 _TILL_KEYS = (CardKey.DEBIT, CardKey.PIN)
 _MINUTES_MAX = 7 * 24 * 60
@@ -72,8 +73,8 @@ def command() -> None:
     """
 
 
-for _group in (settlement, seller, staff):
-    command.add_command(_group)
+for _command in (*books.COMMANDS, settlement, seller, staff):
+    command.add_command(_command)
 
 
 @command.group(cls=DomainGroup)
@@ -365,12 +366,13 @@ def report(context: Context) -> None:
         now = circulation(central)
         jobs = periodic_status(central)
         at = central.unix_seconds()
+    context.say(
+        N_("Issued {issued}, redeemed {redeemed}; the rest is here:"),
+        issued=now.issued,
+        redeemed=now.redeemed,
+    )
+    books.draw(context, now)
     rows = [
-        (context.translate(N_("issued")), str(now.issued)),
-        (context.translate(N_("in flight to cards")), str(now.in_flight)),
-        (context.translate(N_("on cards, by the ledger")), str(now.on_cards)),
-        (context.translate(N_("owed to outlets")), str(now.owed_to_outlets)),
-        (context.translate(N_("in suspense, unexplained")), str(now.suspense)),
         (context.translate(N_("sum, which must be nought")), str(now.difference)),
         (context.translate(N_("on cards, by their own word")), str(now.on_cards_by_their_own_word)),
         (context.translate(N_("sales not yet reported")), str(now.not_yet_reported)),
@@ -764,17 +766,6 @@ def _say_neighbour(context: Context, neighbour: Neighbour, *, is_before: bool) -
     context.say(text, **facts)
 
 
-def _parse_time(text: str) -> int:
-    """Unix seconds. Raises BadParameters."""
-    try:
-        if text.isdecimal():
-            return int(text)
-        found = datetime.fromisoformat(text)
-        return int((found if found.tzinfo else found.replace(tzinfo=WIB)).timestamp())
-    except (ValueError, OverflowError) as error:
-        raise BadParameters(detail=N_("--now is no time")) from error
-
-
 def _say_doubt(context: Context, doubt: Doubt, now: int) -> None:
     context.say(
         "Sale {terminal}/{sequence} at {name}, {time}, known for {days} days: {amount}, "
@@ -946,99 +937,8 @@ def _print_card(context: Context, card: CardStatement) -> None:
     _print_table(context, ("no.", "at", "by", "amount", "balance"), rows)
 
 
-_HEADINGS = (
-    N_("no."), N_("name"), N_("role"), N_("seller"), N_("vouchers"), N_("last heard of"),
-    N_("stock"), N_("amount"), N_("voucher"), N_("kind"), N_("card"), N_("received"),
-    N_("reason"), N_("detail"), N_("sale"), N_("at"), N_("state"), N_("explanation"),
-    N_("found"), N_("terminal"), N_("by"), N_("balance"), N_("known since"), N_("not before"),
-)  # fmt: skip
-
-
-def _print_table(
-    context: Context, headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]
-) -> None:
-    table = Table(show_header=any(headings))
-    for heading in headings:
-        right = heading in {"amount", "balance", "vouchers"}
-        table.add_column(
-            context.translate(heading) if heading else "", justify="right" if right else "left"
-        )
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
 def _local_date(of: date) -> str:
     return of.strftime("%d-%m-%Y")
-
-
-@contextmanager
-def _central(context: Context) -> Iterator[Central]:
-    """The server's parts, its tables there. Raises KeysMissing, WrongPassphrase, NotInitialised."""
-    ring = _open_keys(context)
-    database, reports = _database(context), _reports_database(context)
-    try:
-        database.require_tables()
-        yield Central(database, ring, context.settings.central, reports=reports)
-    finally:
-        database.close()
-        if reports is not None:
-            reports.close()
-
-
-@contextmanager
-def _looking(context: Context) -> Iterator[Central]:
-    """For what only looks: as `_central`, with the replica where the settings name one."""
-    ring = _open_keys(context)
-    with _database_to_look_at(context) as database:
-        yield Central(database, ring, context.settings.central)
-
-
-@contextmanager
-def _database_to_look_at(context: Context) -> Iterator[Database]:
-    """The replica where there is one, having said (on standard error) how far it is behind."""
-    reports = _reports_database(context)
-    database = _database(context) if reports is None else reports
-    try:
-        database.require_tables()
-        if reports is not None:
-            behind = seconds_behind(reports)
-            if behind is None:
-                told = context.translate(N_("From the replica; it does not know how far behind."))
-            else:
-                told = context.translate(N_("From the replica, {seconds} s behind."))
-            click.echo(told.format(seconds=behind), err=True)
-        yield database
-    finally:
-        database.close()
-
-
-def _open_keys(context: Context) -> KeyRing:
-    path = context.settings.at(context.settings.central.keys)
-    if not path.is_file():
-        raise KeysMissing(path=path)
-    return load_key_file(
-        path, context.passphrase(context.translate(N_("Passphrase of the central keys")))
-    )
-
-
-@contextmanager
-def _bare_database(context: Context) -> Iterator[Database]:
-    """Whatever is in it."""
-    database = _database(context)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def _database(context: Context) -> Database:
-    return open_database(context.settings.central.database, context.settings.folder)
-
-
-def _reports_database(context: Context) -> Database | None:
-    url = context.settings.central.reports_database_url
-    return open_database(url, context.settings.folder) if url else None
 
 
 def _save(path: Path, ring: KeyRing, passphrase: str) -> None:
