@@ -7,6 +7,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,25 @@ from sqlalchemy import create_engine, delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from dobmi.central import migrations
+from dobmi.central.circulation import circulation
 from dobmi.central.database import Database, open_database
+from dobmi.central.days import close_days
 from dobmi.central.errors import DatabaseFailed, DatabaseTooOld
-from dobmi.central.schema import APPEND_ONLY, metadata
+from dobmi.central.owed import positions
+from dobmi.central.schema import APPEND_ONLY, StaffRole, metadata
+from dobmi.central.seller_accounts import bank_account, decide_account, propose_account
 from dobmi.central.server import Central
+from dobmi.central.settlement_run import approve_run, export_run, mark_paid, propose_run
+from dobmi.central.staff import add_staff
 from dobmi.cli.central import command
 from dobmi.cli.context import Context
 from dobmi.fleet.postgres import Postgres
+from dobmi.money import ZERO
 from dobmi.settings import CentralSettings, Settings
+from dobmi.wib import day_of
 from support.database_shape import shape
 from support.kept_central import KEPT, RING, reports
+from support.traffic import START
 
 KEPT_VERSIONS = sorted(int(path.stem.removeprefix("central_v")) for path in KEPT.glob("*.json"))
 BACKENDS = ["sqlite", "postgresql"]
@@ -122,6 +132,30 @@ def test_a_database_of_an_older_version_comes_with_all_it_holds(
                 with pytest.raises(DBAPIError, match="append only"):
                     connection.execute(delete(table))
                 connection.rollback()
+
+
+@pytest.mark.parametrize("version", KEPT_VERSIONS)
+def test_sellers_are_paid_what_an_older_version_sold(databases: Databases, version: int) -> None:
+    database = databases.kept(version)
+    database.create_tables()
+    now = START + 365 * 24 * 3600
+    central = Central(database, RING, CentralSettings(), lambda: now)
+    close_days(central, now)
+    for name, role in (("Ani", StaffRole.PROPOSER), ("Budi", StaffRole.APPROVER)):
+        add_staff(database, name, [role], now)
+    owed = {one.seller: one.owed for one in positions(database) if one.owed > ZERO}
+    assert owed
+    account = bank_account("BCA", "014", "123456", "Toko")
+    for seller in owed:
+        propose_account(database, seller, account, "Ani", now)
+        decide_account(database, seller, 1, "Budi", now, accepted=True)
+    run = propose_run(database, day_of(now) - timedelta(days=2), "Ani", now)
+    assert {item.seller: item.net for item in run.items} == owed
+    approve_run(database, run.number, "Budi", now)
+    export_run(database, run.number, "Ani", now, account)
+    mark_paid(database, run.number, "Ani", "TRF-1", now)
+    assert {one.owed for one in positions(database)} == {ZERO}
+    assert circulation(central).difference == ZERO
 
 
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(databases: Databases) -> None:
