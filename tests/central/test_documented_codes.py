@@ -19,6 +19,7 @@ OFFICE_ALONE = (
     errors.OtherSchema,
     errors.KeysMissing,
     errors.KeyFileExists,
+    errors.ExportExists,
     errors.LedgerDoesNotAddUp,
     errors.PeriodicWorkFailed,
     errors.BackupProblem,

@@ -13,6 +13,7 @@ CentralError
   ShuttingDown                 it takes no new work any more
   KeysMissing                  no key file where the settings say
   KeyFileExists                keys are never overwritten
+  ExportExists                 neither are exports
   LedgerDoesNotAddUp           the journal's sum is not nought
   PeriodicWorkFailed           some of what is done now and then
   BackupProblem
@@ -168,6 +169,12 @@ class KeyFileExists(CentralError):
     code = "CENTRAL-KEYS-EXIST"
     message = N_("There is already a key file {path}; keys are never overwritten.")
     next_step = N_("Use it, or move it to a safe place first.")
+
+
+class ExportExists(CentralError):
+    code = "CENTRAL-EXPORT-EXISTS"
+    message = N_("There is already a file {path}; exports are never overwritten.")
+    next_step = N_("Choose another name.")
 
 
 class LedgerDoesNotAddUp(CentralError):

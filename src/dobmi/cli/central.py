@@ -35,6 +35,7 @@ from dobmi.central.errors import (
     NotInitialised,
     PeriodicWorkFailed,
 )
+from dobmi.central.export import export
 from dobmi.central.logs import configure_logging
 from dobmi.central.overdue import SECONDS_PER_DAY, Doubt, doubt_list, settle_overdue
 from dobmi.central.periodic import JobStatus, PeriodicWork, periodic_status, run_due
@@ -44,7 +45,7 @@ from dobmi.central.replacement import restore_due
 from dobmi.central.restoring import Ahead, mark_restored
 from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.scrape import Metrics
-from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
+from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central, now_unix_seconds
 from dobmi.central.serving import DrainingServer, ServerState, server_config
 from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
@@ -135,6 +136,52 @@ def keys_till(context: Context, file: Path, till_passphrase: str | None) -> None
         till_passphrase = context.passphrase(context.translate(N_("New passphrase for the tills")))
     _save(file, ring.only(masters=_TILL_KEYS), till_passphrase)
     context.say(N_("Keys for tills: {path}. A till needs this file and its passphrase."), path=file)
+
+
+@keys.command("auditor")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--auditor-passphrase",
+    envvar="DOBMI_AUDITOR_PASSPHRASE",
+    help="Passphrase of the new file; asked for when left out. Better in the variable.",
+)
+@click.pass_obj
+def keys_auditor(context: Context, file: Path, auditor_passphrase: str | None) -> None:
+    """Write to FILE the key with which an auditor checks cards' MACs, and show the public keys.
+
+    With it no card can be opened and no money made; but whoever has it can make up a sale's MAC.
+    """
+    ring = _open_keys(context)
+    if auditor_passphrase is None:
+        purpose = context.translate(N_("New passphrase for the auditor"))
+        auditor_passphrase = context.passphrase(purpose)
+    _save(file, ring.only(masters=[CardKey.TRANSACTION_MAC]), auditor_passphrase)
+    context.say(N_("The auditor's key: {path}."), path=file)
+    context.say(
+        "dobmi audit --keys {path} --server-key {server} --issuer-key {issuer} FILE",
+        path=file,
+        server=ring.public_key(SERVER_KEY).hex(),
+        issuer=ring.public_key(CARD_ISSUER_KEY).hex(),
+    )
+
+
+@command.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def export_ledger(context: Context, file: Path) -> None:
+    """Write the whole ledger, as it stands now, to FILE, for an auditor; the server may go on.
+
+    FILE is an SQLite database; FILE.json says how many rows it has, and its SHA-256.
+    """
+    with _bare_database(context) as database:
+        database.require_tables()
+        done = export(database, file, now_unix_seconds())
+    context.say(
+        N_("{path}: {rows} rows, SHA-256 {sha256}"),
+        path=done.path,
+        rows=sum(done.rows.values()),
+        sha256=done.sha256,
+    )
 
 
 @command.command("init")

@@ -30,6 +30,11 @@ _ROLES = {
         N_("The central server: keys, invitations, serving, reports."),
         "central",
     ),
+    "audit": (
+        "dobmi.cli.audit",
+        N_("Audit a ledger from the vouchers up, apart from the server."),
+        "central",
+    ),
     "sim": (
         "dobmi.cli.sim",
         N_("Simulated cards and readers, for trying things without an antenna."),

@@ -1,0 +1,145 @@
+"""The audited database, read only: one snapshot, the same in every process of an audit.
+
+Tables are read by the auditor's own SQL; nothing here knows the server's definitions of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from dobmi.audit.errors import DatabaseChanged, DatabaseNotReadable
+
+Values = tuple[Any, ...]
+_IN_MAX = 500
+"""Values of one IN list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an audit reads: enough to open the same snapshot in another process."""
+
+    url: str
+    snapshot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One connection to the snapshot."""
+
+    connection: Connection
+
+    def rows(self, statement: str, **values: Any) -> list[Values]:
+        """All rows; bytes are bytes, whatever the driver calls them."""
+        return list(self.stream(statement, **values))
+
+    def stream(self, statement: str, **values: Any) -> Iterator[Values]:
+        options = {"stream_results": True, "yield_per": 5_000}
+        result = self.connection.execute(text(statement), values, execution_options=options)
+        for row in result:
+            yield tuple(bytes(v) if isinstance(v, memoryview) else v for v in row)
+
+    def one(self, statement: str, **values: Any) -> Values | None:
+        found = self.rows(statement, **values)
+        return found[0] if found else None
+
+    def of(self, statement: str, keys: Sequence[Any], **values: Any) -> list[Values]:
+        """Rows of a statement with `IN :keys`, for any number of keys."""
+        found: list[Values] = []
+        for start in range(0, len(keys), _IN_MAX):
+            part = keys[start : start + _IN_MAX]
+            names = {f"key_{i}": key for i, key in enumerate(part)}
+            listed = ", ".join(f":{name}" for name in names)
+            found += self.rows(statement.replace(":keys", f"({listed})"), **names, **values)
+        return found
+
+    def has_table(self, name: str) -> bool:
+        sqlite = self.connection.dialect.name == "sqlite"
+        asked = (
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"
+            if sqlite
+            else "SELECT 1 WHERE to_regclass(:name) IS NOT NULL"
+        )
+        return self.one(asked, name=name) is not None
+
+
+@contextmanager
+def open_snapshot(url: str) -> Iterator[tuple[Source, Place]]:
+    """The database as it stands now, and how others open the same.
+
+    Raises DatabaseNotReadable, and at the end DatabaseChanged for an SQLite file that was written to
+    meanwhile.
+    """
+    with _connected(Place(url)) as source:
+        connection = source.connection
+        if connection.dialect.name == "postgresql":
+            (snapshot,) = source.rows("SELECT pg_export_snapshot()")[0]
+            yield source, Place(url, snapshot)
+            return
+        before = _version(source, url)
+        yield source, Place(url)
+        if _version(source, url) != before:
+            raise DatabaseChanged(database=_name(url))
+
+
+@contextmanager
+def open_place(place: Place) -> Iterator[Source]:
+    """The same snapshot again, in another process."""
+    with _connected(place) as source:
+        yield source
+
+
+@contextmanager
+def _connected(place: Place) -> Iterator[Source]:
+    try:
+        engine = _engine(place.url)
+        with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+                if place.snapshot:
+                    named = place.snapshot.replace("'", "")
+                    connection.execute(text(f"SET TRANSACTION SNAPSHOT '{named}'"))
+            yield Source(connection)
+        engine.dispose()
+    except (DBAPIError, ArgumentError, NoSuchModuleError, ImportError, sqlite3.Error) as error:
+        detail = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise DatabaseNotReadable(database=_name(place.url), detail=detail) from error
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(url, poolclass=NullPool)
+    path = Path(parsed.database or "").resolve()
+    if not path.is_file():
+        raise DatabaseNotReadable(database=_name(url), detail=f"{path.name}: no such file")
+    name = path.as_uri() + "?mode=ro"
+    return create_engine(
+        "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(name, uri=True)
+    )
+
+
+def _version(source: Source, url: str) -> tuple[Any, ...]:
+    """What differs once somebody else has written to an SQLite database."""
+    path = Path(make_url(url).database or "")
+    log = path.with_name(path.name + "-wal")
+    size = log.stat().st_size if log.exists() else 0
+    return (*source.rows("PRAGMA data_version")[0], path.stat().st_mtime_ns, size)
+
+
+def _name(url: str) -> str:
+    """Without a password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "the database"
