@@ -346,9 +346,11 @@ class TestSync:
             assert reset.unix_seconds == right + 3600
             assert till.clock.read().unix_seconds == right + 3600
             assert till.ledger.sync_state().synced_unix_seconds == right + 3600
-            with closing(sqlite3.connect(bench.database)) as database:
-                with pytest.raises(sqlite3.IntegrityError, match="only goes forward"):
-                    database.execute("UPDATE state SET server_unix_seconds = 1")
+            with (
+                closing(sqlite3.connect(bench.database)) as database,
+                pytest.raises(sqlite3.IntegrityError, match="only goes forward"),
+            ):
+                database.execute("UPDATE state SET server_unix_seconds = 1")
             till.sell(Rupiah(1_000))
             till.sync()
         assert bench.chain()[-1].link.unix_seconds == right + 3600
