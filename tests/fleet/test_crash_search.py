@@ -56,6 +56,49 @@ def test_a_step_that_the_day_has_not_is_refused_before_it_is_played(
     assert "sell-torn-paid" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["crashes", "power-cuts"])
+def test_a_day_that_fails_with_nothing_killed_says_which_step_and_why(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The worker that plays it is real; its day has one step, which goes nowhere."""
+    worker = (
+        "import sys\n"
+        "from dobmi.fleet import crash_search, power_cut\n"
+        "from dobmi.fleet.crash_world import Stuck\n"
+        "def stuck(world):\n"
+        "    raise Stuck('station deliver: SYNC-REFUSED CENTRAL-ROLE')\n"
+        "crash_search.DAY = crash_search.FIRST_PART = (('sell', stuck),)\n"
+        "module = power_cut if sys.argv[1].endswith('power_cut') else crash_search\n"
+        "module.main(sys.argv[2:])\n"
+    )
+    real = subprocess.Popen
+
+    def started(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        return real([sys.executable, "-c", worker, *command[2:]], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    result = CliRunner().invoke(root, ["--lang", "en", "sim", command])
+    assert result.exit_code == 1, result.output
+    assert "SIM-CRASH-DAY" in result.stderr
+    assert "sell: station deliver: SYNC-REFUSED CENTRAL-ROLE" in result.stderr
+    assert "compiler" not in result.stderr
+
+
+def test_a_worker_that_breaks_down_is_not_taken_for_a_missing_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = subprocess.Popen
+
+    def broken(_command: list[str], **options: Any) -> subprocess.Popen[str]:
+        return real([sys.executable, "-c", "raise SystemExit(3)"], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", broken)
+    result = CliRunner().invoke(root, ["--lang", "en", "sim", "crashes"])
+    assert result.exit_code == 1, result.output
+    assert "SIM-CRASH-WORKER" in result.stderr
+    assert "ended with 3" in result.stderr
+
+
 def test_the_points_are_listed_with_how_often_each_is_passed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -65,6 +65,7 @@ def by_hand(path: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
         ]
         for guard in guards:
             database.execute(f'DROP TRIGGER "{guard}"')
+        database.execute("PRAGMA ignore_check_constraints = ON")
         for statement, values in statements:
             database.execute(statement, values)
         database.commit()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pytest
+from click.testing import CliRunner
 
 from dobmi.central import replacement
 from dobmi.central.orders import balance_on_card
+from dobmi.cli.main import root
+from dobmi.fleet import report
 from dobmi.fleet.events import (
     Chore,
     DaysPass,
@@ -29,7 +34,7 @@ from dobmi.fleet.events import (
     plan,
 )
 from dobmi.fleet.network import NetFault
-from dobmi.fleet.run import run_events, run_seed, shrink
+from dobmi.fleet.run import Outcome, Shrunk, run_events, run_seed, shrink, shrinking
 from dobmi.fleet.story import tell, tell_events
 from dobmi.fleet.world import World
 from dobmi.money import Rupiah
@@ -65,6 +70,14 @@ def test_a_planted_bug_shrinks_to_the_one_event_that_shows_it() -> None:
     assert "Till 3: Ujang buys for" in story[0]
     assert "ORACLE charged-once: planted" in story[-1]
     assert "Purchase(till=2, card=2" in next(tell_events(shrunk.events))
+
+
+def test_what_the_office_did_is_told_in_words() -> None:
+    chores = [OfficeWork(at_seconds=at, chore=chore) for at, chore in enumerate(Chore, start=1)]
+    told = "\n".join(tell(run_events(chores).story))
+    assert "the office: settle what is overdue: 0 not paid, Rp 0; 0 held, Rp 0" in told
+    assert "Till 1 is active: done" in told
+    assert "(" not in told
 
 
 def test_a_bug_around_a_lost_card_shrinks_to_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +124,29 @@ def test_a_bug_around_a_lost_card_shrinks_to_what_it_takes(monkeypatch: pytest.M
     assert any("Siti has lost the card" in line for line in story)
     assert "ORACLE ledger-true" in story[-1]
     assert run_events(shrunk.events).story == shrunk.outcome.story
+
+
+def test_failing_seeds_are_named_before_the_first_is_shrunk_and_ctrl_c_keeps_the_shortest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(report, "run_seed", partial(run_seed, tamper=lose_ujangs_sale))
+    told: list[int] = []
+
+    def impatient(events: Sequence[Event], failed: Outcome) -> Iterator[Shrunk]:
+        for shortest in shrinking(events, failed, lose_ujangs_sale):
+            told.append(len(shortest.events))
+            yield shortest
+            if len(told) > 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "shrinking", impatient)
+    command = ["--lang", "en", "sim", "fleet", "--seeds", "20", "--hours", "0.4"]
+    result = CliRunner().invoke(root, command)
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    named = result.stdout.index("breaks charged-once: planted: sale")
+    assert named < result.stdout.index("Stopped.") < result.stdout.index(f"to {told[-1]} events")
+    assert told[-1] < told[0]
 
 
 def test_a_seed_is_the_same_story_in_another_process() -> None:

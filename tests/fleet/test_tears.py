@@ -18,6 +18,12 @@ from dobmi.central.errors import CardOfAnotherMember
 from dobmi.central.orders import append_credit
 from dobmi.cli.main import root
 from dobmi.errors import MoneyMoved
+from dobmi.fleet.events import (
+    FRAMES_OF_CREDIT,
+    FRAMES_OF_ISSUE,
+    FRAMES_OF_REKEY,
+    FRAMES_OF_SALE,
+)
 from dobmi.fleet.oracles import Finding
 from dobmi.fleet.tear_flows import FLOWS
 from dobmi.fleet.tears import Case, Ending, Outcome, cases, length, run_case
@@ -84,6 +90,16 @@ def test_the_cases_are_every_frame_moment_place_and_machine() -> None:
     assert length("credit").commits == length("refund").commits == {COMMIT_OF_CREDIT}
     assert not length("issue").commits
     assert not length("rekey").commits
+
+
+def test_the_fleets_seeds_tear_at_the_same_frames() -> None:
+    lengths = {
+        "sale": FRAMES_OF_SALE,
+        "credit": FRAMES_OF_CREDIT,
+        "issue": FRAMES_OF_ISSUE,
+        "rekey": FRAMES_OF_REKEY,
+    }
+    assert {flow: length(flow).frames for flow in lengths} == lengths
 
 
 def test_only_the_commits_tear_leaves_the_cashier_in_doubt() -> None:

@@ -63,6 +63,18 @@ class CannotCrash(DoBMIError):
     )
 
 
+class DayFails(DoBMIError):
+    code = "SIM-CRASH-DAY"
+    message = N_("The day goes wrong although nothing was killed: {detail}")
+    next_step = N_("Run scripts/test: what fails there fails here too.")
+
+
+class WorkerFailed(DoBMIError):
+    code = "SIM-CRASH-WORKER"
+    message = N_("A worker of the search ended with {status}.")
+    next_step = N_("What it said stands above. Tell the developers.")
+
+
 @dataclass(slots=True)
 class _Tally:
     """What came in from the workers."""
@@ -216,7 +228,7 @@ def power_cuts(context: Context, *, every: int, synchronous: str, as_json: bool)
 
 
 def _outcomes(module: str, shares: list[list[str]]) -> Iterator[dict[str, Any]]:
-    """Messages of the workers, as they come. Raises CannotCrash."""
+    """Messages of the workers, as they come. Raises CannotCrash, DayFails, WorkerFailed."""
     try:
         library = preload_library()
     except (OSError, subprocess.CalledProcessError) as error:
@@ -242,18 +254,26 @@ def _outcomes(module: str, shares: list[list[str]]) -> Iterator[dict[str, Any]]:
                     assert stream is not None
                     line = stream.readline()
                     if line:
-                        yield json.loads(line)
+                        yield _message(line)
                     else:
                         selector.unregister(stream)
         for worker in workers:
             if worker.wait() != 0:
-                raise CannotCrash(detail=f"a worker ended with {worker.returncode}")
+                raise WorkerFailed(status=worker.returncode)
     finally:
         for worker in workers:
             worker.terminate()
             worker.wait()
             if worker.stdout is not None:
                 worker.stdout.close()
+
+
+def _message(line: str) -> dict[str, Any]:
+    """One of a worker's. Raises DayFails."""
+    message: dict[str, Any] = json.loads(line)
+    if "day_fails" in message:
+        raise DayFails(detail=message["day_fails"])
+    return message
 
 
 def _print_list(cases: list[str], *, as_json: bool) -> None:

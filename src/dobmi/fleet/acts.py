@@ -11,7 +11,7 @@ from typing import Any
 from dobmi.cardlib.errors import CardRemoved, InsufficientBalance
 from dobmi.central.beside import look_at_all_posted
 from dobmi.central.credit_settlement import settle_credit
-from dobmi.central.overdue import settle_overdue
+from dobmi.central.overdue import SettledByRule, settle_overdue
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import TerminalStatus
 from dobmi.central.server import Central
@@ -146,7 +146,6 @@ def _taps(
             case SaleInDoubt() if moved is not MoneyMoved.YES:
                 only_card, moved = card.serial, MoneyMoved.UNKNOWN
             case PaidNotRecorded():  # the cashier knows, and taps again as told
-                world.not_recorded.add((process.terminal_id, int(str(outcome.facts["sequence"]))))
                 only_card, moved = None, MoneyMoved.YES
             case CardRemoved():
                 pass  # nothing moved; it is tapped again, or not
@@ -335,8 +334,20 @@ def _at_the_office(world: World, what: str, do: Callable[[Central], object]) -> 
         answer = error
         world.note(f"the office: {what}: {error.code}")
     else:
-        world.note(f"the office: {what}: {answer}")
+        world.note(f"the office: {what}: {_told(answer)}")
     return answer
+
+
+def _told(answer: object) -> str:
+    match answer:
+        case SettledByRule():
+            return (
+                f"{answer.not_paid_count} not paid, {answer.not_paid_total}; "
+                f"{answer.held_count} held, {answer.held_total}"
+            )
+        case None:
+            return "done"
+    return str(answer)
 
 
 @act.register

@@ -120,6 +120,14 @@ class ServerBook:
         signs = {plus: 1} if minus is None else {plus: 1, minus: -1}
         return sum(signs.get(row.kind, 0) * row.amount for row in self.postings if row.uid == uid)
 
+    def own_credits(self) -> list[int]:
+        """Those that the server ordered by itself."""
+        return [
+            amount
+            for amount, _, reference in self.credits.values()
+            if reference.startswith(_OWN_REFERENCES)
+        ]
+
     def unexplained(self, uid: bytes) -> int:
         """What is in suspense because the card's own transactions show it and no voucher does."""
         return self.sum_of(uid, Kind.UNEXPLAINED_LOSS, Kind.UNEXPLAINED_GAIN)

@@ -245,6 +245,11 @@ class Refused:
     problem: str = ""
     """The server's own code, where it was the server that refused."""
 
+    @property
+    def said(self) -> str:
+        """Both codes."""
+        return f"{self.code} {self.problem}".rstrip()
+
 
 Handlers = Mapping[str, Callable[..., Any]]
 

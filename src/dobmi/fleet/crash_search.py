@@ -30,7 +30,7 @@ from zlib import crc32
 
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.fleet.crash_actors import Event, Keys, Orders, Site, open_station_keys
-from dobmi.fleet.crash_day import CARDS, DAY, FIRST_PART, NOT_SEARCHED
+from dobmi.fleet.crash_day import CARDS, DAY, FIRST_PART, NOT_SEARCHED, Step
 from dobmi.fleet.crash_oracles import violations
 from dobmi.fleet.crash_points import Place
 from dobmi.fleet.crash_world import Books, Stuck, World
@@ -42,6 +42,10 @@ from dobmi.fleet.postgres import (
     kill_and_restart,
     running,
 )
+
+
+class DayFails(Exception):
+    """The day cannot be played even with nothing killed: its step, and what does not go on."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -100,11 +104,7 @@ class Search:
         for name, step in DAY:
             self._keep(name, site, books)
             world = World(site, books)
-            with world.running():
-                step(world)
-                world.stop_all()
-            if name == "enrol-station":
-                open_station_keys(site)
+            _played(world, name, step)
             if name not in NOT_SEARCHED:
                 for stopped in world.stopped.values():
                     cases += [Case(name, place) for place in stopped.places]
@@ -121,11 +121,7 @@ class Search:
         for name, step in FIRST_PART:
             names = ("server", "till", "station", "office")
             world = World(site, books, {name: Orders(records=True) for name in names})
-            with world.running():
-                step(world)
-                world.stop_all()
-            if name == "enrol-station":
-                open_station_keys(site)
+            _played(world, name, step)
             for stopped in world.stopped.values():
                 events += stopped.events
         return site, sorted(events, key=lambda event: event[0])
@@ -221,6 +217,18 @@ class _Striking:
         self.marker.touch()
 
 
+def _played(world: World, name: str, step: Step) -> None:
+    """This step of the day, with nothing killed. Raises DayFails."""
+    try:
+        with world.running():
+            step(world)
+            world.stop_all()
+    except Stuck as error:
+        raise DayFails(name, str(error)) from error
+    if name == "enrol-station":
+        open_station_keys(world.site)
+
+
 def _in_another_process(site: Site, books: Books) -> list[str]:
     """The oracles; databases are opened only in processes that were forked before they were."""
     context = multiprocessing.get_context("fork")
@@ -296,7 +304,11 @@ def main(arguments: list[str]) -> None:
         postgres = stack.enter_context(running()) if given.postgres else None
         search = Search(folder / f"worker-{index}", postgres)
         started = time.monotonic()
-        cases = search.play()
+        try:
+            cases = search.play()
+        except DayFails as failure:
+            _print({"day_fails": ": ".join(failure.args)})
+            return
         if postgres is not None:
             cases += with_postgres_struck(cases)
         if given.offset:

@@ -189,7 +189,7 @@ class World:
                 continue
             if not isinstance(answer, Refused):
                 return answer
-            self.books.errors.append(answer.code)
+            self.books.errors.append(answer.said)
             if until in {answer.code, answer.problem} and until:
                 return answer
             if answer.code == "SYNC-UNREACHABLE" and time.monotonic() < patient_until:
@@ -239,7 +239,7 @@ class World:
                     raise Stuck(msg)
                 self.books.paid.append((card, amount, sequence, hash_))
                 return
-            self.books.errors.append(answer.code)
+            self.books.errors.append(answer.said)
             only_card = answer.in_doubt_uid
         msg = f"no sale to {card}: {self.books.errors[-_ATTEMPTS:]}"
         raise Stuck(msg)
@@ -281,7 +281,7 @@ class World:
                 sequence, hash_, given = answer
                 self.books.refunded.append((card, given, sequence, hash_))
                 return
-            self.books.errors.append(answer.code)
+            self.books.errors.append(answer.said)
         msg = f"no refund of sale {sale}: {self.books.errors[-_ATTEMPTS:]}"
         raise Stuck(msg)
 

@@ -25,10 +25,10 @@ GENERATIONS_MAX = 3
 STATION = -1
 SERVER = -2
 _EVENT_GAP_SECONDS = 120
-_FRAMES_OF_SALE = 9
-_FRAMES_OF_CREDIT = 12
-_FRAMES_OF_ISSUE = 31
-_FRAMES_OF_REKEY = 20
+FRAMES_OF_SALE = 9
+FRAMES_OF_CREDIT = 12
+FRAMES_OF_ISSUE = 31
+FRAMES_OF_REKEY = 18
 _AMOUNTS = (1_000, 1_000, 2_500, 2_500, 7_500, 60_000)
 """Few, so that a member often buys for the same amount again."""
 _DAYS = 24 * 3600
@@ -322,7 +322,7 @@ def _purchase(chance: random.Random, at: int) -> Event:
     tears = list[Tear | None]()
     while chance.random() < 0.35:
         # Most tears that matter are at the commit.
-        frame = chance.choice((chance.randrange(_FRAMES_OF_SALE), _FRAMES_OF_SALE - 1))
+        frame = chance.choice((chance.randrange(FRAMES_OF_SALE), FRAMES_OF_SALE - 1))
         tears.append(Tear(frame, chance.choice(list(Moment))))
     return Purchase(
         at_seconds=at,
@@ -343,7 +343,7 @@ def _look(chance: random.Random, at: int) -> Event:
         till=chance.randrange(TILLS),
         card=_card(chance),
         which=_which(chance),
-        tear=_tear(chance, 0.15, _FRAMES_OF_SALE),
+        tear=_tear(chance, 0.15, FRAMES_OF_SALE),
         strike=_strike(chance, 0.15, statements=25, commits=8),
     )
 
@@ -386,8 +386,8 @@ def _deliver(chance: random.Random, at: int) -> Event:
         card=_card(chance),
         which=_which(chance),
         is_garbled=chance.random() < 0.12,
-        tear=_tear(chance, 0.2, _FRAMES_OF_CREDIT),
-        relay_fault=_relay_fault(chance, 0.15, _FRAMES_OF_CREDIT),
+        tear=_tear(chance, 0.2, FRAMES_OF_CREDIT),
+        relay_fault=_relay_fault(chance, 0.15, FRAMES_OF_CREDIT),
         server_strike=_strike(chance, 0.2, statements=40, commits=8),
     )
 
@@ -396,8 +396,8 @@ def _issue(chance: random.Random, at: int) -> Event:
     return Issue(
         at_seconds=at,
         card=chance.randrange(CARDS + BLANK_CARDS),
-        tear=_tear(chance, 0.3, _FRAMES_OF_ISSUE),
-        relay_fault=_relay_fault(chance, 0.15, _FRAMES_OF_ISSUE),
+        tear=_tear(chance, 0.3, FRAMES_OF_ISSUE),
+        relay_fault=_relay_fault(chance, 0.15, FRAMES_OF_ISSUE),
         server_strike=_strike(chance, 0.15, statements=20, commits=5),
     )
 
@@ -452,8 +452,8 @@ def _rekey(chance: random.Random, at: int) -> Event:
     return Rekey(
         at_seconds=at,
         card=_card(chance),
-        tear=_tear(chance, 0.4, _FRAMES_OF_REKEY),
-        relay_fault=_relay_fault(chance, 0.15, _FRAMES_OF_REKEY),
+        tear=_tear(chance, 0.4, FRAMES_OF_REKEY),
+        relay_fault=_relay_fault(chance, 0.15, FRAMES_OF_REKEY),
         server_strike=_strike(chance, 0.1, statements=8, commits=2),
     )
 

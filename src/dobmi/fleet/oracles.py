@@ -231,6 +231,19 @@ class Oracles:
                 yield f"order {order.reference} over {order.amount} became {amount}"
         for reference in by_reference:
             yield f"nobody gave the order {reference}"
+        yield from self._own_credits_are_posted()
+
+    def _own_credits_are_posted(self) -> Iterator[str]:
+        """What the server ordered by itself is what it posted for it."""
+        server = self.server
+        own = sum(server.own_credits())
+        posted = sum(
+            row.amount
+            for row in server.postings
+            if row.kind in {Kind.REFUND, Kind.RESTORED, Kind.MOVED}
+        )
+        if own != posted:
+            yield f"{own} were ordered to give back or restore, {posted} are posted"
 
     def _shown_paid_is_kept(self) -> Iterator[str]:
         for shown in self._witness.shown:

@@ -44,7 +44,7 @@ from dobmi.central.schema import (
 from dobmi.central.schema import vouchers as central_vouchers
 from dobmi.errors import DoBMIError
 from dobmi.fleet.crash_actors import COMMIT, STATION_PASSPHRASE, Site, Told
-from dobmi.fleet.crash_search import Search
+from dobmi.fleet.crash_search import DayFails, Search
 from dobmi.fleet.disk_watch import DiskCall, Operation
 from dobmi.sync.acknowledgement import verify_acknowledgement
 from dobmi.sync.cbor import CborValue
@@ -452,22 +452,31 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--machine", action="append", choices=sorted(MACHINES))
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="dobmi-power-") as name:
-        site, timed = Search(Path(name) / "day", synchronous=given.synchronous).record()
+        try:
+            site, timed = Search(Path(name) / "day", synchronous=given.synchronous).record()
+        except DayFails as failure:
+            _print({"day_fails": ": ".join(failure.args)})
+            return
         events = [event for _, event in timed]
         for machine in given.machine or MACHINES:
             every = 1 if machine == "station" else given.every  # it has few
             found = search(site, events, machine, every, given.prefixes_max)
-            line = {
-                "machine": machine,
-                "events": found.events,
-                "syncs": found.syncs,
-                "told": found.told,
-                "disks": found.disks,
-                "bad_disks": found.bad_disks,
-                "wrong": found.wrong[:10],
-            }
-            sys.stdout.write(json.dumps(line) + "\n")
-            sys.stdout.flush()
+            _print(
+                {
+                    "machine": machine,
+                    "events": found.events,
+                    "syncs": found.syncs,
+                    "told": found.told,
+                    "disks": found.disks,
+                    "bad_disks": found.bad_disks,
+                    "wrong": found.wrong[:10],
+                }
+            )
+
+
+def _print(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

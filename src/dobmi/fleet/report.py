@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
@@ -15,8 +15,8 @@ from rich.table import Table
 
 from dobmi.central import database
 from dobmi.errors import DoBMIError, MoneyMoved
-from dobmi.fleet.events import plan
-from dobmi.fleet.run import Figures, Shrunk, run_seed, shrink
+from dobmi.fleet.events import Event, plan
+from dobmi.fleet.run import SHRINK_RUNS_MAX, Figures, Outcome, Shrunk, run_seed, shrinking
 from dobmi.fleet.story import tell, tell_events
 from dobmi.i18n import N_
 
@@ -87,8 +87,10 @@ def _report(
         _show(translate, console, figures)
     if figures.failures:
         failed, outcome = next(iter(figures.failures.items()))
-        shrunk = shrink(plan(failed, hours), outcome)
-        _show_shrunk(translate, console, failed, shrunk)
+        _show_failures(translate, console, figures)
+        _show_shrunk(
+            translate, console, failed, _shrunk(translate, console, plan(failed, hours), outcome)
+        )
         found = outcome.findings[0]
         raise OracleFound(
             count=len(figures.failures),
@@ -109,14 +111,7 @@ def _run(
     total: int,
     hours: float,
 ) -> None:
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
+    with _bar(console) as progress:
         task = progress.add_task(translate(N_("seeds")), total=total or None)
         try:
             for number in numbers:
@@ -144,6 +139,44 @@ def _show(translate: Translate, console: Console, figures: Figures) -> None:
     table.add_section()
     table.add_row(translate(N_("seeds that break a promise")), str(len(figures.failures)))
     console.print(table)
+
+
+def _show_failures(translate: Translate, console: Console, figures: Figures) -> None:
+    """Before the first is shrunk, which takes its time."""
+    line = translate(N_("Seed {seed} breaks {oracle}: {detail}"))
+    for seed, outcome in figures.failures.items():
+        found = outcome.findings[0]
+        text = line.format(seed=seed, oracle=found.oracle, detail=found.text)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _shrunk(
+    translate: Translate, console: Console, events: Sequence[Event], outcome: Outcome
+) -> Shrunk:
+    """The shortest, or what there is of it when somebody will not wait any longer."""
+    steps = shrinking(events, outcome)
+    shortest = next(steps)
+    with _bar(console) as progress:
+        task = progress.add_task("", total=SHRINK_RUNS_MAX)
+        told = translate(N_("shrinking: {count} events"))
+        try:
+            for shortest in steps:
+                told_now = told.format(count=len(shortest.events))
+                progress.update(task, completed=shortest.runs, description=told_now)
+        except KeyboardInterrupt:
+            console.print(translate(N_("Stopped.")))
+    return shortest
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
 
 
 def _show_shrunk(translate: Translate, console: Console, seed: int, shrunk: Shrunk) -> None:

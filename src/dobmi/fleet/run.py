@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from dobmi.fleet.oracles import Finding
 from dobmi.fleet.world import Line, OracleFailed, World, new_world
 
 HOURS = 4.0
-_SHRINK_RUNS_MAX = 400
+SHRINK_RUNS_MAX = 400
 
 Tamper = Callable[[World], None]
 
@@ -121,37 +121,74 @@ def shrink(
     failed: Outcome,
     tamper: Tamper = _leave_alone,
     *,
-    runs_max: int = _SHRINK_RUNS_MAX,
+    runs_max: int = SHRINK_RUNS_MAX,
 ) -> Shrunk:
     """Take events out, and faults out of events, for as long as one of the same oracles fails."""
-    kept, outcome, runs = list(events), failed, 0
-    if failed.failed_at is not None:
-        kept = kept[: failed.failed_at + 1]
+    *_, shortest = shrinking(events, failed, tamper, runs_max=runs_max)
+    return shortest
 
-    def still_fails(candidate: list[Event]) -> bool:
-        nonlocal kept, outcome, runs
-        if runs >= runs_max:
+
+def shrinking(
+    events: Sequence[Event],
+    failed: Outcome,
+    tamper: Tamper = _leave_alone,
+    *,
+    runs_max: int = SHRINK_RUNS_MAX,
+) -> Iterator[Shrunk]:
+    """`shrink`, with the shortest so far at the beginning and after each run."""
+    end = None if failed.failed_at is None else failed.failed_at + 1
+    shortest = _Shortest(list(events)[:end], failed, failed.oracles, tamper, runs_max)
+    yield shortest.shrunk()
+    for step in (shortest.without_events, shortest.with_less_in_them):
+        for _ in step():
+            yield shortest.shrunk()
+
+
+@dataclass(slots=True)
+class _Shortest:
+    """The shortest that fails so far; `oracles`: one of those must."""
+
+    events: list[Event]
+    outcome: Outcome
+    oracles: frozenset[str]
+    tamper: Tamper
+    runs_max: int
+    runs: int = 0
+
+    def shrunk(self) -> Shrunk:
+        return Shrunk(events=tuple(self.events), outcome=self.outcome, runs=self.runs)
+
+    def without_events(self) -> Iterator[None]:
+        """Halves, quarters, … single ones are left out."""
+        size = max(1, len(self.events) // 2)
+        while size:
+            start = 0
+            while start < len(self.events):
+                if not self._still_fails(self.events[:start] + self.events[start + size :]):
+                    start += size
+                yield
+            size //= 2
+
+    def with_less_in_them(self) -> Iterator[None]:
+        index = 0
+        while index < len(self.events):
+            for easier in simpler(self.events[index]):
+                is_enough = self._still_fails(
+                    [*self.events[:index], easier, *self.events[index + 1 :]]
+                )
+                yield
+                if is_enough:
+                    break
+            else:
+                index += 1
+
+    def _still_fails(self, candidate: list[Event]) -> bool:
+        if self.runs >= self.runs_max:
             return False
-        runs += 1
-        tried = run_events(candidate, tamper)
-        if not tried.oracles & failed.oracles:
+        self.runs += 1
+        tried = run_events(candidate, self.tamper)
+        if not tried.oracles & self.oracles:
             return False
         assert tried.failed_at is not None
-        kept, outcome = candidate[: tried.failed_at + 1], tried
+        self.events, self.outcome = candidate[: tried.failed_at + 1], tried
         return True
-
-    size = max(1, len(kept) // 2)
-    while size:
-        start = 0
-        while start < len(kept):
-            if not still_fails(kept[:start] + kept[start + size :]):
-                start += size
-        size //= 2
-    index = 0
-    while index < len(kept):
-        if not any(
-            still_fails([*kept[:index], easier, *kept[index + 1 :]])
-            for easier in simpler(kept[index])
-        ):
-            index += 1
-    return Shrunk(events=tuple(kept), outcome=outcome, runs=runs)

@@ -11,7 +11,6 @@ from typing import Protocol
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.cards import statement_of
-from dobmi.central.replacement import replace_card
 from dobmi.central.schema import CardState
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.firmware_sim.card import SimulatedCard
@@ -306,8 +305,7 @@ class Replacement:
     def lead_up(self, scene: Scene) -> None:
         world, lost = scene.world, scene.world.cards[SITI]
         scene.sell(world.tills[0], lost, PRICE)
-        scene.lost.add(lost.serial)
-        replace_card(world.office.central, lost.serial, "hilang", by_terminal=None)
+        scene.lose(lost, "hilang")
         scene.sync(0, 1, 2)
         scene.sync(0, 1, 2)
 
@@ -333,11 +331,9 @@ class Replacement:
         if where is not Next.NEVER:
             self._is_whole(scene, STATION if where is Next.SAME else SECOND_STATION, card)
             return
-        central = world.office.central
         if _is_active(scene, card):
             # It is lost in its turn, perhaps with the money on it.
-            scene.lost.add(card.serial)
-            replace_card(central, card.serial, "hilang juga", by_terminal=None)
+            scene.lose(card, "hilang juga")
             scene.days_pass()
             self._is_whole(scene, STATION, world.cards[SECOND_BLANK])
         else:

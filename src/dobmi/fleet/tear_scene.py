@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import RecordKind
-from dobmi.central.cards import OWN_KEYS, statement_of
+from dobmi.central.cards import statement_of
 from dobmi.central.overdue import SECONDS_PER_DAY, doubt_list, settle_overdue
 from dobmi.central.posting_rules import Kind
-from dobmi.central.replacement import restore_due
+from dobmi.central.replacement import replace_card, restore_due
 from dobmi.central.schema import CreditDelivery, DoubtState, Role
 from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import enrol, invite
@@ -24,7 +24,7 @@ from dobmi.firmware_sim.reader import SimulatedReader
 from dobmi.fleet.disk import Effect
 from dobmi.fleet.events import STATION
 from dobmi.fleet.network import SERVER_URL
-from dobmi.fleet.oracles import Finding, Oracles, Order, Shown, Witness
+from dobmi.fleet.oracles import Finding, Order, Shown
 from dobmi.fleet.template import NAMES, Template, private_folder, template
 from dobmi.fleet.till_process import TillProcess
 from dobmi.fleet.truth import TrueTransaction, memory_of
@@ -41,47 +41,6 @@ SECOND_STATION = -3
 TAP_SECONDS = 2
 
 Relayed = dict[int, CborValue] | DoBMIError
-
-
-class TearOracles(Oracles):
-    """The fleet's, for days with lost cards too.
-
-    A lost card is out of the money: what was on it is its member's next card's. Whether a credit in
-    doubt had reached it nobody can find out; the server takes it as on it and restores it with the
-    rest, so that it does not matter.
-    """
-
-    def __init__(self, witness: Witness, lost: set[bytes]) -> None:
-        super().__init__(witness)
-        self._lost = lost
-
-    def _money_conserved(self) -> Iterator[str]:
-        """Also: what the server ordered by itself is what it posted for it."""
-        yield from super()._money_conserved()
-        own = (one for one in self.server.credits.values() if one[2].startswith(OWN_KEYS))
-        ordered = sum(amount for amount, _, _ in own)
-        posted = sum(
-            row.amount
-            for row in self.server.postings
-            if row.kind in {Kind.REFUND, Kind.RESTORED, Kind.MOVED}
-        )
-        if ordered != posted:
-            yield f"{ordered} were ordered to give back or restore, {posted} are posted"
-
-    def _ledger_true(self) -> Iterator[str]:
-        assumed = tuple(f"is not on card {uid.hex()}" for uid in self._lost)
-        for text in super()._ledger_true():
-            if not (assumed and text.endswith(assumed)):
-                yield text
-
-    def _accounts_as_cards(self) -> Iterator[str]:
-        names = {uid.hex() for uid in self._lost}
-        for text in super()._accounts_as_cards():
-            if not any(text.startswith(f"card {name} ") for name in names):
-                yield text
-        for name in sorted(names):
-            if left := self.server.on_card(bytes.fromhex(name)):
-                yield f"the account of lost card {name} keeps {left}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +62,6 @@ class Scene:
 
     world: World
     second_station: int
-    lost: set[bytes]
     frame: int | None = None
     moment: Moment = Moment.BEFORE
     keys: KeyRing | None = field(default=None, repr=False)
@@ -253,6 +211,11 @@ class Scene:
         self.must(not isinstance(answer, DoBMIError), f"the order was refused: {answer}")
         order.accepted = True
 
+    def lose(self, card: SimulatedCard, reason: str) -> None:
+        """The office is told, and is to give its money to the member's next card."""
+        self.world.witness.reported.add(card.serial)
+        replace_card(self.world.office.central, card.serial, reason, by_terminal=None)
+
     def give_up(self, process: TillProcess) -> None:
         if process.till is not None:
             self.world.at_till(process, "the next customer comes", lambda till: till.give_up())
@@ -316,17 +279,18 @@ class Scene:
             if row.kind in {Kind.SALE, Kind.DELIVERED}
         }
         known = {uid for uid, _ in server.credits}
+        lost = world.witness.reported
         differences: dict[bytes, Rupiah] = {}
         for true in world.witness.truth.transactions:
             reader = true.reader_id
-            if (true.uid, reader.terminal_id, reader.sequence) in posted or true.uid in self.lost:
+            if (true.uid, reader.terminal_id, reader.sequence) in posted or true.uid in lost:
                 continue
             differences[true.uid] = differences.get(true.uid, ZERO) + true.change
             if true.kind is RecordKind.SALE:
                 in_list = (reader.terminal_id, reader.sequence) in doubts
                 self.must(in_list, f"sale {reader.sequence} is neither posted nor in the list")
         for uid, card in world.witness.truth.cards.items():
-            if uid in self.lost:
+            if uid in lost:
                 continue
             if uid in known:
                 waiting = statement_of(central, uid).credits_waiting
@@ -349,19 +313,18 @@ def _second_station_key() -> KeyRing:
 
 
 @contextmanager
-def _scene(made: Template, lost: set[bytes], second_station: int) -> Iterator[Scene]:
+def _scene(made: Template, second_station: int) -> Iterator[Scene]:
     with private_folder() as folder:
         world = World(folder, made)
-        world.oracles = TearOracles(world.witness, lost)
         try:
-            yield Scene(world, second_station, lost)
+            yield Scene(world, second_station)
         finally:
             world.close()
 
 
 def prepare(act: Callable[[Scene], None]) -> Prepared:
     """The fleet with a second station, after `act`, which may use any of it."""
-    with _scene(template(), set(), 0) as scene:
+    with _scene(template(), 0) as scene:
         world = scene.world
         signing = _second_station_key()
         public_key = signing.public_key("terminal")
@@ -389,7 +352,7 @@ def prepare(act: Callable[[Scene], None]) -> Prepared:
             time=world.time,
             transactions=tuple(world.witness.truth.transactions),
             shown=tuple(world.witness.shown),
-            lost=frozenset(scene.lost),
+            lost=frozenset(world.witness.reported),
             second_station=enrolment.terminal_id,
             keys=scene.keys,
         )
@@ -398,13 +361,14 @@ def prepare(act: Callable[[Scene], None]) -> Prepared:
 @contextmanager
 def begun(prepared: Prepared) -> Iterator[Scene]:
     """A scene that begins as it was prepared."""
-    with _scene(prepared.made, set(prepared.lost), prepared.second_station) as scene:
+    with _scene(prepared.made, prepared.second_station) as scene:
         world = scene.world
         world.time = prepared.time
         truth = world.witness.truth
         truth.transactions[:] = prepared.transactions
         truth.oddities.clear()
         world.witness.shown += map(copy, prepared.shown)
+        world.witness.reported |= prepared.lost
         if prepared.keys is not None:
             scene.use_keys(prepared.keys)
         scene.__post_init__()

@@ -65,8 +65,6 @@ from dobmi.terminal.sale import SaleResult
 from dobmi.terminal.till import Till
 
 _TAP_SECONDS = 2
-_SERVER = 0
-"""The central server's terminal number."""
 STATION_NAME = "the station"
 
 
@@ -121,8 +119,6 @@ class World:
     outages: dict[str, float] = field(default_factory=dict)
     unclaimed: dict[tuple[int, bytes, Rupiah], set[int]] = field(default_factory=dict)
     """Paid sales that no cashier has heard of yet, by till, card and amount: their sequences."""
-    not_recorded: set[tuple[int, int]] = field(default_factory=set)
-    """Sales of which a cashier was told: paid, but not written down; tap the same card again."""
     told: set[tuple[int, int]] = field(default_factory=set)
     """Sales, by terminal and sequence, of which a cashier has heard what became of them."""
     _settled_seen: dict[int, int] = field(default_factory=dict)
@@ -215,11 +211,6 @@ class World:
                 self.note(f"{process.name} starts and reports sale {intent.sequence} as paid")
                 self.claim(process.terminal_id, intent.sequence)
             till.acknowledge_not_shown()
-            # Written down later, and its card was not tapped again: a restart forgets that it should
-            # be. The cashier was told that it is paid.
-            for terminal_id, sequence in sorted(self.not_recorded):
-                if terminal_id == process.terminal_id and till.ledger.paid_hash(sequence):
-                    self.claim(terminal_id, sequence)
         return till
 
     def hear_settled(self, process: TillProcess, till: Till) -> None:
@@ -457,10 +448,10 @@ class World:
         """Raises OracleFailed."""
         self.tamper(self)
         disks = {process.terminal_id: process.disk for process in self.tills}
-        disks[_SERVER] = self.office.disk
+        disks[SERVER] = self.office.disk
         changed = {who for who, disk in disks.items() if self._looked_at.get(who) != disk.changes}
         self._looked_at = {who: disk.changes for who, disk in disks.items()}
-        findings = self.oracles.check(changed, server_changed=_SERVER in changed)
+        findings = self.oracles.check(changed, server_changed=SERVER in changed)
         if at_the_end and not findings:
             findings = list(self.oracles.settled())
         self.fail(step, findings)
