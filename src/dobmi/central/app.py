@@ -21,6 +21,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from dobmi import __doc__ as _about
 from dobmi.central.cards import (
@@ -35,7 +36,10 @@ from dobmi.central.circulation import circulation
 from dobmi.central.errors import (
     BadParameters,
     BadRequest,
+    BodyCompressed,
+    BodyCutOff,
     BodyTooLarge,
+    BodyTooSlow,
     CentralError,
     NoSuchPage,
     RoleNotAllowed,
@@ -82,6 +86,9 @@ _card_sessions = anyio.CapacityLimiter(CARD_SESSIONS_MAX)
 
 ENROL_SIZE_MAX = 4096
 JSON_SIZE_MAX = 16 * 1024
+BODY_SECONDS_MAX = 120
+"""For a whole body: 4 MB at 35 kB a second."""
+BODY_SILENCE_SECONDS_MAX = 20
 _BOTH = (Role.TILL, Role.STATION)
 _STATION = (Role.STATION,)
 _BYTES = {"type": "string", "format": "binary"}
@@ -340,7 +347,7 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         response_class=Response,
         responses={
             **_answer(201, http.COSE, "COSE_Sign1 `dobmi/enrolled/1` by the server"),
-            **problems(400, 401, 403, 409, 413, 415),
+            **problems(400, 401, 403, 408, 409, 413, 415, 503),
         },
         openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/enrol/1` by the new key"),
     )
@@ -355,7 +362,7 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         response_class=Response,
         responses={
             **_answer(200, http.COSE, "COSE_Sign1 `dobmi/ack/1`: the batch is durable"),
-            **problems(400, 401, 403, 409, 413, 415, 422, 503),
+            **problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra=_binary_body(http.CBOR, "A batch; its signature is inside it"),
     )
@@ -375,7 +382,7 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         response_class=Response,
         responses={
             **_answer(200, http.COSE, "COSE_Sign1 `dobmi/feed/1` by the server"),
-            **problems(400, 401, 403, 422),
+            **problems(400, 401, 403, 422, 503),
         },
         openapi_extra=_SIGNED,
     )
@@ -402,7 +409,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
         response_model=Credit,
         responses={
             200: {"model": Credit, "description": "This order was given before."},
-            **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+            **problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         },
         openapi_extra={**_SIGNED, **_json_body("CreditOrder")},
     )
@@ -431,7 +438,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
         "/v1/cards/{card}",
         summary="What the ledger says of a card, by UID or serial number",
         response_model=Card,
-        responses=problems(400, 401, 403, 404, 422),
+        responses=problems(400, 401, 403, 404, 422, 503),
         openapi_extra=_SIGNED,
     )
     async def get_card(request: Request, card: _CardName) -> Card:
@@ -453,7 +460,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
     @app.post(
         "/v1/cards/{card}/block",
         summary="Have every till refuse a card from its next sync on",
-        responses=problems(400, 401, 403, 404, 413, 415, 422, 503),
+        responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         openapi_extra={**_SIGNED, **_json_body("Reason")},
     )
     async def block_card(request: Request, card: _CardName) -> BlockListChange:
@@ -462,7 +469,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
     @app.post(
         "/v1/cards/{card}/unblock",
         summary="Take a block back",
-        responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         openapi_extra={**_SIGNED, **_json_body("Reason")},
     )
     async def unblock_card(request: Request, card: _CardName) -> BlockListChange:
@@ -471,7 +478,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
     @app.post(
         "/v1/cards/{card}/replace",
         summary="Block a lost card for good; its money comes to the member's next card",
-        responses=problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         openapi_extra={**_SIGNED, **_json_body("Reason")},
     )
     async def replace(request: Request, card: _CardName) -> CardReplacement:
@@ -487,7 +494,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
     @app.get(
         "/v1/circulation",
         summary="Where every rupiah is",
-        responses=problems(400, 401, 403),
+        responses=problems(400, 401, 403, 503),
         openapi_extra=_SIGNED,
     )
     async def get_circulation(request: Request) -> CirculationReport:
@@ -583,19 +590,37 @@ async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
 
 
 async def _body(request: Request, media_type: str, size_max: int) -> bytes:
-    """The body, refused as soon as it is too long. Raises WrongMediaType, BodyTooLarge."""
+    """The body, refused as soon as it is too long or does not come.
+
+    It is waited for on the event loop, where it keeps nobody else from being served. Raises
+    WrongMediaType, BodyCompressed, BodyTooLarge, BodyTooSlow, BodyCutOff.
+    """
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != media_type:
         raise WrongMediaType(expected=media_type)
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise BodyCompressed
     announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > size_max:
+    if announced.isdecimal() and (len(announced) > 15 or int(announced) > size_max):
         raise BodyTooLarge(size_max=size_max)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > size_max:
-            raise BodyTooLarge(size_max=size_max)
+    pieces = request.stream()
+    try:
+        with anyio.fail_after(BODY_SECONDS_MAX):
+            while (piece := await _next_piece(pieces)) is not None:
+                body += piece
+                if len(body) > size_max:
+                    raise BodyTooLarge(size_max=size_max)
+    except TimeoutError as error:
+        raise BodyTooSlow from error
+    except ClientDisconnect as error:
+        raise BodyCutOff from error
     return bytes(body)
+
+
+async def _next_piece(pieces: AsyncIterator[bytes]) -> bytes | None:
+    with anyio.fail_after(BODY_SILENCE_SECONDS_MAX):
+        return await anext(pieces, None)
 
 
 async def _who(

@@ -82,6 +82,9 @@ CentralError
   BadRequest
     OtherSession               a card session is not the one its handshake is signed for
     BodyTooLarge
+    BodyCompressed
+    BodyTooSlow
+    BodyCutOff
     WrongMediaType
     BadParameters
     NoSuchPage
@@ -586,6 +589,24 @@ class WrongMediaType(BadRequest):
     code = "CENTRAL-MEDIA-TYPE"
     message = N_("The body must be {expected}.")
     next_step = N_("Send the right Content-Type header.")
+
+
+class BodyCompressed(BadRequest):
+    code = "CENTRAL-COMPRESSED"
+    message = N_("The body is compressed or otherwise encoded, which is not read here.")
+    next_step = N_("Send it as it is, without a Content-Encoding header.")
+
+
+class BodyTooSlow(BadRequest):
+    code = "CENTRAL-SLOW"
+    message = N_("The body did not come to its end in time.")
+    next_step = N_("Send it again over a better connection, or less at a time.")
+
+
+class BodyCutOff(BadRequest):
+    code = "CENTRAL-CUT-OFF"
+    message = N_("The connection ended before the body did.")
+    next_step = N_("Send it again.")
 
 
 class BadParameters(BadRequest):

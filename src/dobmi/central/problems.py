@@ -32,6 +32,8 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.DisputeImpossible, 404),
     (errors.BodyTooLarge, 413),
     (errors.WrongMediaType, 415),
+    (errors.BodyCompressed, 415),
+    (errors.BodyTooSlow, 408),
     (errors.NoSuchPage, 404),
     (errors.BadParameters, 422),
     (errors.BadRequest, 400),
@@ -91,7 +93,11 @@ def problem_of(error: DoBMIError, translate: Callable[[str], str] = str) -> Prob
 def problem_response(error: DoBMIError, request: HTTPConnection) -> JSONResponse:
     problem = problem_of(error, translate_for(request.headers.get("accept-language", "")))
     content: dict[str, Any] = problem.model_dump(mode="json", exclude_none=True)
-    headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if problem.status == 503 else None
+    headers: dict[str, str] | None = None
+    if problem.status == 503:
+        headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
+    elif problem.status in _BODY_NOT_READ:
+        headers = {"connection": "close"}
     return JSONResponse(content, problem.status, headers, PROBLEM)
 
 
@@ -103,15 +109,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+_BODY_NOT_READ = (408, 413, 415)
 _SCHEMA = {"$ref": "#/components/schemas/Problem"}
 _MEANING = {
     400: "Not a message of the format.",
     401: "Not signed by a terminal that is known.",
     403: "Known, but not allowed to do this.",
     404: "Nothing of that name.",
+    408: "The body did not come in time.",
     409: "It contradicts what is kept.",
     413: "The body is too long.",
-    415: "Another media type is expected.",
+    415: "Another media type is expected, not compressed.",
     422: "Well-formed, but not acceptable.",
     503: "Try again later; nothing was taken.",
 }
