@@ -27,6 +27,7 @@ OFFICE_ALONE = (
     errors.BooksProblem,
     errors.SettlementProblem,
     errors.DisputeImpossible,
+    errors.WorkProblem,
 )
 """Said on the office's own screen, never over the network."""
 

@@ -23,11 +23,13 @@ from dobmi.central.database import Database, open_database
 from dobmi.central.days import close_days
 from dobmi.central.errors import DatabaseFailed, DatabaseTooOld
 from dobmi.central.owed import positions
-from dobmi.central.schema import APPEND_ONLY, StaffRole, metadata
+from dobmi.central.schema import APPEND_ONLY, StaffRole, WorkState, anomaly_steps, metadata
 from dobmi.central.seller_accounts import bank_account, decide_account, propose_account
 from dobmi.central.server import Central
 from dobmi.central.settlement_run import approve_run, export_run, mark_paid, propose_run
 from dobmi.central.staff import add_staff
+from dobmi.central.work_kinds import MEANINGS
+from dobmi.central.work_list import assign, work_list
 from dobmi.cli.central import command
 from dobmi.cli.context import Context
 from dobmi.fleet.postgres import Postgres
@@ -156,6 +158,27 @@ def test_sellers_are_paid_what_an_older_version_sold(databases: Databases, versi
     mark_paid(database, run.number, "Ani", "TRF-1", now)
     assert {one.owed for one in positions(database)} == {ZERO}
     assert circulation(central).difference == ZERO
+
+
+@pytest.mark.parametrize("version", KEPT_VERSIONS)
+def test_findings_of_an_older_version_are_open_on_the_work_list(
+    databases: Databases, version: int
+) -> None:
+    database = databases.kept(version)
+    with database.read() as connection:
+        count = connection.execute(text("SELECT count(*) FROM anomalies")).scalar_one()
+    database.create_tables()
+    central = Central(database, RING, CentralSettings())
+    listed = work_list(central)
+    assert (len(listed), {found.state for found in listed}) == (count, {WorkState.OPEN})
+    assert {found.kind for found in listed} <= set(MEANINGS)
+    taken = assign(central, listed[0].number, "Ani", by="Budi")
+    assert (taken.state, taken.owner) == (WorkState.ASSIGNED, "Ani")
+    with (
+        pytest.raises(DBAPIError, match="append only"),
+        database.engine.begin() as connection,
+    ):
+        connection.execute(delete(anomaly_steps))
 
 
 def test_an_upgrade_that_fails_leaves_the_database_as_it_was(databases: Databases) -> None:

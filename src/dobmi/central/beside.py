@@ -16,7 +16,6 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, select, text, u
 
 from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.cardlib.purse_layout import RecordKind
-from dobmi.central.database import insert_unless_there
 from dobmi.central.doubts import (
     WITHOUT_THE_CARD,
     Rule,
@@ -25,12 +24,12 @@ from dobmi.central.doubts import (
     note_claim,
     weigh_decision,
 )
+from dobmi.central.findings import note_findings
 from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import follow_up
 from dobmi.central.schema import (
     MAY_BE_ON_CARD,
     DoubtState,
-    anomalies,
     batches_to_look_at,
     card_transactions,
     cards,
@@ -215,7 +214,7 @@ def settle_beside(
                 detail=f"{type(error).__name__}: see the server's log",
                 card_uid=uid,
             )
-            insert_unless_there(connection, anomalies, [finding])
+            note_findings(connection, [finding])
     return True
 
 
@@ -275,7 +274,7 @@ def _take_word(connection: Connection, voucher: Word, mac_key_of: MacKeyOf, now:
             card_uid=voucher.card_uid,
             terminal_id=terminal_id,
         )
-        insert_unless_there(connection, anomalies, [finding])
+        note_findings(connection, [finding])
 
 
 def _paid_with_mac(
@@ -313,7 +312,7 @@ def _paid_with_mac(
             terminal_id=where[0],
             amount=Rupiah(doubt.amount_rupiah),
         )
-        insert_unless_there(connection, anomalies, [finding])
+        note_findings(connection, [finding])
         return
     evidence = parse_sale_evidence(bytes(doubt.evidence))
     version = connection.execute(

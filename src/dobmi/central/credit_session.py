@@ -18,11 +18,11 @@ from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, CardKey, ReaderId, R
 from dobmi.cardlib.readers.base import CardConnection
 from dobmi.cardlib.transaction_mac import TransactionMac
 from dobmi.central.cards import PendingCredit, card_row, require_usable, waiting_credits
-from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.database import insert_rows
 from dobmi.central.errors import WrongCreditState
+from dobmi.central.findings import note_findings
 from dobmi.central.schema import (
     CreditDelivery,
-    anomalies,
     card_transactions,
     credit_attempts,
     pending_credits,
@@ -200,7 +200,7 @@ def post_delivery(
                 terminal_id=relayed_by,
                 amount=credit.amount,
             )
-            insert_unless_there(connection, anomalies, [wrong])
+            note_findings(connection, [wrong])
     if wrong is None:
         settle_again(central.database, uid, central.mac_keys(), now)
         return
@@ -338,7 +338,7 @@ def _note_seen(
         terminal_id=relayed_by,
         amount=credit.amount,
     )
-    insert_unless_there(connection, anomalies, [finding])
+    note_findings(connection, [finding])
 
 
 def _record(
@@ -383,5 +383,5 @@ def _wrong_state(
         card_uid=credit.card_uid,
     )
     with central.database.write() as connection:
-        insert_unless_there(connection, anomalies, [row])
+        note_findings(connection, [row])
     return WrongCreditState(card=credit.card_uid.hex(), on_card=on_card, known=known)

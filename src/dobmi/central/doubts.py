@@ -13,13 +13,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
-from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.database import insert_rows
+from dobmi.central.findings import note_findings
 from dobmi.central.journal import post
 from dobmi.central.posting_rules import Kind
 from dobmi.central.schema import (
     DoubtState,
     SettledBy,
-    anomalies,
     doubt_decisions,
     doubt_settlements,
     in_doubt,
@@ -213,4 +213,4 @@ def _compare_with_decision(
         )[:400],
         "at": now,
     }
-    insert_unless_there(connection, anomalies, [row])
+    note_findings(connection, [row])

@@ -55,6 +55,10 @@ CentralError
     CreditNotInDoubt
     CreditNotSeen              the card never said, under the credit key, that it has it
     CreditNotPlaced            it is not known which of the card's transactions it was
+  WorkProblem                  the work list does not take this
+    UnknownFinding
+    FindingClosed              what is closed is opened again first
+    FindingNotClosed
   SettlementProblem            what sellers are owed cannot be settled so
     NotOfStaff
     SecondPersonNeeded         who proposed cannot approve
@@ -619,3 +623,26 @@ class NoSuchPage(BadRequest):
     code = "CENTRAL-NO-SUCH-PAGE"
     message = N_("There is nothing at {path} for {method}.")
     next_step = N_("Check the server's address in the settings.")
+
+
+class WorkProblem(CentralError):
+    code = "CENTRAL-WORK"
+    message = N_("The work list does not take this.")
+
+
+class UnknownFinding(WorkProblem):
+    code = "CENTRAL-WORK-UNKNOWN"
+    message = N_("There is no finding number {number}.")
+    next_step = N_("See `dobmi central work list --all` for the numbers.")
+
+
+class FindingClosed(WorkProblem):
+    code = "CENTRAL-WORK-CLOSED"
+    message = N_("Finding {number} is closed already.")
+    next_step = N_("Open it again first, with `dobmi central work reopen`.")
+
+
+class FindingNotClosed(WorkProblem):
+    code = "CENTRAL-WORK-OPEN"
+    message = N_("Finding {number} is not closed, so it cannot be opened again.")
+    next_step = N_("Take, explain or close it; `dobmi central work show` has its history.")

@@ -25,7 +25,7 @@ from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.beside import Word, look_at_all_posted, look_at_posted, settle_beside, words_of
 from dobmi.central.booking import booking_time
 from dobmi.central.bulk import BOOL, INT4, INT8, Layout, copy_rows
-from dobmi.central.database import among, insert_rows, insert_unless_there
+from dobmi.central.database import among, insert_rows
 from dobmi.central.doubts import note_decisions
 from dobmi.central.errors import (
     ForkedChain,
@@ -38,6 +38,7 @@ from dobmi.central.errors import (
     UnknownTerminal,
     VouchersMissing,
 )
+from dobmi.central.findings import note_findings
 from dobmi.central.journal import seller_account
 from dobmi.central.metrics import RETRIES, count_vouchers
 from dobmi.central.posting_rules import Group, Kind, account_number
@@ -48,7 +49,6 @@ from dobmi.central.schema import (
     DoubtState,
     Role,
     TerminalStatus,
-    anomalies,
     batches,
     batches_to_look_at,
     card_transactions,
@@ -400,7 +400,7 @@ class Posting:
         )
         connection.execute(NAMES_BEFORE_BATCH, where)
         self._find_anomalies(judged, terminal)
-        insert_unless_there(connection, anomalies, self._anomalies)
+        note_findings(connection, self._anomalies)
         if connection.dialect.name == "sqlite":
             settle_beside(connection, span, words, self.mac_key_of, self.now)
         else:

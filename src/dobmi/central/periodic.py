@@ -26,6 +26,7 @@ from dobmi.central.replacement import restore_due
 from dobmi.central.schema import periodic_jobs
 from dobmi.central.server import Central
 from dobmi.central.wallets import load_all_wallets
+from dobmi.central.work_list import find_work
 from dobmi.errors import DoBMIError
 from dobmi.wib import day_of
 
@@ -97,6 +98,10 @@ def _look_at_batches(central: Central, _now: int) -> Mapping[str, int]:
     return {"batches": look_at_all_posted(central)}
 
 
+def _find_work(central: Central, _now: int) -> Mapping[str, int]:
+    return find_work(central)
+
+
 def _make_months(central: Central, now: int) -> Mapping[str, int]:
     with central.database.write() as connection:
         made = ensure_partitions(connection, day_of(now), _MONTHS_AHEAD)
@@ -108,6 +113,7 @@ JOBS: tuple[Job, ...] = (
     Job("make-months", _make_months),
     Job("settle-doubts", _settle_doubts),
     Job("restore-lost-cards", _restore_lost_cards),
+    Job("find-work", _find_work),
     Job("load-wallets", _load_wallets),
     Job("close-days", _close_days),
     Job("prune", _prune),

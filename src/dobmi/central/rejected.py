@@ -6,7 +6,8 @@ from sqlalchemy import select
 
 from dobmi.central.database import add_to_counter, insert_unless_there
 from dobmi.central.errors import ForkedChain
-from dobmi.central.schema import anomalies, rejected_batches, terminals
+from dobmi.central.findings import note_findings
+from dobmi.central.schema import rejected_batches, terminals
 from dobmi.central.server import Central
 from dobmi.central.settlement import anomaly_row
 from dobmi.errors import DoBMIError
@@ -43,7 +44,7 @@ def keep_rejected(
                 detail=error.explain(),
                 terminal_id=_int(error.facts.get("terminal_id")),
             )
-            insert_unless_there(connection, anomalies, [fork])
+            note_findings(connection, [fork])
         rows = add_to_counter(connection, f"rejected-rows:{keep}", 0)  # locked from here on
         same = select(rejected_batches.c.code).where(rejected_batches.c.batch_hash == batch_hash)
         if rows >= rows_max or connection.execute(same).first() is not None:

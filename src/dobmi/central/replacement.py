@@ -18,8 +18,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
-from dobmi.central.database import insert_rows, insert_unless_there, next_number, whole_sum
+from dobmi.central.database import insert_rows, next_number, whole_sum
 from dobmi.central.errors import CardNotActive, UnknownCard
+from dobmi.central.findings import note_findings
 from dobmi.central.journal import post
 from dobmi.central.orders import append_credit, balance_on_card, card_in_force
 from dobmi.central.posting_rules import Kind
@@ -30,7 +31,6 @@ from dobmi.central.schema import (
     DoubtState,
     Role,
     TerminalStatus,
-    anomalies,
     cards,
     hotlist_changes,
     in_doubt,
@@ -366,7 +366,7 @@ def _cover(connection: Connection, uid: bytes, now: int) -> Rupiah:
             "detail": f"{more} of the lost card, at the cooperative's expense",
             "at": now,
         }
-        insert_unless_there(connection, anomalies, [finding])
+        note_findings(connection, [finding])
     return bare
 
 

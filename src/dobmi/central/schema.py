@@ -149,6 +149,17 @@ class LeftOut(StrEnum):
     """Refunds and fee are as much as the sales, or more."""
 
 
+class WorkState(StrEnum):
+    """How far people are with a finding."""
+
+    OPEN = "open"
+    ASSIGNED = "assigned"
+    EXPLAINED = "explained"
+    """The cause is known; something is still to come."""
+    CLOSED = "closed"
+    REOPENED = "reopened"
+
+
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     listed = ", ".join(f"'{value.value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
@@ -593,6 +604,26 @@ anomalies = Table(
     Column("at", _Number, nullable=False),
     UniqueConstraint("kind", "subject", name="found_once"),
 )
+"""What was found, as it was found first. `anomaly_steps` has what became of it since."""
+
+anomaly_steps = Table(
+    "anomaly_steps",
+    metadata,
+    Column("anomaly_id", _Number, ForeignKey("anomalies.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("owner", String(80), nullable=False),
+    Column("note", String(400), nullable=False),
+    Column("amount_rupiah", _Number),
+    Column("done_by", String(80), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("anomaly_id", "number"),
+    CheckConstraint("number > 0", name="steps_from_1"),
+    _one_of("state", WorkState),
+)
+"""What was done with a finding, numbered from 1; the last step says its state and whose it is. One
+without steps is open. `done_by` "": the server, which then found it again (`note` and `amount_rupiah`
+say how) or found that it is no longer so."""
 
 hotlist_changes = Table(
     "hotlist_changes",
@@ -921,6 +952,7 @@ APPEND_ONLY = (
     postings,
     posting_keys,
     anomalies,
+    anomaly_steps,
     hotlist_changes,
     doubt_decisions,
     doubt_settlements,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, func, select, text, update
 
 from dobmi.cardlib.evidence import parse_credit_evidence, parse_sale_evidence
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, ReaderId, RecordKind
-from dobmi.central.database import Database, insert_rows, insert_unless_there, whole_sum
+from dobmi.central.database import Database, insert_rows, whole_sum
 from dobmi.central.deduction import (
     Attempt,
     Known,
@@ -25,6 +25,7 @@ from dobmi.central.deduction import (
     deduce,
 )
 from dobmi.central.doubts import Rule, conclude, the_card_can_tell
+from dobmi.central.findings import note_findings
 from dobmi.central.journal import post
 from dobmi.central.posting_rules import Kind
 from dobmi.central.refunds import order_refunds
@@ -35,7 +36,6 @@ from dobmi.central.schema import (
     CreditDelivery,
     DoubtState,
     SettledBy,
-    anomalies,
     card_transactions,
     cards,
     credit_attempts,
@@ -179,7 +179,7 @@ def carry_out_refunds(connection: Connection, uid: bytes, now: int) -> None:
             terminal_id=row.terminal_id,
             amount=Rupiah(row.amount_rupiah),
         )
-        insert_unless_there(connection, anomalies, [of_nothing])
+        note_findings(connection, [of_nothing])
 
 
 def serve_member(
@@ -539,7 +539,7 @@ class _Settlement:
             terminal_id=terminal_id,
             amount=amount,
         )
-        insert_unless_there(self._connection, anomalies, [row])
+        note_findings(self._connection, [row])
 
 
 def post_sale(

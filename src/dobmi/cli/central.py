@@ -41,13 +41,11 @@ from dobmi.central.overdue import SECONDS_PER_DAY, Doubt, doubt_list, settle_ove
 from dobmi.central.periodic import JobStatus, PeriodicWork, periodic_status, run_due
 from dobmi.central.pruning import prune
 from dobmi.central.refunds import refund_list
-from dobmi.central.replacement import restore_due
 from dobmi.central.restoring import Ahead, mark_restored
 from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.scrape import Metrics
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central, now_unix_seconds
 from dobmi.central.serving import DrainingServer, ServerState, server_config
-from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
 from dobmi.cli import books
 from dobmi.cli.context import Context, DomainGroup
@@ -57,6 +55,7 @@ from dobmi.cli.opening import open_central as _central
 from dobmi.cli.opening import open_keys as _open_keys
 from dobmi.cli.opening import parse_time as _parse_time
 from dobmi.cli.opening import print_table as _print_table
+from dobmi.cli.reconciliation import reconcile_group, work
 from dobmi.cli.settlement import seller, settlement, staff
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
@@ -74,7 +73,7 @@ def command() -> None:
     """
 
 
-for _command in (*books.COMMANDS, settlement, seller, staff):
+for _command in (*books.COMMANDS, settlement, seller, staff, work, reconcile_group):
     command.add_command(_command)
 
 
@@ -640,18 +639,6 @@ def show_refunds(context: Context, show_all: bool) -> None:
     ]
     headings = ("voucher", "sale", "card", "amount", "at", "state", "explanation", "reason")
     _print_table(context, headings, rows)
-
-
-@command.command("reconcile")
-@click.pass_obj
-def reconcile_cards(context: Context) -> None:
-    """Look again at every card with a gap or something open. Changes nothing that is settled."""
-    with _central(context) as central:
-        looked_at = reconcile(central.database, central.mac_keys(), central.unix_seconds())
-        restored = restore_due(central)
-    if restored:
-        context.say(N_("Lost cards whose money is restored now: {count}."), count=restored)
-    context.say(N_("Cards looked at: {count}. See `report` and `in-doubt`."), count=looked_at)
 
 
 @command.command("anomalies")

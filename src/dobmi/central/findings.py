@@ -1,0 +1,120 @@
+"""Putting what is found on the work list: once each, and back on it when it comes again.
+
+Leaf: what finds something imports this, and the work list reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, Subquery, func, select, tuple_
+
+from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.schema import WorkState, anomalies, anomaly_steps
+
+SERVER: Final = ""
+"""By whom the server's own steps are."""
+DONE_WITH = (WorkState.CLOSED, WorkState.EXPLAINED)
+"""What was found again in one of these states comes back on the list."""
+HAPPENS_AGAIN = frozenset(
+    {
+        "other-seller",
+        "forked-chain",
+        "wrong-credit-state",
+        "wrong-card-mac",
+        "credit-without-proof",
+        "card-not-settled",
+    }
+)
+"""Kinds of which each finding is something that happened: closed, they come back as they were. All
+others are seen again whenever somebody looks, and come back only if they are not what they were."""
+
+
+def note_findings(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of `anomalies` (`settlement.anomaly_row`). Doing it again changes nothing.
+
+    One found before that was closed, or explained, is opened again: if it is something that happened
+    once more, if it now is another amount or reads otherwise, or if it had gone away by itself.
+    """
+    if not rows:
+        return
+    subjects: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for row in rows:
+        subjects.setdefault((row["kind"], row["subject"]), row)
+    done_with = _done_with(connection, list(subjects))
+    insert_unless_there(connection, anomalies, list(subjects.values()))
+    for found in done_with:
+        row = subjects[found.kind, found.subject]
+        last = _last_step(connection, found.id)
+        if last.state not in DONE_WITH or not _is_news(connection, found, last, row):
+            continue
+        step = {
+            "anomaly_id": found.id,
+            "number": last.number + 1,
+            "state": WorkState.REOPENED.value,
+            "owner": last.owner,
+            "note": str(row["detail"])[:400],
+            "amount_rupiah": row["amount_rupiah"],
+            "done_by": SERVER,
+            "at": row["at"],
+        }
+        insert_rows(connection, anomaly_steps, [step])
+
+
+def last_steps() -> Subquery:
+    """The number of each finding's last step."""
+    return (
+        select(anomaly_steps.c.anomaly_id, func.max(anomaly_steps.c.number).label("number"))
+        .group_by(anomaly_steps.c.anomaly_id)
+        .subquery("last_steps")
+    )
+
+
+def _done_with(connection: Connection, subjects: Sequence[tuple[str, str]]) -> list[Row[Any]]:
+    """Those among the findings that were closed or explained; locked, so that nobody steps between."""
+    last = last_steps()
+    found: list[Row[Any]] = []
+    for start in range(0, len(subjects), 400):
+        some = subjects[start : start + 400]
+        ids = (
+            select(anomalies.c.id)
+            .join(last, last.c.anomaly_id == anomalies.c.id)
+            .join(
+                anomaly_steps,
+                (anomaly_steps.c.anomaly_id == last.c.anomaly_id)
+                & (anomaly_steps.c.number == last.c.number),
+            )
+            .where(tuple_(anomalies.c.kind, anomalies.c.subject).in_(some))
+            .where(anomaly_steps.c.state.in_(DONE_WITH))
+        )
+        found += connection.execute(
+            select(anomalies)
+            .where(anomalies.c.id.in_(connection.execute(ids).scalars().all()))
+            .order_by(anomalies.c.id)
+            .with_for_update()
+        ).all()
+    return found
+
+
+def _last_step(connection: Connection, anomaly_id: int) -> Row[Any]:
+    return connection.execute(
+        select(anomaly_steps)
+        .where(anomaly_steps.c.anomaly_id == anomaly_id)
+        .order_by(anomaly_steps.c.number.desc())
+        .limit(1)
+    ).one()
+
+
+def _is_news(
+    connection: Connection, found: Row[Any], last: Row[Any], row: Mapping[str, Any]
+) -> bool:
+    if found.kind in HAPPENS_AGAIN or last.done_by == SERVER:
+        return True
+    known = connection.execute(
+        select(anomaly_steps.c.note, anomaly_steps.c.amount_rupiah)
+        .where(anomaly_steps.c.anomaly_id == found.id, anomaly_steps.c.done_by == SERVER)
+        .where(anomaly_steps.c.state == WorkState.REOPENED)
+    ).all()
+    seen = {(found.detail, found.amount_rupiah), *((one.note, one.amount_rupiah) for one in known)}
+    return (row["detail"], row["amount_rupiah"]) not in seen
