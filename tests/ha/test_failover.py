@@ -17,19 +17,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from ha_cluster import PACKAGES, Cluster, Node, bring_up, missing_programs
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from dobmi.cardlib.custody import save_key_file
 from dobmi.central.cards import statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.database import open_database
 from dobmi.central.posting_rules import Kind
+from dobmi.central.replica import seconds_behind
 from dobmi.central.schema import postings, vouchers
 from dobmi.central.server import Central
 from dobmi.money import Rupiah
@@ -288,6 +289,7 @@ def test_strict_synchronous_replication_loses_nothing_that_was_acknowledged(
         everything_sent_again_posts_nothing_twice(story)
         story.cluster.wait_until_ready(60)
         assert story.cluster.primary() != story.killed
+        a_standby_reports_the_same(story)
 
 
 def everything_sent_again_posts_nothing_twice(story: Story) -> None:
@@ -311,6 +313,19 @@ def everything_sent_again_posts_nothing_twice(story: Story) -> None:
     now = circulation(central)
     assert now.difference == Rupiah(0)
     assert (now.quarantined, now.anomalies) == (0, 0)
+
+
+def a_standby_reports_the_same(story: Story) -> None:
+    replica = open_database(story.cluster.replica_url())
+    with replica.read() as connection:
+        assert connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one() is True
+    deadline = time.monotonic() + 20
+    reports = replace(story.world.central, reports=replica).for_reports()
+    while circulation(reports) != circulation(story.world.central):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert seconds_behind(replica) in range(5)
+    replica.close()
 
 
 def test_the_same_story_catches_what_asynchronous_replication_loses(unused_port: int) -> None:
