@@ -1,215 +1,502 @@
-"""How fast the central server takes vouchers, per second and core, and where the time goes.
+"""How fast the central server takes vouchers, beside what the same machine can do without it.
 
-    python benchmarks/ingest.py [--json] [--vouchers 10000] [--batch 500] [--cards 1000] [--database URL]
+    python benchmarks/ingest.py [--json] [--database postgresql|sqlite] [--sizes 100000,1000000]
+        [--workers 2] [--vouchers 48000] [--batch 500] [--cards 250000] [--cache FOLDER] [--backlog]
 
-Valid vouchers are made first (not timed). Then each stage is timed on all of them, and at last the
-whole of `take_batch`: parsing to acknowledgement, durable on the disk of the folder it is run in.
-`per voucher` and `share` are of the whole. The load runs on one core; the rest of the machine is
-whatever it is, so compare ratios within a table.
+It starts a PostgreSQL of its own (or takes a SQLite file), fills it with as many sales as `--sizes`
+says, one size after the other, and sends batches to a real `dobmi central serve --workers N` over
+HTTP, 1, 2, 4 and 8 tills at once: verified, posted, durable and looked at, or the till would not
+have its answer. Beside it, in the same run and on the same server: pgbench's TPC-B; the same posting
+with one sale in a transaction (batches of one through `take_batch`, no HTTP, a process for each
+worker); verification alone on one core; and a binary COPY of the same rows into tables of the same
+columns with the same primary keys and nothing else (no other index, trigger, check or partition),
+committed by batches as large, from a connection for each worker. The load generator, the server and
+the database share the machine's cores, so compare ratios within one run.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
+import multiprocessing
 import os
-import random
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psycopg
+from ingest_traffic import TILLS, Step, cached_steps, prefill, till_key
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import make_url, text
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from dobmi.cardlib.evidence import parse_sale_evidence, previous_reader_id, verify_evidence
+from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
 from dobmi.cardlib.purse_layout import CardKey
-from dobmi.central.circulation import circulation
-from dobmi.central.ingest import take_batch
-from dobmi.money import ZERO, Rupiah
-from dobmi.sync.batch import CONTENT_TYPE, parse_batch
-from dobmi.sync.voucher import SaleVoucher, Voucher, follow_chain
-from support.traffic import ModelCard, World
+from dobmi.central.bulk import Layout
+from dobmi.central.database import Database, open_database
+from dobmi.central.ingest import SALES, TRANSACTIONS, VOUCHERS, Posting, check_batch, take_batch
+from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
+from dobmi.fleet.postgres import Postgres, running
+from dobmi.settings import CentralSettings
+from dobmi.sync.batch import parse_batch
 
-TILLS = 4
-BALANCE = Rupiah(2_000_000)
+AT_ONCE = (1, 2, 4, 8)
+BACKLOG = 200_000
+PASSPHRASE = "benchmark"  # noqa: S105 - of keys that are made for it
+PGBENCH_SCALE, PGBENCH_CLIENTS, PGBENCH_SECONDS = 20, 4, 10
+SINGLES = 2_000
+SETTINGS = {
+    "shared_buffers": "2GB",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "15min",
+    "checkpoint_completion_target": "0.9",
+    "maintenance_work_mem": "1GB",
+    "max_connections": "200",
+}
+"""Of PostgreSQL, for a machine with some memory; fsync, synchronous_commit, full_page_writes on."""
 
-# docs/limits: what the same machine allows, measured before the first line with less per voucher.
-LIMITS = {
-    "verification: chain, one signature a batch, 3 CMACs": (108_000, 162_000),
-    "posting, SQLite, one writer, full schema": (10_600, 10_600),
-    "posting, SQLAlchemy insertmanyvalues, PostgreSQL": (5_800, 6_800),
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of sending a step's batches."""
+
+    tills: int
+    vouchers: int
+    seconds: float
+    latencies: list[float]
+
+    @property
+    def vouchers_per_second(self) -> float:
+        return self.vouchers / self.seconds
+
+    def as_json(self) -> dict[str, float]:
+        ordered = sorted(self.latencies)
+        return {
+            "tills": self.tills,
+            "vouchers": self.vouchers,
+            "vouchers_per_second": round(self.vouchers_per_second),
+            "p50_milliseconds": round(statistics.median(ordered) * 1000, 1),
+            "p99_milliseconds": round(ordered[int(len(ordered) * 0.99)] * 1000, 1),
+        }
+
+
+def processor_seconds(leader: int) -> float:
+    """Spent so far by the process and all under it, those that have ended among them."""
+    ticks = 0
+    waiting = [leader]
+    while waiting:
+        process = waiting.pop()
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        except FileNotFoundError:
+            continue
+        ticks += sum(map(int, fields[11:15]))
+        waiting += map(int, children)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def served(folder: Path, url: str, workers: int) -> Iterator[tuple[int, int]]:
+    """`dobmi central serve` on this database; its port and process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    told = {"database": url, "port": port, "workers": workers, "keys": "central.keys"}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in told.items()]
+    (folder / "dobmi.toml").write_text("\n".join(["[central]", "periodic_minutes = 0", *lines]))
+    with (folder / "central.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dobmi", "central", "serve"],
+            cwd=folder,
+            env={**os.environ, "DOBMI_PASSPHRASE": PASSPHRASE},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            _wait_until_it_serves(port, process, folder / "central.log")
+            yield port, process.pid
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def _wait_until_it_serves(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError
+
+
+def send(port: int, step: Step, at_once: int | None = None) -> Load:
+    """Each till's batches in their order, the tills at once (or so many of them at a time)."""
+
+    def till(batches: Sequence[bytes]) -> list[float]:
+        spent = []
+        for data in batches:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+            begun = time.perf_counter()
+            connection.request("POST", "/v1/batches", data, {"content-type": "application/cbor"})
+            answer = connection.getresponse()
+            content = answer.read()
+            spent.append(time.perf_counter() - begun)
+            connection.close()
+            assert answer.status == 200, content
+        return spent
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(at_once or len(step.batches)) as pool:
+        latencies = [one for spent in pool.map(till, step.batches.values()) for one in spent]
+    seconds = time.perf_counter() - begun
+    return Load(at_once or len(step.batches), step.vouchers, seconds, latencies)
+
+
+def one_by_one(url: str, keys: Path, step: Step, workers: int) -> float:
+    """Sales a second, each a batch and so a transaction of its own, in `workers` processes."""
+    shares = [list(step.batches.values())[number::workers] for number in range(workers)]
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(workers) as pool:
+        pool.map(_nothing, range(workers * 4))  # so that all have started
+        begun = time.perf_counter()
+        pool.starmap(_take_all, [(url, str(keys), share) for share in shares if share])
+        seconds = time.perf_counter() - begun
+    return step.vouchers / seconds
+
+
+def _nothing(_: int) -> None:
+    time.sleep(0.05)
+
+
+def _take_all(url: str, keys: str, tills: list[list[bytes]]) -> None:
+    central = Central(open_database(url), load_key_file(Path(keys), PASSPHRASE), CentralSettings())
+    for batches in zip(*tills, strict=True):
+        for data in batches:
+            take_batch(central, data)
+    central.database.close()
+
+
+def verified_per_second(central: Central, step: Step) -> float:
+    """Vouchers a second of one core's time: taken apart, signature, chain, card MACs, verdicts."""
+    spent = 0.0
+    for number, batches in step.batches.items():
+        public_key = till_key(number).public_key().public_bytes_raw()
+        for data in batches:
+            begun = time.process_time()
+            check_batch(central, parse_batch(data), public_key, central.mac_keys())
+            spent += time.process_time() - begun
+    return step.vouchers / spent
+
+
+_BARE = {
+    VOUCHERS.table.name: "terminal_id, sequence, received_at",
+    TRANSACTIONS.table.name: "card_uid, counter",
+    SALES.table.name: "at, id, card_uid",
 }
 
 
-def make_batches(world: World, vouchers: int, batch: int, cards: int) -> list[bytes]:
-    """Batches of sales in the order in which tills would report them."""
-    chance = random.Random(1)  # noqa: S311 - not for secrets
-    station = world.station()
-    holders: list[ModelCard] = world.make_cards(1, cards)
-    for holder in holders:
-        world.top_up(station, holder, BALANCE)
-    tills = [world.till(f"Toko {number}") for number in range(TILLS)]
-    batches = []
-    for number in range(-(-vouchers // batch)):
-        till = tills[number % TILLS]
-        for _ in range(batch):
-            till.sell(chance.choice(holders), Rupiah(chance.randrange(1, 40) * 500))
-        batches.append(till.batch())
-    return batches
+def copied_per_second(central: Central, step: Step, workers: int) -> float:
+    """Vouchers a second whose three rows (voucher, card transaction, posting) are copied, durably."""
+    url = make_url(str(central.database.engine.url)).render_as_string(hide_password=False)
+    with central.database.engine.begin() as connection:
+        for name, key in _BARE.items():
+            connection.execute(text(f"DROP TABLE IF EXISTS bare_{name}"))
+            identity = "INCLUDING IDENTITY" if name == SALES.table.name else ""
+            connection.execute(text(f"CREATE TABLE bare_{name} (LIKE {name} {identity})"))
+            connection.execute(text(f"ALTER TABLE bare_{name} ADD PRIMARY KEY ({key})"))
+    work = [
+        _encoded(central, data, till_key(number).public_key().public_bytes_raw())
+        for number, batches in step.batches.items()
+        for data in batches
+    ]
+    plain = url.replace("postgresql+psycopg", "postgresql")
+
+    def copy(share: Sequence[list[tuple[str, bytes]]]) -> None:
+        with psycopg.connect(plain) as connection:
+            for statements in share:
+                with connection.cursor() as cursor:
+                    for statement, content in statements:
+                        with cursor.copy(statement) as copying:
+                            copying.write(content)
+                connection.commit()
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(copy, [work[number::workers] for number in range(workers)]))
+    seconds = time.perf_counter() - begun
+    return step.vouchers / seconds
 
 
-def timed(work: Callable[[], object]) -> float:
-    begun = time.process_time()
-    work()
-    return time.process_time() - begun
-
-
-def measure_stages(world: World, batches: list[bytes]) -> dict[str, float]:
-    """Processor seconds of each stage of verification, over all batches."""
-    keys = world.central.keys
-    chains: list[list[tuple[Voucher, bytes]]] = []
-    parsed = [parse_batch(data) for data in batches]
-    public_keys = {till: _public_key(world, till) for till in range(1, TILLS + 2)}
-    stages = {
-        "decode and chain": timed(
-            lambda: chains.extend(
-                follow_chain(
-                    batch.vouchers,
-                    batch.head.terminal_id,
-                    batch.head.first_sequence,
-                    batch.head.previous_hash,
-                )
-                for batch in (parse_batch(data) for data in batches)
-            )
-        ),
-        "signature of the head": timed(
-            lambda: [
-                batch.signed_head.verify(public_keys[batch.head.terminal_id], CONTENT_TYPE)
-                for batch in parsed
-            ]
-        ),
-    }
-    sales = [voucher for chain in chains for voucher, _ in chain]
-    assert all(isinstance(sale, SaleVoucher) for sale in sales)
-    card_keys: dict[bytes, bytes] = {}
-
-    def derive() -> None:
-        # As take_batch does: once a card and batch.
-        for chain in chains:
-            for uid in {sale.intent.card_uid for sale, _ in chain if isinstance(sale, SaleVoucher)}:
-                card_keys[uid] = keys.card_key(CardKey.TRANSACTION_MAC, uid).value
-
-    def verify(sales: Iterable[Voucher]) -> None:
-        for sale in sales:
-            assert isinstance(sale, SaleVoucher)
-            uid, counter = sale.intent.card_uid, sale.card_counter
-            evidence = parse_sale_evidence(sale.intent.evidence)
-            verify_evidence(card_keys[uid], uid, counter, sale.card_mac, sale.intent.evidence)
-            encrypted = evidence.encrypted_previous_reader_id
-            previous_reader_id(card_keys[uid], uid, counter, encrypted)
-
-    stages["card keys (AN10922)"] = timed(derive)
-    stages["evidence, MAC, previous reader id"] = timed(lambda: verify(sales))
-    return stages
-
-
-def _public_key(world: World, terminal_id: int) -> bytes:
-    from sqlalchemy import select  # noqa: PLC0415 - only here
-
-    from dobmi.central.schema import terminals  # noqa: PLC0415 - only here
-
-    with world.central.database.read() as connection:
-        return bytes(
-            connection.execute(
-                select(terminals.c.public_key).where(terminals.c.id == terminal_id)
-            ).scalar_one()
+def _encoded(central: Central, data: bytes, public_key: bytes) -> list[tuple[str, bytes]]:
+    """The very rows that ingest writes of this batch, as it encodes them."""
+    batch = parse_batch(data)
+    judged, facts = check_batch(central, batch, public_key, central.mac_keys())
+    posting = Posting(
+        central, batch, bytes(32), judged, facts, central.mac_keys(), int(time.time())
+    )
+    transactions, journal = posting.rows_of_sales(judged.sales, 5 * 10**12, int(time.time()))
+    rows: list[tuple[Layout, list[tuple[Any, ...]]]] = [
+        (VOUCHERS, posting.rows_of_vouchers(batch.head.first_sequence)),
+        (TRANSACTIONS, transactions),
+        (SALES, journal),
+    ]
+    return [
+        (
+            f"COPY bare_{layout.table.name} ({', '.join(layout.names)}) FROM STDIN (FORMAT BINARY)",
+            layout.encode(values),
         )
+        for layout, values in rows
+    ]
 
 
-def measure(vouchers: int, batch: int, cards: int, url: str) -> dict[str, object]:
-    with tempfile.TemporaryDirectory(prefix="dobmi-ingest-", dir=Path.cwd()) as folder:
-        world = World.create(Path(folder), url=url)
-        batches = make_batches(world, vouchers, batch, cards)
-        count = len(batches) * batch
-        stages = measure_stages(world, batches)
-        wall, cpu = time.perf_counter(), time.process_time()
-        for data in batches:
-            take_batch(world.central, data)
-        cpu_seconds = time.process_time() - cpu
-        wall_seconds = time.perf_counter() - wall
-        now = circulation(world.central)
-        assert now.difference == ZERO
-        assert (now.quarantined, now.anomalies) == (0, 0)
-        size_bytes = sum(map(len, batches)) / count
-        world.central.database.close()
-    verification = sum(stages.values())
-    stages["posting and the rest, processor"] = cpu_seconds - verification
-    stages["posting, waiting for disk or database"] = max(wall_seconds - cpu_seconds, 0.0)
+def pgbench_tps(postgres: Postgres) -> float:
+    """TPC-B as it is: plain statements, a few clients."""
+    url = make_url(postgres.create("pgbench"))
+    program = str(postgres.programs / "pgbench")
+    where = ["-h", "127.0.0.1", "-p", str(url.port), "-U", str(url.username), str(url.database)]
+    clients = ["-c", str(PGBENCH_CLIENTS), "-j", "2", "-T", str(PGBENCH_SECONDS)]
+    for options in (["-i", "-q", "-s", str(PGBENCH_SCALE)], clients):
+        done = subprocess.run(
+            [program, *options, *where], check=True, capture_output=True, text=True
+        )
+    found = re.search(r"tps = ([0-9.]+)", done.stdout)
+    assert found, done.stdout
+    return float(found[1])
+
+
+def wanted(arguments: argparse.Namespace, *, backlog: bool) -> list[tuple[str, int, int, int]]:
+    """The steps of traffic: name, tills, vouchers, vouchers a batch."""
+    steps = [("warm-up", 8, 8 * arguments.batch, arguments.batch)]
+    steps += [(f"{tills} at once", tills, arguments.vouchers, arguments.batch) for tills in AT_ONCE]
+    steps += [("one by one", 8, SINGLES, 1)]
+    if backlog:
+        steps.append(("backlog", TILLS, BACKLOG, arguments.batch))
+    return steps
+
+
+def measure_size(
+    folder: Path,
+    url: str,
+    keys: KeyRing,
+    size: int,
+    arguments: argparse.Namespace,
+    *,
+    beside: bool,
+    postmaster: int = 0,
+) -> dict[str, Any]:
+    """All that is measured on a database with so many vouchers."""
+    database = open_database(url)
+    filled = prefill(database, arguments.cards, size)
+    say(f"{size:,} vouchers are there after {filled:.0f} s; making traffic")
+    backlog = arguments.backlog and beside
+    steps = {
+        step.name: step
+        for step in cached_steps(
+            arguments.cache, keys, arguments.cards, size, wanted(arguments, backlog=backlog)
+        )
+    }
+    central = Central(database, keys, CentralSettings())
+    found: dict[str, Any] = {"vouchers_there": size, "fill_seconds": round(filled, 1)}
+    with served(folder, url, arguments.workers) as (port, process):
+        send(port, steps["warm-up"])
+        leaders = {"server": process}
+        if postmaster:
+            leaders["database"] = postmaster
+        before = {name: processor_seconds(leader) for name, leader in leaders.items()}
+        loads = []
+        for tills in AT_ONCE:
+            loads.append(send(port, steps[f"{tills} at once"]))
+            say(f"  {loads[-1].as_json()}")
+        sent = sum(load.vouchers for load in loads)
+        found["processor_microseconds_per_voucher"] = {
+            name: round((processor_seconds(leader) - before[name]) / sent * 1e6, 1)
+            for name, leader in leaders.items()
+        }
+        say(f"  {found['processor_microseconds_per_voucher']}")
+        found["tills_at_once"] = [load.as_json() for load in loads]
+        found["vouchers_per_second"] = round(max(load.vouchers_per_second for load in loads))
+        if backlog:
+            load = send(port, steps["backlog"], 8)
+            found["backlog_200k_seconds"] = round(load.seconds, 1)
+            say(f"  a backlog of {load.vouchers:,} vouchers in {load.seconds:.1f} s")
+    if beside:
+        singles = one_by_one(url, folder / "central.keys", steps["one by one"], arguments.workers)
+        found["one_transaction_per_sale_per_second"] = round(singles)
+        step = steps[f"{AT_ONCE[-1]} at once"]
+        found["verify_per_second_per_core"] = round(verified_per_second(central, step))
+        if arguments.database == "postgresql":
+            found["copied"] = copied_per_second(central, step, arguments.workers)
+    _check(database)
+    database.close()
+    return found
+
+
+def _check(database: Database) -> None:
+    """Nothing was dropped on the way to speed."""
+    with database.read() as connection:
+        for table in ("quarantine", "anomalies", "batches_to_look_at"):
+            count = connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()  # noqa: S608 - ours
+            assert count == 0, f"{count} rows in {table}"
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="dobmi-ingest-", dir=arguments.folder) as name:
+        folder = Path(name)
+        keys = _keys(folder, arguments.cache)
+        sizes = [int(size) for size in arguments.sizes.split(",")]
+        found: dict[str, Any] = {
+            "database": arguments.database,
+            "cores": os.cpu_count(),
+            "workers": arguments.workers,
+            "batch": arguments.batch,
+            "cards": arguments.cards,
+        }
+        by_size = []
+        if arguments.database == "sqlite":
+            for size in sizes:
+                url = f"sqlite:///{folder}/central-{size}.db"
+                beside = size == sizes[0]
+                by_size.append(measure_size(folder, url, keys, size, arguments, beside=beside))
+                (folder / f"central-{size}.db").unlink()
+            return found | _summary(by_size, None)
+        with running(settings=SETTINGS) as postgres:
+            found["postgresql"] = {**_version(postgres), **SETTINGS}
+            tps = pgbench_tps(postgres)
+            for size in sizes:
+                url = postgres.create(f"central_{size}")
+                leader = int((postgres.data / "postmaster.pid").read_text().split()[0])
+                by_size.append(
+                    measure_size(
+                        folder,
+                        url,
+                        keys,
+                        size,
+                        arguments,
+                        beside=size == sizes[0],
+                        postmaster=leader,
+                    )
+                )
+                _drop(postgres, f"central_{size}")
+            return found | _summary(by_size, tps)
+
+
+def _keys(folder: Path, cache: Path | None) -> KeyRing:
+    path = (cache or folder) / "benchmark.keys"
+    if not path.exists():
+        ring = KeyRing.generate(masters=CardKey, signing=[SERVER_KEY, CARD_ISSUER_KEY])
+        save_key_file(path, ring, PASSPHRASE)
+    if cache is not None:
+        shutil.copyfile(path, folder / "central.keys")
+    else:
+        path.rename(folder / "central.keys")
+    return load_key_file(folder / "central.keys", PASSPHRASE)
+
+
+def _version(postgres: Postgres) -> dict[str, str]:
+    names = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method")
+    with psycopg.connect(postgres.url("postgres").replace("+psycopg", "")) as connection:
+        return {name: connection.execute(f"SHOW {name}").fetchone()[0] for name in names}  # type: ignore[index] # it has a row
+
+
+def _drop(postgres: Postgres, name: str) -> None:
+    with psycopg.connect(
+        postgres.url("postgres").replace("+psycopg", ""), autocommit=True
+    ) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+def _summary(by_size: list[dict[str, Any]], tps: float | None) -> dict[str, Any]:
+    first = by_size[0]
+    rate = first["vouchers_per_second"]
+    singles = first["one_transaction_per_sale_per_second"]
+    copied = first.pop("copied", None)
+    rates: Mapping[int, float] = {
+        one["vouchers_there"]: one["vouchers_per_second"] for one in by_size
+    }
+    slowdown = None
+    if 100_000 in rates and 10_000_000 in rates:
+        slowdown = round(rates[100_000] / rates[10_000_000], 2)
     return {
-        "vouchers": count,
-        "batch": batch,
-        "cards": cards,
-        "database": url.partition(":")[0],
-        "cores": os.cpu_count(),
-        "bytes_per_voucher": round(size_bytes),
-        "vouchers_per_second": round(count / wall_seconds),
-        "verified_per_second_per_core": round(count / verification),
-        "stages": {
-            name: {
-                "microseconds_per_voucher": round(seconds / count * 1e6, 1),
-                "share": round(seconds / wall_seconds, 3),
-            }
-            for name, seconds in stages.items()
-        },
-        "limits_vouchers_per_second": LIMITS,
+        "vouchers_per_second": rate,
+        "one_transaction_per_sale_per_second": singles,
+        "pgbench_tps": None if tps is None else round(tps),
+        "copy_rows_per_second": None if copied is None else round(copied * len(_BARE)),
+        "copy_vouchers_per_second": None if copied is None else round(copied),
+        "verify_per_second_per_core": first["verify_per_second_per_core"],
+        "slowdown_at_10m": slowdown,
+        "backlog_200k_seconds": first.get("backlog_200k_seconds"),
+        "times_one_transaction_per_sale": round(rate / singles, 1),
+        "share_of_copy": None if copied is None else round(rate / copied, 2),
+        "sizes": by_size,
     }
 
 
-def show(result: dict[str, object]) -> None:
+def say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def show(result: dict[str, Any]) -> None:
     console = Console()
-    stages = result["stages"]
-    assert isinstance(stages, dict)
-    table = Table(title="Taking vouchers, one core")
-    for heading in ("stage", "µs a voucher", "share"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
-    for name, stage in stages.items():
-        microseconds, share = stage["microseconds_per_voucher"], stage["share"]
-        table.add_row(name, f"{microseconds:.1f}", f"{share:.0%}")
+    table = Table(title=f"Taking vouchers, {result['database']}, {result['workers']} workers")
+    for heading in ("vouchers there", "tills at once", "vouchers a second", "p50 ms", "p99 ms"):
+        table.add_column(heading, justify="right")
+    for size in result["sizes"]:
+        for load in size["tills_at_once"]:
+            table.add_row(
+                f"{size['vouchers_there']:,}",
+                str(load["tills"]),
+                f"{load['vouchers_per_second']:,}",
+                f"{load['p50_milliseconds']:,}",
+                f"{load['p99_milliseconds']:,}",
+            )
     console.print(table)
-    console.print(
-        f"{result['vouchers_per_second']:,} vouchers a second, verified and posted "
-        f"({result['database']}, {result['vouchers']:,} vouchers of "
-        f"{result['bytes_per_voucher']} bytes, batches of {result['batch']})"
-    )
-    console.print(
-        f"{result['verified_per_second_per_core']:,} a second and core by verification alone"
-    )
-    limits = Table(title="For comparison, measured before (vouchers of 200 bytes)")
-    limits.add_column("what")
-    limits.add_column("a second", justify="right")
-    for what, (low, high) in LIMITS.items():
-        limits.add_row(what, f"{low:,}" if low == high else f"{low:,} to {high:,}")
-    console.print(limits)
+    beside = Table(title="Beside it, in the same run")
+    beside.add_column("what")
+    beside.add_column("figure", justify="right")
+    for name, value in result.items():
+        if isinstance(value, int | float) or value is None:
+            beside.add_row(name, "not run" if value is None else f"{value:,}")
+    console.print(beside)
+    if "postgresql" in result:
+        settings = ", ".join(f"{name} {value}" for name, value in result["postgresql"].items())
+        console.print(f"PostgreSQL: {settings}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How fast the central server takes vouchers.")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
-    parser.add_argument("--vouchers", type=int, default=10_000)
+    parser.add_argument("--database", choices=("postgresql", "sqlite"), default="postgresql")
+    parser.add_argument("--sizes", default="100000", help="vouchers already there, by commas")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--vouchers", type=int, default=48_000, help="for each number of tills")
     parser.add_argument("--batch", type=int, default=500)
-    parser.add_argument("--cards", type=int, default=1_000)
+    parser.add_argument("--cards", type=int, default=250_000)
     parser.add_argument(
-        "--database", default="sqlite:///central.db", help="SQLAlchemy URL of an empty one"
+        "--backlog", action="store_true", help=f"also {BACKLOG:,} from {TILLS} tills"
     )
-    arguments = parser.parse_args()
-    result = measure(arguments.vouchers, arguments.batch, arguments.cards, arguments.database)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        show(result)
+    parser.add_argument("--cache", type=Path, help="keep traffic and keys in this folder")
+    parser.add_argument("--folder", type=Path, default=Path.cwd(), help="for SQLite and the log")
+    result = measure(parser.parse_args())
+    if result["database"] == "sqlite":
+        result.pop("postgresql", None)
+    print(json.dumps(result)) if parser.parse_args().json else show(result)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,8 @@ class CentralSettings(_Section):
     keys: Path = Path("central.keys")
     host: str = "127.0.0.1"
     port: int = Field(default=8440, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes of `serve` that share its port; on PostgreSQL, one for each core or two."""
     issuer: str = Field(default="Koperasi BMI", min_length=1, max_length=80, pattern=_PLAIN)
     balance_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
     card_valid_years: int = Field(default=5, ge=1, le=20)

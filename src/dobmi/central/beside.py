@@ -2,7 +2,7 @@
 
 A batch is posted by one transaction without any card's lock, and looked at by a second one, which
 begins when the first is durable. Of two batches that bring facts about one card the later to be
-posted is looked at when both are on record: so none misses the other's (decision 14). One statement
+posted is looked at when both are on record: so none misses the other's (decision 16). One statement
 finds the cards with something to conclude, which are few; only they are locked, in one order.
 """
 

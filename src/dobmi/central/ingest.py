@@ -3,7 +3,7 @@
 Signatures, chain and card MACs are checked before any transaction. The first one posts: it locks the
 till's row, and nothing else, and writes all rows of a kind at once; the acknowledgement is stored by
 it and leaves only when that is durable. The second one (`beside`) looks at the batch beside what
-other batches brought. On SQLite, where there is one writer, both are one. Decision 14 says why.
+other batches brought. On SQLite, where there is one writer, both are one. Decision 16 says why.
 """
 
 from __future__ import annotations
@@ -105,12 +105,12 @@ _PROGRAM_ERRORS = (
     ValueError,
 )
 
-_VOUCHERS = Layout(
+VOUCHERS = Layout(
     vouchers,
     {"terminal_id": INT8, "sequence": INT8, "received_at": INT8},
     last="encoded",
 )
-_TRANSACTIONS = Layout(
+TRANSACTIONS = Layout(
     card_transactions,
     {
         "card_uid": "7s",
@@ -127,7 +127,7 @@ _TRANSACTIONS = Layout(
         "at": INT8,
     },
 )
-_SALES = Layout(
+SALES = Layout(
     postings,
     {
         "at": INT8,
@@ -478,49 +478,32 @@ class Posting:
     def _post_sales(
         self, connection: Connection, sales: Sequence[Sale], terminal: Row[Any], booked_at: int
     ) -> None:
-        """Cards to the till's registered seller, and the cards' transactions.
-
-        In the order of the cards: two writers of the same numbers, which only a copied card makes,
-        wait for each other and not in a circle.
-        """
-        facts, terminal_id = self.facts, terminal.id
         seller = seller_account(terminal.seller_kind, terminal.seller_id)
+        transactions, journal = self.rows_of_sales(sales, seller, booked_at)
+        copy_rows(connection, TRANSACTIONS, transactions)
+        copy_rows(connection, SALES, journal)
+
+    def rows_of_sales(
+        self, sales: Sequence[Sale], seller: int, booked_at: int
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        """The cards' transactions, and the postings from the cards to the till's registered seller.
+
+        Transactions in the order of the cards: two writers of the same numbers, which only a copied
+        card makes, wait for each other and not in a circle.
+        """
+        facts, till = self.facts, self.batch.head.terminal_id
         of_cards = account_number(Group.CARD)
         kind = RecordKind.SALE.value
         transactions, journal = [], []
-        for sale in sales:
-            (
-                sequence,
-                at,
-                _,
-                uid,
-                counter,
-                amount,
-                before,
-                previous_terminal_id,
-                previous_sequence,
-            ) = sale
+        for number, at, _, uid, counter, amount, before, maker, made in sales:
+            after = before - amount
             transactions.append(
-                (
-                    uid,
-                    counter,
-                    kind,
-                    terminal_id,
-                    sequence,
-                    previous_terminal_id,
-                    previous_sequence,
-                    amount,
-                    before,
-                    before - amount,
-                    True,
-                    at,
-                )
+                (uid, counter, kind, till, number, maker, made, amount, before, after, True, at)
             )
             card = of_cards + facts[uid].serial
-            journal.append((booked_at, card, seller, amount, uid, terminal_id, sequence))
+            journal.append((booked_at, card, seller, amount, uid, till, number))
         transactions.sort()
-        copy_rows(connection, _TRANSACTIONS, transactions)
-        copy_rows(connection, _SALES, journal)
+        return transactions, journal
 
     def _post_one_by_one(
         self,
@@ -546,13 +529,15 @@ class Posting:
         return posted
 
     def _insert_vouchers(self, connection: Connection, first_new: int) -> None:
+        copy_rows(connection, VOUCHERS, self.rows_of_vouchers(first_new))
+
+    def rows_of_vouchers(self, first_new: int) -> list[tuple[Any, ...]]:
         head, now = self.batch.head, self.now
         new = self.batch.vouchers[first_new - head.first_sequence :]
-        rows = [
+        return [
             (head.terminal_id, sequence, now, encoded)
             for sequence, encoded in enumerate(new, start=first_new)
         ]
-        copy_rows(connection, _VOUCHERS, rows)
 
     def _insert_quarantine(self, connection: Connection, refused: Mapping[int, Refused]) -> None:
         rows = []

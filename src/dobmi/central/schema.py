@@ -335,7 +335,7 @@ batches_to_look_at = Table(
     PrimaryKeyConstraint("terminal_id", "first_sequence"),
     info=_BY_TILL,
 )
-"""Posted, and durable, but not yet looked at beside what other batches brought (decision 14)."""
+"""Posted, and durable, but not yet looked at beside what other batches brought (decision 16)."""
 
 rejected_batches = Table(
     "rejected_batches",

@@ -7,11 +7,15 @@ was begun is finished. Then the port closes and the process ends.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import secrets
 import signal
+import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -32,6 +36,9 @@ _log = logging.getLogger(__name__)
 ALWAYS_SERVED = ("/healthz", "/readyz", "/metrics")
 """Also while the server stops."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT)
+_RESTART_SECONDS = 1
+_BACKLOG = 2048
 FINISH_SECONDS_MAX = 60
 """How long a request may take to end once the port is closed."""
 
@@ -135,6 +142,59 @@ class DrainingServer(uvicorn.Server):
         timer = threading.Timer(self._drain_seconds, super().handle_exit, (sig, None))
         timer.daemon = True
         timer.start()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket for processes to share. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def serve_in_workers(count: int, serve: Callable[[int], None]) -> None:
+    """`serve(number)` in so many processes, from 0, until all were told to end.
+
+    A process that dies is started again. SIGTERM and SIGINT are passed on to all of them. The
+    caller has no threads and no database connections open: the processes are forked.
+    """
+    running: dict[int, int] = {}
+    stopping = False
+
+    def pass_on(sig: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+        for process in list(running):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, sig)
+
+    before = {sig: signal.signal(sig, pass_on) for sig in _PASSED_ON}
+    try:
+        for number in range(count):
+            running[_forked(serve, number)] = number
+        while running:
+            process, status = os.wait()
+            number = running.pop(process)
+            if not stopping:
+                _log.error("worker %d ended with status %d and is started again", number, status)
+                time.sleep(_RESTART_SECONDS)
+                running[_forked(serve, number)] = number
+    finally:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)
+
+
+def _forked(serve: Callable[[int], None], number: int) -> int:
+    """The id of a new process that does this and nothing after it."""
+    process = os.fork()
+    if process:
+        return process
+    for sig in _PASSED_ON:
+        signal.signal(sig, signal.SIG_DFL)
+    try:
+        serve(number)
+    except BaseException as error:  # noqa: BLE001 - the process ends here, whatever it is
+        _log.exception("worker %d failed", number)
+        os._exit(0 if isinstance(error, KeyboardInterrupt) else 1)
+    os._exit(0)  # what the parent would do at its end is not the child's to do
 
 
 def server_config(app: FastAPI, *, host: str, port: int) -> uvicorn.Config:

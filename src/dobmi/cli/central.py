@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import socket
 from datetime import date, datetime
 from pathlib import Path
 
@@ -45,7 +47,13 @@ from dobmi.central.restoring import Ahead, mark_restored
 from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.scrape import Metrics
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central, now_unix_seconds
-from dobmi.central.serving import DrainingServer, ServerState, server_config
+from dobmi.central.serving import (
+    DrainingServer,
+    ServerState,
+    listen,
+    serve_in_workers,
+    server_config,
+)
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
 from dobmi.cli import books
 from dobmi.cli.context import Context, DomainGroup
@@ -297,29 +305,49 @@ def show_terminals(context: Context, block: int | None, unblock: int | None) -> 
 @command.command("serve")
 @click.option("--host", help="Address to listen on; the settings' when left out.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Likewise.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Processes that share the port; likewise."
+)
 @click.pass_obj
-def serve(context: Context, host: str | None, port: int | None) -> None:
+def serve(context: Context, host: str | None, port: int | None, workers: int | None) -> None:
     """Serve tills and stations until stopped (Ctrl-C or SIGTERM).
 
     It also does the periodic work, at once and every `periodic_minutes`: see `periodic`.
     """
     settings = context.settings.central
+    count = settings.workers if workers is None else workers
+    host, port = host or settings.host, settings.port if port is None else port
     with _central(context) as central:
-        interval_seconds = settings.periodic_minutes * 60
-        periodic = (
-            PeriodicWork(central, interval_seconds=interval_seconds) if interval_seconds else None
-        )
-        state = ServerState()
-        config = server_config(
-            create_app(central, periodic=periodic, state=state),
-            host=host or settings.host,
-            port=settings.port if port is None else port,
-        )
         configure_logging(settings.log)
-        if settings.metrics_port:
-            Metrics(central).serve(settings.metrics_host, settings.metrics_port)
+        serve_one = functools.partial(
+            _serve,
+            central,
+            host=host,
+            port=port,
+        )
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, after it has shut down
-            DrainingServer(config, state, settings.drain_seconds).run()
+            if count == 1:
+                serve_one(0, None)
+                return
+            central.database.close()  # each process has connections of its own
+            with listen(host, port) as listening:
+                serve_in_workers(count, lambda number: serve_one(number, listening))
+
+
+def _serve(
+    central: Central, number: int, listening: socket.socket | None, *, host: str, port: int
+) -> None:
+    settings = central.settings
+    interval_seconds = settings.periodic_minutes * 60
+    periodic = (
+        PeriodicWork(central, interval_seconds=interval_seconds) if interval_seconds else None
+    )
+    state = ServerState()
+    app = create_app(central, periodic=periodic, state=state)
+    if settings.metrics_port:
+        Metrics(central).serve(settings.metrics_host, settings.metrics_port + number)
+    server = DrainingServer(server_config(app, host=host, port=port), state, settings.drain_seconds)
+    server.run(None if listening is None else [listening])
 
 
 @command.command("backup")

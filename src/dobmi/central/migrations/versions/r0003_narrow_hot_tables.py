@@ -1,4 +1,4 @@
-"""Accounts as numbers, sellers of their own, narrow hot tables, partitions by month (decision 14).
+"""Accounts as numbers, sellers of their own, narrow hot tables, partitions by month (decision 16).
 
 The data is kept: what was in the tables made anew is copied into them. On PostgreSQL it lies in the
 default partitions; months get their own from the next one on.
