@@ -220,7 +220,7 @@ def test_the_office_reads_it_in_words(
     other.sell(card, Rupiah(500))
     office.acknowledged(other.batch())
     monkeypatch.setattr(
-        "dobmi.cli.central._central", lambda _context: nullcontext(office.world.central)
+        "dobmi.cli.central._looking", lambda _context: nullcontext(office.world.central)
     )
     context = Context(Settings(central=CentralSettings(), language="en"), "en", str)
 

@@ -58,6 +58,7 @@ from dobmi.central.terminals import invite, list_terminals, set_terminal_status
 from dobmi.cli import books
 from dobmi.cli.context import Context, DomainGroup
 from dobmi.cli.opening import bare_database as _bare_database
+from dobmi.cli.opening import database_to_look_at
 from dobmi.cli.opening import looking as _looking
 from dobmi.cli.opening import open_central as _central
 from dobmi.cli.opening import open_keys as _open_keys
@@ -180,8 +181,7 @@ def export_ledger(context: Context, file: Path) -> None:
 
     FILE is an SQLite database; FILE.json says how many rows it has, and its SHA-256.
     """
-    with _bare_database(context) as database:
-        database.require_tables()
+    with database_to_look_at(context) as database:
         done = export(database, file, now_unix_seconds())
     context.say(
         N_("{path}: {rows} rows, SHA-256 {sha256}"),
