@@ -16,6 +16,7 @@ from dobmi.central.daily_head import CONTENT_TYPE
 from dobmi.central.ingest import take_batch
 from dobmi.central.schema import account_days
 from dobmi.central.server import now_unix_seconds
+from dobmi.cli import books
 from dobmi.cli.central import command
 from dobmi.cli.context import Context
 from dobmi.i18n import translation
@@ -156,3 +157,11 @@ def test_cash_is_brought_to_the_bank(desk: Desk) -> None:
         assert desk.run("bank-cash", *arguments, "--note", "x").exit_code == 1
     assert now_unix_seconds() < START  # the desk's clock is of now: it is booked then
     assert "Rp 60.000" in desk.ok("statement", "bank")
+
+
+@pytest.mark.parametrize("language", ["en", "id"])
+def test_groups_of_accounts_are_one_word_and_each_its_own(language: str) -> None:
+    """A name is taken apart at its first space."""
+    said = [translation(language).gettext(name) for name in books.GROUPS.values()]
+    assert all(" " not in name for name in said)
+    assert len(set(said)) == len(books.GROUPS)

@@ -45,7 +45,7 @@ _ACCOUNT = click.argument("account", nargs=-1, required=True)
 _STATEMENT_DAYS = 31
 _BAR = 40
 
-_GROUPS = {
+GROUPS = {
     Group.CASH: N_("cash"),
     Group.SALARY: N_("salary"),
     Group.IN_FLIGHT: N_("in-flight"),
@@ -306,13 +306,13 @@ def draw(context: Context, now: Circulation) -> None:
 def _named(context: Context, name: str) -> str:
     """An account's name in the user's language."""
     group, space, owner = name.partition(" ")
-    return context.translate(_GROUPS[Group(group)]) + space + owner
+    return context.translate(GROUPS[Group(group)]) + space + owner
 
 
 def _in_english(context: Context, words: tuple[str, ...]) -> str:
     """As `account_name` says it, of a name in the user's language."""
     group, space, owner = " ".join(words).partition(" ")
-    for english, name in _GROUPS.items():
+    for english, name in GROUPS.items():
         if group.casefold() == context.translate(name).casefold():
             return f"{english.value}{space}{owner}"
     return f"{group}{space}{owner}"
