@@ -27,6 +27,7 @@ from dobmi.central.restoring import mark_restored
 from dobmi.central.salaries import Salary, convert_salaries
 from dobmi.central.schema import APPEND_ONLY, TerminalStatus, credit_settlements, postings, sellers
 from dobmi.central.terminals import set_terminal_status
+from dobmi.central.work_list import assign
 from dobmi.money import Rupiah
 from dobmi.sync.batch import BATCH_SIZE_MAX, encode_batch
 from dobmi.sync.cbor import CborValue, decode, encode
@@ -473,6 +474,7 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
     bank_cash(office.world.central, station.terminal_id, Rupiah(1_000), "slip 1")
     convert_salaries(office.world.central, [Salary(1, "2027-01", 4712, Rupiah(1_000))])
     close_days(office.world.central, START + 2 * 24 * 3600)
+    assign(office.world.central, 1, "Ani", by="Budi")
     settled = {
         "card_uid": card.uid,
         "sequence": 1,
