@@ -21,14 +21,20 @@ from dobmi.central.cash import bank_cash
 from dobmi.central.credit_session import note_attempt
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.days import close_days
+from dobmi.central.fees import FeeRule
 from dobmi.central.ingest import take_batch
 from dobmi.central.overdue import settle_overdue
+from dobmi.central.owed import set_fee_rule
 from dobmi.central.replacement import replace_card, restore_due
 from dobmi.central.salaries import Salary, convert_salaries
-from dobmi.central.schema import CreditSource, Role, pending_credits
+from dobmi.central.schema import CreditSource, Role, StaffRole, pending_credits
+from dobmi.central.seller_accounts import BankAccount, decide_account, propose_account
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY
+from dobmi.central.settlement_run import approve_run, export_run, mark_paid, propose_run
+from dobmi.central.staff import add_staff
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import Outcome
+from dobmi.wib import day_of
 from support.central_client import RING, SETTINGS
 from support.databases import Kind
 from support.traffic import START, ModelCard, ModelTill, World
@@ -117,6 +123,8 @@ def first_part(ledger: Ledger) -> None:
     bank_cash(world.central, bank_at(ledger), Rupiah(200_000), "setoran 1")
     ledger.later(DAY)
     ledger.close_days()
+    staff(ledger)
+    pay_sellers(ledger)
 
 
 def second_part(ledger: Ledger) -> None:
@@ -156,8 +164,32 @@ def second_part(ledger: Ledger) -> None:
     ledger.note("newest-card-sale", a)
     ledger.send()
     world.top_up_in_doubt(ledger.station, ledger.cards[11], Rupiah(3_000))
+    pay_sellers(ledger)
     wages(ledger, "2027-02", (1, 80_000), (10, 90_000))
     bank_cash(world.central, bank_at(ledger), Rupiah(300_000), "setoran 2")
+
+
+def staff(ledger: Ledger) -> None:
+    """Who proposes and approves; the sellers' bank accounts, and a fee."""
+    database, now = ledger.world.central.database, ledger.clock[0]
+    add_staff(database, "Ani", [StaffRole.PROPOSER], now)
+    add_staff(database, "Budi", [StaffRole.APPROVER], now)
+    rule = FeeRule(from_day=0, basis_points=70, minimum=Rupiah(100))
+    set_fee_rule(database, None, rule, "Budi", now)
+    for seller in ("Toko BMI", "Toko Maju"):
+        account = BankAccount(bank="BCA", bank_code="CENAIDJA", account="1234567", holder=seller)
+        made = propose_account(database, seller, account, "Ani", now)
+        decide_account(database, seller, made.number, "Budi", now, accepted=True)
+
+
+def pay_sellers(ledger: Ledger) -> None:
+    """What is owed up to the newest closed day."""
+    database, now = ledger.world.central.database, ledger.clock[0]
+    number = propose_run(database, day_of(now - DAY), "Ani", now).number
+    approve_run(database, number, "Budi", now)
+    payer = BankAccount(bank="BMI", bank_code="BMRIIDJA", account="99", holder="Koperasi BMI")
+    export_run(database, number, "Ani", now, payer)
+    mark_paid(database, number, "Ani", f"TRF-{number}", now)
 
 
 def wages(ledger: Ledger, period: str, *of: tuple[int, int]) -> None:

@@ -96,6 +96,11 @@ class Scene:
             ("DAY-ACCOUNTS", f"{day} kind {kind}", off),
         }
 
+    def run_follows(self, off: int) -> set[Expected]:
+        """The sale is in a run that paid its seller: of that the journal says otherwise then."""
+        seller = self.get("SELECT id FROM sellers WHERE name = 'Toko Maju'")
+        return {("SETTLEMENT", f"run 1 seller {seller}", off)}
+
     def day(self, at: int) -> str:
         return f"day {day_of(at)}"
 
@@ -382,7 +387,7 @@ def _(s: Scene) -> set[Expected]:
 
 @case("a sale's posting is gone from a closed day")
 def _(s: Scene) -> set[Expected]:
-    follows = s.day_follows(_SAME, 4_400, **s.at("sale"))
+    follows = s.day_follows(_SAME, 4_400, **s.at("sale")) | s.run_follows(4_400)
     s.do(f"DELETE FROM postings WHERE {_SAME}", **s.at("sale"))
     return {("POSTING-MISSING", s.posting(0, "sale"), 4_400), *follows}
 
@@ -395,7 +400,7 @@ def _(s: Scene) -> set[Expected]:
 
 @case("a posting of a closed day is of another amount")
 def _(s: Scene) -> set[Expected]:
-    follows = s.day_follows(_SAME, 600, **s.at("sale"))
+    follows = s.day_follows(_SAME, 600, **s.at("sale")) | s.run_follows(600)
     s.do(f"UPDATE postings SET amount_rupiah = 5000 WHERE {_SAME}", **s.at("sale"))
     return {("POSTING-AMOUNT", s.posting(0, "sale"), 600), *follows}
 
@@ -591,6 +596,91 @@ def _(s: Scene) -> set[Expected]:
         amount=4_000,
     )
     return {("WALLET", "wallet of member 2", 4_000)}
+
+
+# Sellers paid
+
+
+def item(s: Scene) -> tuple[int, int, int, int]:
+    """Run, seller, number and net of the newest item."""
+    run, seller, number, net = s.get(
+        "SELECT run, seller_id, number, net_rupiah FROM settlement_items ORDER BY number DESC LIMIT 1"
+    )
+    return run, seller, number, net
+
+
+@case("a seller is to be paid more than it is owed")
+def _(s: Scene) -> set[Expected]:
+    """The run's sum is not that of its items then, and less was posted than they say."""
+    run, seller, number, _ = item(s)
+    s.do("UPDATE settlement_items SET net_rupiah = net_rupiah + 900 WHERE number = :n", n=number)
+    return {
+        ("SETTLEMENT", f"run {run} seller {seller}", 900),
+        ("SETTLEMENT", f"run {run}", 900),
+        ("POSTING-AMOUNT", f"posting paid-out 0/{number}", 900),
+    }
+
+
+@case("a seller's sales in a run are more than the journal has")
+def _(s: Scene) -> set[Expected]:
+    run, seller, number, _ = item(s)
+    s.do("UPDATE settlement_items SET sales_rupiah = sales_rupiah + 1 WHERE number = :n", n=number)
+    return {("SETTLEMENT", f"run {run} seller {seller}", 1)}
+
+
+@case("a seller is spared its fee")
+def _(s: Scene) -> set[Expected]:
+    """It was posted, and the item does not ask for it."""
+    run, seller, number, _ = item(s)
+    fee = s.get("SELECT fee_rupiah FROM settlement_items WHERE number = :n", n=number)
+    id_ = s.get("SELECT id FROM postings WHERE kind = 'fee' AND sequence = :n", n=number)
+    s.do("UPDATE settlement_items SET fee_rupiah = 0 WHERE number = :n", n=number)
+    return {
+        ("SETTLEMENT", f"run {run} seller {seller}", fee),
+        ("POSTING-STRAY", f"posting fee 0/{number} #{id_}", fee),
+    }
+
+
+@case("a run was approved by the one who proposed it")
+def _(s: Scene) -> set[Expected]:
+    run, *_ = item(s)
+    s.do("UPDATE settlement_steps SET done_by = 'Ani' WHERE run = :r AND state = 'approved'", r=run)
+    return {("SETTLEMENT", f"run {run}", None)}
+
+
+@case("a run was paid without being approved")
+def _(s: Scene) -> set[Expected]:
+    run, *_ = item(s)
+    s.do("DELETE FROM settlement_steps WHERE run = :r AND state = 'approved'", r=run)
+    return {("SETTLEMENT", f"run {run}", None)}
+
+
+@case("a seller's period can be paid again")
+def _(s: Scene) -> set[Expected]:
+    run, seller, _, net = item(s)
+    s.do("DELETE FROM settlement_claims WHERE run = :r AND seller_id = :s", r=run, s=seller)
+    return {("SETTLEMENT", f"run {run} seller {seller}", net)}
+
+
+@case("a seller's bank account was agreed by one person")
+def _(s: Scene) -> set[Expected]:
+    seller = item(s)[1]
+    items = s.connection.execute(
+        text("SELECT run, net_rupiah FROM settlement_items WHERE seller_id = :s"), {"s": seller}
+    ).all()
+    s.do("UPDATE seller_account_decisions SET decided_by = 'Ani' WHERE seller_id = :s", s=seller)
+    return {("SETTLEMENT", f"run {run} seller {seller}", net) for run, net in items}
+
+
+@case("more is posted as paid to a seller than was")
+def _(s: Scene) -> set[Expected]:
+    number = item(s)[2]
+    s.do(
+        "UPDATE postings SET amount_rupiah = amount_rupiah + 10"
+        " WHERE kind = 'paid-out' AND sequence = :n",
+        n=number,
+    )
+    return {("POSTING-AMOUNT", f"posting paid-out 0/{number}", 10)}
 
 
 # Sales in doubt

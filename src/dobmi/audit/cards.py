@@ -80,6 +80,8 @@ class Known:
     balance: int
     credits: int
     digest: str
+    identity: tuple[int, ...] = ()
+    """Serial, member and version of the transaction MAC key."""
 
 
 def audit_cards(
@@ -176,7 +178,7 @@ def _vouchers(
             till=terminal_id,
         ):
             try:
-                voucher = parse_voucher(encoded)
+                voucher = parse_voucher(encoded, was_read=True)
             except Malformed:
                 continue  # said of the voucher
             if (voucher.terminal_id, voucher.sequence) == (terminal_id, sequence):

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cbor2
@@ -25,7 +26,8 @@ SALE, IN_DOUBT, RESOLUTION, VOID, REFUND, DECISION = range(1, 7)
 PAID, NOT_PAID = 1, 2
 
 _TAG = 18
-_ALGORITHM_EDDSA = -8
+_START = b"\xd2\x84"
+"""Tag 18, an array of four."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -44,12 +46,14 @@ class Signed:
 
     def is_by(self, public_key: bytes) -> bool:
         """Whether the holder of this Ed25519 key (32 bytes) signed it."""
-        if self.key_id != hashlib.sha256(public_key).digest()[:8]:
+        key = _key(public_key)
+        if key is None or self.key_id != key[1]:
             return False
-        message = cbor2.dumps(["Signature1", self.protected, b"", self.payload])
+        # The CBOR array ["Signature1", protected, h'', payload].
+        message = b"\x84\x6aSignature1" + _bytes(self.protected) + b"\x40" + _bytes(self.payload)
         try:
-            Ed25519PublicKey.from_public_bytes(public_key).verify(self.signature, message)
-        except (InvalidSignature, ValueError):
+            key[0].verify(self.signature, message)
+        except InvalidSignature:
             return False
         return True
 
@@ -92,7 +96,7 @@ def parse_signed(data: bytes, content_type: str, bytes_max: int) -> Signed:
     """Raises Malformed."""
     if len(data) > bytes_max:
         raise Malformed("too long")
-    message = _decode(data)
+    message = _load(data)
     if not isinstance(message, cbor2.CBORTag) or message.tag != _TAG:
         raise Malformed("not tagged as COSE_Sign1")
     parts = message.value
@@ -107,19 +111,23 @@ def parse_signed(data: bytes, content_type: str, bytes_max: int) -> Signed:
         and len(signature) == 64
     ):
         raise Malformed("not the parts of a COSE_Sign1")
-    header = _decode(protected)
-    key_id = header.get(4) if isinstance(header, Mapping) else None
-    if header != {1: _ALGORITHM_EDDSA, 3: content_type, 4: key_id} or not (
-        isinstance(key_id, bytes) and len(key_id) == 8
-    ):
+    again = _START + _bytes(protected) + b"\xa0" + _bytes(payload) + _bytes(signature)
+    if again != data:
+        raise Malformed("not the one encoding of its content")
+    # {1: -8 (EdDSA), 3: content type, 4: key id}: there is but one encoding of it.
+    header = b"\xa3\x01\x27\x03" + bytes((0x60 + len(content_type),)) + content_type.encode()
+    if len(protected) != len(header) + 10 or not protected.startswith(header + b"\x04\x48"):
         raise Malformed("another header")
-    return Signed(protected, payload, signature, key_id)
+    return Signed(protected, payload, signature, protected[-8:])
 
 
-def parse_voucher(encoded: bytes) -> Voucher:
-    """A voucher as docs/formats/voucher.md has it. Raises Malformed."""
+def parse_voucher(encoded: bytes, *, was_read: bool = False) -> Voucher:
+    """A voucher as docs/formats/voucher.md has it. Raises Malformed.
+
+    `was_read`: its payload was found to be the one encoding of its content already.
+    """
     signed = parse_signed(encoded, VOUCHER, VOUCHER_BYTES_MAX)
-    fields = _fields(signed.payload)
+    fields = _fields(signed.payload, was_read=was_read)
     kind = fields.get(2)
     expected = _FIELDS.get(kind) if isinstance(kind, int) else None
     if expected is None or not isinstance(kind, int) or isinstance(kind, bool):
@@ -191,25 +199,51 @@ def genesis_hash(terminal_id: int, public_key: bytes) -> bytes:
     return hashlib.sha256(b"dobmi/chain/1" + terminal_id.to_bytes(4, "big") + public_key).digest()
 
 
-def _decode(data: bytes) -> Any:
-    """One value in its one encoding. Raises Malformed."""
+def _load(data: bytes) -> Any:
     try:
-        value = cbor2.loads(data)
-        again = cbor2.dumps(value, canonical=True)
+        return cbor2.loads(data)
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Malformed("not CBOR") from error
-    if again != data:
-        raise Malformed("not the one encoding of its content")
-    return value
 
 
-def _fields(payload: bytes) -> dict[int, Any]:
-    fields = _decode(payload)
-    if not isinstance(fields, Mapping) or not all(type(key) is int for key in fields):
+def _fields(payload: bytes, *, was_read: bool = False) -> dict[int, Any]:
+    """The map of a payload, in its one encoding."""
+    fields = _load(payload)
+    if type(fields) is not dict or not all(type(key) is int for key in fields):
         raise Malformed("not a map of numbered fields")
     if type(fields.get(1)) is not int or fields[1] != 1:
         raise Malformed("another version")
-    return dict(fields)
+    try:
+        again = payload if was_read else cbor2.dumps(fields, canonical=True)
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise Malformed("not CBOR") from error
+    if again != payload:
+        raise Malformed("not the one encoding of its content")
+    return fields
+
+
+def _bytes(value: bytes) -> bytes:
+    """A CBOR byte string with the shortest length."""
+    length = len(value)
+    if length < 24:
+        return bytes((0x40 + length,)) + value
+    if length < 1 << 8:
+        return bytes((0x58, length)) + value
+    return b"\x59" + length.to_bytes(2, "big") + value if length < 1 << 16 else _long(value)
+
+
+def _long(value: bytes) -> bytes:
+    return b"\x5a" + len(value).to_bytes(4, "big") + value
+
+
+@lru_cache(maxsize=4_096)
+def _key(public_key: bytes) -> tuple[Ed25519PublicKey, bytes] | None:
+    """The key and its id; None if it is none."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public_key)
+    except ValueError:
+        return None
+    return key, hashlib.sha256(public_key).digest()[:8]
 
 
 _Check = Callable[[Any], bool]

@@ -1,4 +1,4 @@
-"""What is posted about no card: salaries into wallets, cash to the bank; and that no wallet is overdrawn."""
+"""What is posted about no card: salaries, cash banked, sellers paid; and that no wallet is overdrawn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dobmi.audit.findings import Finding, finding
+from dobmi.audit.runs import payments_of
 from dobmi.audit.source import Source, Values
 from dobmi.central.posting_rules import RULES, Group, Kind, account_number, account_range
 from dobmi.i18n import N_
@@ -29,11 +30,16 @@ def check_offices(source: Source) -> tuple[list[Finding], dict[str, tuple[int, i
     """What is wrong with the postings about no card, and how many there are of each kind."""
     found: list[Finding] = []
     totals: dict[str, tuple[int, int]] = {}
-    for kind, events in ((Kind.EARNED, _earned(source)), (Kind.BANKED, _banked(source))):
+    for kind, events in (
+        (Kind.EARNED, _earned(source)),
+        (Kind.BANKED, _banked(source)),
+        (Kind.PAID_OUT, _paid(source, Kind.PAID_OUT)),
+        (Kind.FEE, _paid(source, Kind.FEE)),
+    ):
         found += _compare(source, kind, events, totals)
     for kind_name, terminal_id, sequence, id_, amount in source.stream(
         "SELECT kind, terminal_id, sequence, id, amount_rupiah FROM postings"
-        " WHERE card_uid = :none AND kind NOT IN ('earned', 'banked') ORDER BY id",
+        " WHERE card_uid = :none AND kind NOT IN ('earned', 'banked', 'paid-out', 'fee') ORDER BY id",
         none=NO_CARD,
     ):
         name = f"posting {kind_name} {terminal_id}/{sequence} #{id_}"
@@ -58,6 +64,17 @@ def _banked(source: Source) -> Iterator[_Event]:
     ):
         to = account_number(rule.credit, station)
         yield _Event((station, number), account_number(rule.debit), to, amount)
+
+
+def _paid(source: Source, kind: Kind) -> Iterator[_Event]:
+    """Of the items of runs that the bank has paid: net and fee."""
+    merchants = {row[0] for row in source.rows("SELECT id FROM sellers WHERE kind = 'merchant'")}
+    to = account_number(RULES[kind].credit)
+    for number, seller_id, net, fee in payments_of(source):
+        group = Group.MERCHANT if seller_id in merchants else Group.OUTLET
+        amount = net if kind is Kind.PAID_OUT else fee
+        if amount > 0:
+            yield _Event((0, number), account_number(group, seller_id), to, amount)
 
 
 def _compare(

@@ -123,6 +123,8 @@ RULES: Final = (
          N_("What the tills had sent by a day's close has the hash that was signed.")),
     Rule("DAY-ACCOUNTS", _M, N_("Account's day is not the sum of its postings"),
          N_("Each account's debits and credits of a closed day are the sums of its postings.")),
+    Rule("SETTLEMENT", _M, N_("Settlement run not what was owed"),
+         N_("Each settlement run pays what the journal owes, once, and two people agreed.")),
     Rule("WALLET", _M, N_("Wallet overdrawn"),
          N_("No member's wallet has given more than it was given.")),
     Rule("SUM", _M, N_("The ledger does not add up"),

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from typing import Final, Protocol
 
@@ -28,6 +28,7 @@ from dobmi.audit.ledger import (
 )
 from dobmi.audit.offices import check_offices
 from dobmi.audit.rules import ISSUER_KEY, MAC_KEY, RULES, SERVER_KEY
+from dobmi.audit.runs import check_runs
 from dobmi.audit.source import Place, Source, open_place, open_snapshot
 from dobmi.audit.state import State, fingerprint
 from dobmi.audit.tills import PIECE, Keys, PieceResult, Seen, Till, Word, audit_till
@@ -160,6 +161,7 @@ class _Audit:
         self.findings += check_block_list(self.source)
         about_no_card, their_totals = check_offices(self.source)
         self.findings += about_no_card
+        self.findings += check_runs(self.source)
         self.findings += check_totals(totals, [their_totals, *(card.totals for card in cards)])
         self._compare_with_before(cards)
         return Audit(
@@ -196,11 +198,12 @@ class _Audit:
         )
         tasks = []
         total = 0
+        same_cards = self._same_cards()
         for till in self.tills:
             last = max(till.head_sequence, newest.get(till.id, 0))
             total += last
             numbers = range(-(-last // PIECE) or 1)
-            seen = self.since.tills.get(till.id, Seen())
+            seen = replace(self.since.tills.get(till.id, Seen()), cards_unchanged=same_cards)
             if last < seen.head_sequence:
                 self.findings.append(
                     finding(
@@ -224,6 +227,19 @@ class _Audit:
                 done += piece.vouchers
             self.progress(TILLS, done, total)
         return pieces
+
+    def _same_cards(self) -> bool:
+        """Whether no card of an earlier audit is another now: vouchers are judged by them."""
+        identities = {
+            row[0]: list(row[1:])
+            for row in self.source.rows(
+                "SELECT uid, serial, member_number, mac_key_version FROM cards"
+            )
+        }
+        self.identities = identities
+        return all(
+            list(known.identity) == identities.get(uid) for uid, known in self.since.cards.items()
+        )
 
     # Cards
 
@@ -311,7 +327,13 @@ class _Audit:
                 for till in self.tills
             },
             {
-                card.uid: Known(card.counter, card.balance, card.credits, card.digest)
+                card.uid: Known(
+                    card.counter,
+                    card.balance,
+                    card.credits,
+                    card.digest,
+                    tuple(self.identities[card.uid]),
+                )
                 for card in cards
             },
             {head.day: head.hash for head in self.heads},

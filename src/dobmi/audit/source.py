@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,16 @@ from sqlalchemy.pool import NullPool
 from dobmi.audit.errors import DatabaseChanged, DatabaseNotReadable
 
 Values = tuple[Any, ...]
-_IN_MAX = 500
+_IN_SIZES = (1, 4, 16, 64, 256, 512)
 """Values of one IN list."""
+
+
+_text = lru_cache(maxsize=512)(text)
+
+
+@lru_cache(maxsize=512)
+def _with_keys(statement: str, size: int) -> str:
+    return statement.replace(":keys", "(" + ", ".join(f":key_{i}" for i in range(size)) + ")")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +52,12 @@ class Source:
 
     def stream(self, statement: str, **values: Any) -> Iterator[Values]:
         options = {"stream_results": True, "yield_per": 5_000}
-        result = self.connection.execute(text(statement), values, execution_options=options)
+        result = self.connection.execute(_text(statement), values, execution_options=options)
+        if self.connection.dialect.name == "sqlite":
+            yield from map(tuple, result)
+            return
         for row in result:
-            yield tuple(bytes(v) if isinstance(v, memoryview) else v for v in row)
+            yield tuple(bytes(v) if type(v) is memoryview else v for v in row)
 
     def one(self, statement: str, **values: Any) -> Values | None:
         found = self.rows(statement, **values)
@@ -54,11 +66,12 @@ class Source:
     def of(self, statement: str, keys: Sequence[Any], **values: Any) -> list[Values]:
         """Rows of a statement with `IN :keys`, for any number of keys."""
         found: list[Values] = []
-        for start in range(0, len(keys), _IN_MAX):
-            part = keys[start : start + _IN_MAX]
-            names = {f"key_{i}": key for i, key in enumerate(part)}
-            listed = ", ".join(f":{name}" for name in names)
-            found += self.rows(statement.replace(":keys", f"({listed})"), **names, **values)
+        for start in range(0, len(keys), _IN_SIZES[-1]):
+            part = keys[start : start + _IN_SIZES[-1]]
+            # Few lengths, so that few statements are made: the last value is said again.
+            size = next(size for size in _IN_SIZES if size >= len(part))
+            names = {f"key_{i}": part[min(i, len(part) - 1)] for i in range(size)}
+            found += self.rows(_with_keys(statement, size), **names, **values)
         return found
 
     def has_table(self, name: str) -> bool:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,7 @@ class State:
                 till: Seen(seen.head_sequence, seen.head_hash, {}, signatures_hold=False)
                 for till, seen in self.tills.items()
             },
-            {
-                uid: Known(known.counter, known.balance, known.credits, "")
-                for uid, known in self.cards.items()
-            },
+            {uid: replace(known, digest="") for uid, known in self.cards.items()},
             self.days,
         )
 
@@ -72,8 +69,8 @@ def load_state(path: Path) -> State:
             {int(till): bytes.fromhex(row["public_key"]) for till, row in content["tills"].items()},
             {int(till): _seen(int(till), row) for till, row in content["tills"].items()},
             {
-                bytes.fromhex(uid): Known(counter, balance, credits_, digest)
-                for uid, (counter, balance, credits_, digest) in content["cards"].items()
+                bytes.fromhex(uid): Known(counter, balance, credits_, digest, tuple(identity))
+                for uid, (counter, balance, credits_, digest, identity) in content["cards"].items()
             },
             {int(day): bytes.fromhex(hash_) for day, hash_ in content["days"].items()},
             content["checked_with"],
@@ -93,7 +90,13 @@ def save_state(path: Path, state: State) -> None:
             str(till): _as_json(state.public_keys[till], seen) for till, seen in state.tills.items()
         },
         "cards": {
-            uid.hex(): [known.counter, known.balance, known.credits, known.digest]
+            uid.hex(): [
+                known.counter,
+                known.balance,
+                known.credits,
+                known.digest,
+                list(known.identity),
+            ]
             for uid, known in state.cards.items()
         },
         "days": {str(day): hash_.hex() for day, hash_ in state.days.items()},

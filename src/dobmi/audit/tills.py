@@ -82,6 +82,8 @@ class Seen:
     pieces: Mapping[int, tuple[str, tuple[Word, ...]]] = field(default_factory=dict)
     signatures_hold: bool = True
     """Whether signatures up to the head were checked by these same rules."""
+    cards_unchanged: bool = True
+    """Whether every card that was there then has the same number, member and key version."""
 
 
 @dataclass(slots=True)
@@ -175,11 +177,12 @@ class _Piece:
         self._read()
         digest = self._digest()
         known = self.seen.pieces.get(self.first)
-        if known is not None and known[0] == digest:
+        if known is not None and known[0] == digest and self.seen.cards_unchanged:
             self.result.digest, words = known
             self.result.words = list(words)
             self.result.vouchers = len(self.rows)
             return self.result
+        self._parse()
         self._check_chain()
         self._check_acknowledgements()
         for sequence in sorted(self.vouchers):
@@ -258,6 +261,8 @@ class _Piece:
                 **reach,
             )
         }
+
+    def _parse(self) -> None:
         for sequence, _, encoded in self.rows:
             try:
                 self.vouchers[sequence] = parse_voucher(encoded)
@@ -293,7 +298,6 @@ class _Piece:
             list(self.doubts.values()),
             list(self.refunds.values()),
             [[*row[:2], bool(row[2]), *row[3:]] for row in self.decisions.values()],
-            [[c.uid, c.serial, c.member, c.mac_version] for c in self.cards.values()],
             within,
             taken,
         ]
