@@ -58,7 +58,7 @@ def test_making_the_tables_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_the_database_cannot_do_is_a_problem_with_a_code(tmp_path: Path) -> None:
-    database = made(tmp_path, "DROP TABLE anomalies")
+    database = made(tmp_path, "ALTER TABLE anomalies RENAME TO nowhere")
     with TestClient(create_app(Central(database, RING, SETTINGS))) as client:
         with database.engine.begin() as connection:
             connection.execute(text("ALTER TABLE invitations RENAME TO elsewhere"))

@@ -48,6 +48,7 @@ from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault, FaultyCard, Moment, at_command
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.reader import SimulatedConnection, SimulatedReader
+from dobmi.fleet.crash_payday import payday_handlers
 from dobmi.fleet.crash_points import (
     CrashPoints,
     Die,
@@ -472,6 +473,7 @@ def _office(site: Site, points: CrashPoints, recording: Recording, pipe: Connect
         "reconcile": look_again,
         "settle_credit": settle_one_credit,
         "mark_restored": lambda: mark_restored(central).feed_version,
+        **payday_handlers(central),
     }
     _obey(pipe, handlers, recording, points)
     central.database.close()

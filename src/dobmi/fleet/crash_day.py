@@ -142,6 +142,7 @@ SECOND_PART: Steps = (
     ("month", lambda world: world.month_passes()),
     ("after-a-month", _after_a_month),
     ("another-month", _another_month),
+    ("payday", lambda world: world.payday("budi", 5_000)),
 )
 
 DAY = FIRST_PART + SECOND_PART

@@ -128,6 +128,7 @@ def _money_violations(site: Site, central: Central, books: Books) -> list[str]:
         in_ledger = sum(statement_of(central, books.uids[one]).balance.amount for one in own)
         ordered = sum(amount for name, amount in books.ordered.values() if name in own)
         ordered += sum(amount for name, amount, *_ in books.refunded if name in own)
+        ordered += sum(amount for name, amount in books.salaries if name in own)
         shown = sum(amount for name, amount, *_ in books.paid if name in own)
         unsure = [amount for name, amount in books.given_up if name in own]
         possible = {ordered - shown}
@@ -142,9 +143,11 @@ def _money_violations(site: Site, central: Central, books: Books) -> list[str]:
     now = circulation(central)
     paid = sum(amount for _, amount, *_ in books.paid) + unsure_total
     paid -= sum(amount for _, amount, *_ in books.refunded)
-    if now.owed_to_outlets.amount != paid or now.in_flight.amount:
+    outlets = now.owed_to_outlets + now.redeemed
+    if outlets.amount != paid or now.in_flight.amount or now.in_wallets.amount:
         found.append(
-            f"the outlets have {now.owed_to_outlets}, paid was {paid}; in flight {now.in_flight}"
+            f"the outlets have or had {outlets}, paid was {paid}; "
+            f"in flight {now.in_flight}, in wallets {now.in_wallets}"
         )
     with central.database.read() as connection:
         gaps = connection.execute(

@@ -53,6 +53,8 @@ class Books:
     """Card and amount of sales that nobody was told the end of: paid or not, but the same everywhere."""
     refunded: list[tuple[str, int, int, bytes]] = field(default_factory=list)
     """Promised back: card, amount, sequence, voucher hash."""
+    salaries: list[tuple[str, int]] = field(default_factory=list)
+    """Card and amount of what came out of a salary."""
     acknowledged: tuple[int, bytes] = (0, b"")
     blocked: dict[str, bool] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
@@ -317,6 +319,7 @@ class World:
         till = self.insist("till", "terminal_id")
         self.insist("office", "shut_out", till)
         self.books.rejected += 1
+        self.books.anomalies.add("rejected-batch")
         answer = self.insist("till", "sync", until=_TILL_IS_SHUT_OUT)
         if not isinstance(answer, Refused):
             msg = "a till that is shut out was let in"
@@ -390,6 +393,18 @@ class World:
         self.sync()
         self.insist("office", by)
         self.insist("office", "reconcile")
+
+    def payday(self, card: str, amount: int) -> None:
+        """Salaries, cash to the bank, and the seller paid by the second run, the first withdrawn."""
+        self.insist("office", "periodic")
+        for command in ("staff", "fee_rule", "bank_all_cash", "take_finding"):
+            self.insist("office", command)
+        self.books.salaries.append((card, amount))
+        self.insist("office", "salary", self.books.members[card], amount)
+        self.deliver(card)
+        self.insist("office", "seller_account", "Toko till")
+        self.insist("office", "withdraw", self.insist("office", "propose"))
+        self.insist("office", "pay", self.insist("office", "propose"))
 
     def sell_by_wrong_clock(self, card: str, amount: int) -> None:
         """An hour ahead; then the machine's clock is put right, and the till's."""
