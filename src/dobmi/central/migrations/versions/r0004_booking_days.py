@@ -1,4 +1,4 @@
-"""Booking days with signed heads, sums of closed days, wallets, salaries and cash banked (decision 16).
+"""Booking days with signed heads, sums of closed days, wallets, salaries and cash banked (decision 17).
 
 From here on the database refuses postings into a sealed day, and postings between other accounts than
 the rule of their kind has.
