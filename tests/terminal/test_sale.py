@@ -61,7 +61,7 @@ from dobmi.terminal.errors import (
     TooMuchUnsent,
 )
 from dobmi.terminal.ledger import Ledger
-from dobmi.terminal.order import parse_amount, parse_goods_line
+from dobmi.terminal.purchase import parse_amount, parse_goods_line
 from dobmi.terminal.till import Till
 from support.purses import new_ring
 from support.tills import (

@@ -35,7 +35,7 @@ from dobmi.terminal.errors import (
     StillInDoubt,
 )
 from dobmi.terminal.ledger import DoubtRow, IntentRow, Ledger, ShiftTotals
-from dobmi.terminal.order import parse_amount, parse_goods_line
+from dobmi.terminal.purchase import parse_amount, parse_goods_line
 from dobmi.terminal.refund import RefundResult
 from dobmi.terminal.sale import SaleResult
 from dobmi.terminal.status import TillStatus, till_status

@@ -42,7 +42,7 @@ from dobmi.terminal.errors import (
     TooMuchUnsent,
 )
 from dobmi.terminal.ledger import Decision, DoubtRow, IntentRow, Ledger
-from dobmi.terminal.order import Order
+from dobmi.terminal.purchase import Purchase
 from dobmi.wib import day_of
 
 _SECONDS_PER_HOUR = 3600
@@ -203,14 +203,14 @@ def _proved_elsewhere(settlement: Settlement | None) -> Outcome | None:
     )
 
 
-def same_sale(order: Order, settled: list[Settled]) -> SaleResult | None:
-    """The sale in doubt that `order` is, if the card paid it: the same card, the same amount.
+def same_sale(purchase: Purchase, settled: list[Settled]) -> SaleResult | None:
+    """The sale in doubt that `purchase` is, if the card paid it: the same card, the same amount.
 
     A sale in doubt was never shown as paid, so its goods are still here. Raises StillInDoubt when
     the card cannot tell: then another debit might be a second one. What a supervisor closed was
     dealt with then.
     """
-    same = [one for one in settled if one.intent.amount == order.amount and one.decision is None]
+    same = [one for one in settled if one.intent.amount == purchase.amount and one.decision is None]
     paid = [one for one in same if one.outcome is Outcome.PAID]
     if paid:
         return already_paid(paid[-1].intent, paid[-1].voucher_hash)
@@ -220,7 +220,7 @@ def same_sale(order: Order, settled: list[Settled]) -> SaleResult | None:
     return None
 
 
-def sell(desk: Desk, purse: Purse, order: Order, shift: int) -> SaleResult:
+def sell(desk: Desk, purse: Purse, purchase: Purchase, shift: int) -> SaleResult:
     """Sell to the card behind `purse`, after `settle_doubts`: no intent is open.
 
     Raises CardError, CardBlocked, CardExpired, InsufficientBalance, LedgerError: no money moved.
@@ -234,16 +234,16 @@ def sell(desk: Desk, purse: Purse, order: Order, shift: int) -> SaleResult:
     )
     now = desk.clock.now()
     check_card(view, now)
-    prepared = purse.prepare_debit(order.amount, now)
+    prepared = purse.prepare_debit(purchase.amount, now)
     intent = IntentRow(
         sequence=sequence,
         card_uid=view.uid,
         member_number=view.holder.member_number,
         holder=view.holder.name,
-        amount=order.amount,
+        amount=purchase.amount,
         balance_before=prepared.balance_before,
         evidence=prepared.evidence,
-        goods=order.goods,
+        goods=purchase.goods,
         unix_seconds=now,
         shift=shift,
         cashier=desk.chain.cashier,

@@ -62,7 +62,7 @@ from dobmi.terminal.ledger import (
     TillIdentity,
 )
 from dobmi.terminal.lock import TillLock
-from dobmi.terminal.order import Order, check_order
+from dobmi.terminal.purchase import Purchase, check_purchase
 from dobmi.terminal.refund import RefundResult, check_refund
 from dobmi.terminal.sale import Desk, SaleResult, Settled
 from dobmi.terminal.synchronise import Progress, SyncResult, synchronise
@@ -210,7 +210,7 @@ class Till:
     ) -> SaleResult:
         """Wait for a card and sell to it. Paid when this returns.
 
-        `announce` is called when the order is accepted and a card is waited for.
+        `announce` is called when the purchase is accepted and a card is waited for.
 
         After SaleInDoubt call it again with `only_card` set to the error's `uid`: the same card and
         amount are the same sale, which is then found paid, or sold anew if the card did not pay.
@@ -218,11 +218,13 @@ class Till:
         NoCardCame when nobody taps it any more: then `give_up`.
         """
         self._mark_shown()
-        order = Order(amount, goods)
+        purchase = Purchase(amount, goods)
         if only_card is None:
             self._ledger.check_room()
             limits = self._ledger.sync_state().limits
-            check_order(order, limits, self._identity.issuer, self._identity.seller, self._cashier)
+            check_purchase(
+                purchase, limits, self._identity.issuer, self._identity.seller, self._cashier
+            )
             sale.check_offline_limits(self._ledger, amount, self._desk.clock.read())
         settled: list[Settled] | None = None
         try:
@@ -231,7 +233,7 @@ class Till:
                 if only_card is not None and purse.uid != only_card:
                     raise self._another_card(only_card)
                 settled = self._settle(purse)
-                found = self._sell_once(order, purse, settled, shift)
+                found = self._sell_once(purchase, purse, settled, shift)
                 self._signal(Signal.SUCCESS)
         except DoBMIError as error:
             # What kept the card from telling does not settle what is not known.
@@ -404,18 +406,18 @@ class Till:
         return ShiftReport(shift=shift, totals=self._ledger.shift_totals(shift.number))
 
     def _sell_once(
-        self, order: Order, purse: Purse, settled: list[Settled], shift: Shift
+        self, purchase: Purchase, purse: Purse, settled: list[Settled], shift: Shift
     ) -> SaleResult:
         """The sale that was paid already, if this is it; else a new one.
 
         One of which money was given back is not it: whoever did that has dealt with the member.
         """
         kept = [one for one in settled if not self._ledger.refunded(one.intent.sequence)]
-        found = sale.same_sale(order, kept) or self._same_as_not_shown(order, purse.uid)
+        found = sale.same_sale(purchase, kept) or self._same_as_not_shown(purchase, purse.uid)
         if found is None:
             if settled:
-                sale.check_offline_limits(self._ledger, order.amount, self._desk.clock.read())
-            found = sale.sell(self._desk, purse, order, shift.number)
+                sale.check_offline_limits(self._ledger, purchase.amount, self._desk.clock.read())
+            found = sale.sell(self._desk, purse, purchase, shift.number)
         return found
 
     def _sign(self, message: bytes) -> bytes:
@@ -534,10 +536,10 @@ class Till:
         self.settled += settled
         return settled
 
-    def _same_as_not_shown(self, order: Order, card_uid: bytes) -> SaleResult | None:
+    def _same_as_not_shown(self, purchase: Purchase, card_uid: bytes) -> SaleResult | None:
         for one in self.not_shown:
             intent, hash_ = one
-            is_same = (intent.card_uid, intent.amount) == (card_uid, order.amount)
+            is_same = (intent.card_uid, intent.amount) == (card_uid, purchase.amount)
             if is_same and not self._ledger.refunded(intent.sequence):
                 self.not_shown.remove(one)
                 return sale.already_paid(intent, hash_)

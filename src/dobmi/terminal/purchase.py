@@ -27,7 +27,7 @@ _TEXT_OF_AN_AMOUNT_MAX = 2 * _DIGITS_MAX
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Purchase:
     amount: Rupiah
     goods: tuple[GoodsLine, ...] = ()
 
@@ -56,21 +56,23 @@ def parse_goods_line(text: str) -> GoodsLine:
     return GoodsLine(name.strip(), quantity, parse_amount(price))
 
 
-def check_order(order: Order, limits: Limits, issuer: str, seller: str, cashier: str) -> None:
+def check_purchase(
+    purchase: Purchase, limits: Limits, issuer: str, seller: str, cashier: str
+) -> None:
     """Raises AmountNotPositive, AmountOverLimit, BadCart."""
-    if order.amount <= ZERO:
-        raise AmountNotPositive(amount=order.amount)
+    if purchase.amount <= ZERO:
+        raise AmountNotPositive(amount=purchase.amount)
     limit = min(limits.sale_max, AMOUNT_MAX)
-    if order.amount > limit:
-        raise AmountOverLimit(amount=order.amount, limit=limit)
-    total = sum((line.amount for line in order.goods), ZERO)
-    if order.goods and total != order.amount:
+    if purchase.amount > limit:
+        raise AmountOverLimit(amount=purchase.amount, limit=limit)
+    total = sum((line.amount for line in purchase.goods), ZERO)
+    if purchase.goods and total != purchase.amount:
         text = N_("the goods come to {total}, not {amount}")
-        raise BadCart(detail=Phrase(text, total=total, amount=order.amount))
+        raise BadCart(detail=Phrase(text, total=total, amount=purchase.amount))
     if len(cashier) > TEXT_LENGTH_MAX:
         text = N_("a cashier's name has at most {length} characters")
         raise BadCart(detail=Phrase(text, length=TEXT_LENGTH_MAX))
-    # The longest voucher that this order can become: what cannot be written must not be debited.
+    # The longest voucher that this purchase can become: what cannot be written must not be debited.
     longest = SaleVoucher(
         link=Link(
             terminal_id=(1 << 32) - 1,
@@ -82,11 +84,11 @@ def check_order(order: Order, limits: Limits, issuer: str, seller: str, cashier:
         ),
         intent=Intent(
             card_uid=bytes(10),
-            amount=order.amount,
+            amount=purchase.amount,
             evidence=bytes(EVIDENCE_SIZE_MAX),
             issuer=issuer,
             seller=seller,
-            goods=order.goods,
+            goods=purchase.goods,
         ),
         card_counter=(1 << 32) - 1,
         card_mac=bytes(8),
