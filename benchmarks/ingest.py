@@ -282,13 +282,12 @@ def pgbench_tps(postgres: Postgres) -> float:
 
 
 def wanted(arguments: argparse.Namespace, *, backlog: bool) -> list[tuple[str, int, int, int]]:
-    """The steps of traffic: name, tills, vouchers, vouchers a batch."""
+    """The steps of traffic, in the order of their sending: name, tills, vouchers, vouchers a batch."""
     steps = [("warm-up", 8, 8 * arguments.batch, arguments.batch)]
     steps += [(f"{tills} at once", tills, arguments.vouchers, arguments.batch) for tills in AT_ONCE]
-    steps += [("one by one", 8, SINGLES, 1)]
     if backlog:
         steps.append(("backlog", TILLS, BACKLOG, arguments.batch))
-    return steps
+    return [*steps, ("one by one", 8, SINGLES, 1)]
 
 
 def measure_size(
@@ -357,6 +356,7 @@ def _check(database: Database) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dobmi-ingest-", dir=arguments.folder) as name:
         folder = Path(name)
         keys = _keys(folder, arguments.cache)
