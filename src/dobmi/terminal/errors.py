@@ -13,6 +13,7 @@ TerminalError
     CardBlocked                  the card is on the block list
     CardExpired                  the card's last valid day is over
     NoCardCame                   nobody tapped a card in time
+    PriceClassDiffers            the total was made for members of another class
   SaleInDoubt                  the commit was sent, its answer never came
     AnotherCard                  another card than the one in doubt was tapped
     StillInDoubt                 the card was tapped again, and cannot tell
@@ -38,6 +39,8 @@ TerminalError
   NotThisTill                  the identity key is not the one the ledger was made with
   NoCardKeys                   the till was started without the keys that open cards
   PassphrasesDiffer            a new passphrase, typed twice, is not the same
+  CounterBusy                  the counter is at another request
+  CounterClosed                the counter's program is ending
   ShiftOpen                    a shift is open already
   NoShift                      none is
 """
@@ -123,6 +126,18 @@ class NoCardCame(SaleRefused):
     code = "SALE-NO-CARD"
     message = N_("No card was tapped in {seconds} seconds.")
     next_step = N_("Start again when the member has the card at hand.")
+
+
+class PriceClassDiffers(SaleRefused):
+    """Facts: `holder`, `card_class`, `cart_class`; an ordinary member's class is empty."""
+
+    code = "SALE-PRICE-CLASS"
+    message = N_("{holder} pays the prices of another class of members.")
+    next_step = N_("Show the new total, then have the member tap the card again.")
+
+    def __init__(self, *, holder: str, card_class: str, cart_class: str) -> None:
+        super().__init__(holder=holder, card_class=card_class, cart_class=cart_class)
+        self.card_class = card_class
 
 
 class SaleInDoubt(TerminalError):
@@ -284,6 +299,18 @@ class PassphrasesDiffer(TerminalError):
     code = "TILL-PASSPHRASE"
     message = N_("The two passphrases are not the same.")
     next_step = N_("Run the command again and type the same passphrase twice.")
+
+
+class CounterBusy(TerminalError):
+    code = "COUNTER-BUSY"
+    message = N_("The till is busy with something else.")
+    next_step = N_("Finish or cancel that first.")
+
+
+class CounterClosed(TerminalError):
+    code = "COUNTER-CLOSED"
+    message = N_("The till's program is ending.")
+    next_step = N_("Wait until it has started again.")
 
 
 class ShiftOpen(TerminalError):
