@@ -158,6 +158,17 @@ class Fields:
             raise MalformedMessage(detail=f"{self._what} field {key} is not a {bits}-bit number")
         return value
 
+    def uint_or_none(self, key: int, bits: int = 63) -> int | None:
+        if key in self._left and self._left[key] is None:
+            return self._take(key)  # type: ignore[return-value] # None, as was just seen
+        return self.uint(key, bits)
+
+    def boolean(self, key: int) -> bool:
+        value = self._take(key)
+        if not isinstance(value, bool):
+            raise MalformedMessage(detail=f"{self._what} field {key} is not true or false")
+        return value
+
     def octets(self, key: int, length_min: int, length_max: int | None = None) -> bytes:
         value = self._take(key)
         length_max = length_min if length_max is None else length_max
