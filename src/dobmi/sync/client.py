@@ -50,7 +50,14 @@ from dobmi.sync.errors import (
     ServerRefused,
     ServerUnreachable,
 )
-from dobmi.sync.feed import FEED_SIZE_MAX, Feed, verify_feed
+from dobmi.sync.feed import FEED_SIZE_MAX, Feed, Held, verify_feed
+from dobmi.sync.outlet import PHOTO_SIZE_MAX
+from dobmi.sync.records import (
+    TAKEN_SIZE_MAX,
+    RecordsTaken,
+    check_records_taken,
+    verify_records_taken,
+)
 from dobmi.sync.request_signature import NONCE_LENGTH, sign_request
 
 _PROBLEM_SIZE_MAX = 64 * 1024
@@ -281,24 +288,62 @@ class SyncClient:
         version_in_force: int,
         settled_since: int | None = None,
         acknowledged: int | None = None,
+        held: Held | None = None,
     ) -> Feed:
         """What changed since `version_in_force` (0: everything).
 
         With `settled_since` (the server's time) also what it settled of this till's doubts; with
-        `acknowledged`, the newest voucher that the server once took, how far it has them now.
-        Raises ServerRefused, ServerUnreachable, StaleFeed, WrongSignature, MalformedMessage.
+        `acknowledged`, the newest voucher that the server once took, how far it has them now; with
+        `held`, what of the outlet's catalogue, staff, orders and members is newer than that. If
+        it says that more of the members follow, ask again. Raises ServerRefused, ServerUnreachable, StaleFeed, WrongSignature, MalformedMessage.
         """
         settled = "" if settled_since is None else f"&settled_since={settled_since}"
         taken = "" if acknowledged is None else f"&acknowledged={acknowledged}"
         answer = self._http.request(
             "GET",
-            f"{http.FEED_PATH}?since={version_in_force}{settled}{taken}",
+            f"{http.FEED_PATH}?since={version_in_force}{settled}{taken}{_asking(held)}",
             accept=http.COSE,
             size_max=FEED_SIZE_MAX,
             requester=self._requester,
         )
         who = self._requester.terminal_id
-        return verify_feed(answer, self._server_public_key, version_in_force, who)
+        return verify_feed(answer, self._server_public_key, version_in_force, who, held)
+
+    def send_records(self, message: bytes) -> RecordsTaken:
+        """Send till records (`encode_records`); the answer is verified to be the server's, for them.
+
+        If the server lacks earlier ones, as after it came back from a backup, it refuses with
+        `CENTRAL-RECORDS-MISSING` and says in `send_from` from where on to send. Raises
+        ServerRefused, ServerUnreachable, ForgedAcknowledgement, WrongSignature, MalformedMessage.
+        """
+        answer = self._http.request(
+            "POST",
+            http.RECORDS_PATH,
+            accept=http.COSE,
+            size_max=TAKEN_SIZE_MAX,
+            body=message,
+            content_type=http.COSE,
+        )
+        taken = verify_records_taken(answer, self._server_public_key)
+        check_records_taken(taken, message)
+        return taken
+
+    def fetch_photo(self, photo: bytes) -> bytes:
+        """The JPEG whose SHA-256 is `photo` (32 bytes), as a member's note names it.
+
+        Raises ServerRefused (`CENTRAL-PHOTO-UNKNOWN` among others), ServerUnreachable,
+        MalformedMessage.
+        """
+        answer = self._http.request(
+            "GET",
+            f"{http.PHOTOS_PATH}/{photo.hex()}",
+            accept=http.JPEG,
+            size_max=PHOTO_SIZE_MAX,
+            requester=self._requester,
+        )
+        if hashlib.sha256(answer).digest() != photo:
+            raise MalformedMessage(detail="another photo than was asked for")
+        return answer
 
     def get_json(self, path: str) -> dict[str, Any]:
         """A signed GET that answers with a JSON object. Raises as `request` does."""
@@ -324,6 +369,15 @@ class SyncClient:
             requester=self._requester,
         )
         return _json_object(answer)
+
+
+def _asking(held: Held | None) -> str:
+    if held is None:
+        return ""
+    return (
+        f"&catalogue={held.catalogue}&staff={held.staff}"
+        f"&orders={held.orders}&members={held.members}"
+    )
 
 
 def enrol(

@@ -3,7 +3,7 @@
 COSE_Sign1, content type `dobmi/feed/1`, by the central server. `version` only grows; a feed says
 which version it goes on from, and a till takes it only if that is the one it has (or 0: whole).
 What it says of sales in doubt, and of the vouchers the server has, is for one till alone, which it
-names.
+names; so does what an outlet's tills work with (`sync/outlet.py`), which it has if the till asks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,20 @@ from dobmi.money import Rupiah
 from dobmi.sync.cbor import CborValue, Fields, decode, encode, is_plain
 from dobmi.sync.cose import Sign, parse_sign1, sign1
 from dobmi.sync.errors import MalformedMessage, StaleFeed
+from dobmi.sync.outlet import (
+    Catalogue,
+    MemberNotes,
+    OutletOrders,
+    OutletStaff,
+    catalogue_from_cbor,
+    catalogue_to_cbor,
+    notes_from_cbor,
+    notes_to_cbor,
+    orders_from_cbor,
+    orders_to_cbor,
+    staff_from_cbor,
+    staff_to_cbor,
+)
 
 CONTENT_TYPE = "dobmi/feed/1"
 FEED_SIZE_MAX = 16 * 1024 * 1024
@@ -73,11 +87,33 @@ class ServersHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The versions of the outlet's parts that a till holds, 0 for none: what is newer comes."""
+
+    catalogue: int = 0
+    staff: int = 0
+    orders: int = 0
+    members: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlet:
+    """What till `terminal_id` works with. A part is None if the till has it, or did not ask."""
+
+    terminal_id: int
+    catalogue: Catalogue | None = None
+    staff: OutletStaff | None = None
+    orders: OutletOrders | None = None
+    members: MemberNotes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
     """Blocked and unblocked card UIDs since version `since` (0: everything), and limits in force.
 
-    `credits_waiting` are the UIDs with a pending credit: a hint, not a promise. `settlements` and
-    `servers_head` are there if the till asked for them.
+    `credits_waiting` are the UIDs with a pending credit: a hint, not a promise. `settlements`,
+    `servers_head` and `outlet` are there if the till asked for them; `outlet` is None too if
+    nothing of it is new.
     """
 
     version: int
@@ -89,6 +125,7 @@ class Feed:
     credits_waiting: tuple[bytes, ...] = ()
     settlements: Settlements | None = None
     servers_head: ServersHead | None = None
+    outlet: Outlet | None = None
 
 
 def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
@@ -119,6 +156,8 @@ def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
         }
     if feed.servers_head is not None:
         fields[10] = {1: feed.servers_head.terminal_id, 2: feed.servers_head.sequence}
+    if feed.outlet is not None:
+        fields.update(_outlet_to_cbor(feed.outlet))
     return sign1(encode(fields), CONTENT_TYPE, public_key, sign)
 
 
@@ -127,11 +166,12 @@ def verify_feed(
     server_public_key: bytes,
     version_in_force: int,
     terminal_id: int | None = None,
+    held: Held | None = None,
 ) -> Feed:
     """The feed, if the server signed it and it goes on from `version_in_force`.
 
-    With `terminal_id`, what it says to one till must be said to that one. Raises MalformedMessage,
-    WrongSignature, StaleFeed.
+    With `terminal_id`, what it says to one till must be said to that one; with `held`, no part of
+    the outlet's may be older than that. Raises MalformedMessage, WrongSignature, StaleFeed.
     """
     message = parse_sign1(data, size_max=FEED_SIZE_MAX)
     payload = message.verify(server_public_key, CONTENT_TYPE)
@@ -153,6 +193,7 @@ def verify_feed(
         credits_waiting=_uids(fields.items(8, _CARDS_MAX)),
         settlements=_settlements(fields.nested(9)) if fields.has(9) else None,
         servers_head=_servers_head(fields.nested(10)) if fields.has(10) else None,
+        outlet=_outlet(fields),
     )
     limits.finish()
     fields.finish()
@@ -160,10 +201,59 @@ def verify_feed(
         raise StaleFeed(detail=f"version {feed.version} is older than {version_in_force}")
     if feed.since not in (0, version_in_force):
         raise StaleFeed(detail=f"it goes on from {feed.since}, not from {version_in_force}")
-    for part in (feed.settlements, feed.servers_head):
+    for part in (feed.settlements, feed.servers_head, feed.outlet):
         if part is not None and terminal_id not in (None, part.terminal_id):
             raise MalformedMessage(detail="it speaks to another till")
+    if feed.outlet is not None and held is not None:
+        _check_goes_on(feed.outlet, held)
     return feed
+
+
+def _check_goes_on(outlet: Outlet, held: Held) -> None:
+    """Raises StaleFeed: a list of yesterday's, sent again, would bring back who was removed."""
+    for name, part, in_force in (
+        ("catalogue", outlet.catalogue, held.catalogue),
+        ("staff", outlet.staff, held.staff),
+        ("orders", outlet.orders, held.orders),
+        ("members", outlet.members, held.members),
+    ):
+        if part is not None and part.version < in_force:
+            raise StaleFeed(detail=f"{name} {part.version} is older than {in_force}")
+    if outlet.members is not None and outlet.members.since not in (0, held.members):
+        raise StaleFeed(
+            detail=f"members go on from {outlet.members.since}, not from {held.members}"
+        )
+
+
+def _outlet_to_cbor(outlet: Outlet) -> dict[int, CborValue]:
+    fields: dict[int, CborValue] = {}
+    if outlet.catalogue is not None:
+        fields[11] = catalogue_to_cbor(outlet.catalogue)
+    if outlet.staff is not None:
+        fields[12] = staff_to_cbor(outlet.staff)
+    if outlet.orders is not None:
+        fields[13] = orders_to_cbor(outlet.orders)
+    if outlet.members is not None:
+        fields[14] = notes_to_cbor(outlet.members)
+    fields[15] = outlet.terminal_id
+    return fields
+
+
+def _outlet(fields: Fields) -> Outlet | None:
+    """Fields 11 to 15; field 15 is there if and only if one of the others is."""
+    catalogue = catalogue_from_cbor(fields.nested(11)) if fields.has(11) else None
+    staff = staff_from_cbor(fields.nested(12)) if fields.has(12) else None
+    orders = orders_from_cbor(fields.nested(13)) if fields.has(13) else None
+    members = notes_from_cbor(fields.nested(14)) if fields.has(14) else None
+    if (catalogue, staff, orders, members) == (None, None, None, None):
+        return None
+    return Outlet(
+        terminal_id=fields.uint(15, 32),
+        catalogue=catalogue,
+        staff=staff,
+        orders=orders,
+        members=members,
+    )
 
 
 def _servers_head(fields: Fields) -> ServersHead:

@@ -1,7 +1,7 @@
 """What an outlet's tills work with: catalogue, staff, members' orders, and notes about members.
 
-Parts of the feed (fields 11 to 14, docs/formats/feed.md). Each has a version of its own; whatever
-breaks a rule of the format is never made: the dataclasses raise ValueError, the readers
+Parts of the feed (fields 11 to 14, docs/formats/feed.md). Each has a version of its own, which only
+grows. What breaks a rule of the format is never made: the dataclasses raise ValueError, the readers
 MalformedMessage.
 """
 
@@ -189,7 +189,10 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberOrder:
-    """What a member ordered and fetches on `pick_up_on` (in WIB). An item stands in one line."""
+    """What a member ordered and fetches on `pick_up_on` (in WIB). An item stands in one line.
+
+    `paid`: at this till or another, by what the server was told: to be handed over, not paid again.
+    """
 
     number: int
     member_number: int
@@ -198,6 +201,7 @@ class MemberOrder:
     pick_up_on: date
     lines: tuple[OrderLine, ...]
     note: str = ""
+    paid: bool = False
 
     def __post_init__(self) -> None:
         _require(_is_id(self.number), "an order's number")
@@ -367,6 +371,7 @@ def orders_to_cbor(orders: OutletOrders) -> dict[int, CborValue]:
             (order.pick_up_on - _EPOCH).days,
             [[line.item, line.name, line.quantity, line.unit_price.amount] for line in order.lines],
             order.note,
+            order.paid,
         ]
         for order in orders.orders
     ]
@@ -393,6 +398,7 @@ def _order(value: CborValue) -> MemberOrder:
             int(day),
             list(lines),
             str(note),
+            bool(paid),
         ] if 0 <= day <= _DAYS_MAX:
             return MemberOrder(
                 number=_whole(number),
@@ -402,6 +408,7 @@ def _order(value: CborValue) -> MemberOrder:
                 pick_up_on=_EPOCH + timedelta(days=_whole(day)),
                 lines=tuple(map(_line, lines)),
                 note=note,
+                paid=paid,
             )
     raise MalformedMessage(detail="not an order")
 
