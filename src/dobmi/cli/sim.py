@@ -13,6 +13,7 @@ from dobmi.cli.context import Context, DomainGroup
 from dobmi.cli.sim_crashes import crashes, power_cuts
 from dobmi.cli.sim_fleet import fleet
 from dobmi.cli.sim_tears import tears
+from dobmi.cli.sim_tray import lift, look, plug, tap, unplug
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.card_file import CardFileError
@@ -67,6 +68,11 @@ command.add_command(crashes)
 command.add_command(power_cuts)
 command.add_command(fleet)
 command.add_command(tears)
+command.add_command(tap)
+command.add_command(lift)
+command.add_command(look)
+command.add_command(unplug)
+command.add_command(plug)
 
 
 @command.command()

@@ -1,8 +1,11 @@
-"""The in-process reader: `sim:card.json`, and the one that tests lay cards on."""
+"""The in-process reader: `sim:card.json`, and the one that tests lay cards on.
+
+`sim:FOLDER/` is that of tray.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Condition
 
@@ -21,6 +24,8 @@ class SimulatedConnection:
         self._field = field
         self._generation = generation
         self._uid = card.uid
+        self.check_reader: Callable[[], None] = lambda: None
+        """Called before every exchange; it may raise ReaderUnavailable."""
 
     @property
     def uid(self) -> bytes:
@@ -28,6 +33,7 @@ class SimulatedConnection:
 
     def transmit(self, command: bytes) -> bytes:
         """See CardConnection. Once the card left, every call raises CardRemoved."""
+        self.check_reader()
         if self._field.generation != self._generation:
             raise CardRemoved
         try:
@@ -126,9 +132,16 @@ class CardFileReader(SimulatedReader):
         self.insert(card)
 
 
-def open_reader(rest: str) -> CardFileReader:
-    """The reader `sim:PATH`. Raises ReaderUnavailable when PATH is no card; never makes one."""
+def open_reader(rest: str) -> SimulatedReader:
+    """The reader `sim:PATH`: a card file that lies there, or a folder that cards are tapped on by hand.
+
+    Raises ReaderUnavailable when PATH is neither; never makes one.
+    """
     path = Path(rest)
+    if rest and path.is_dir():
+        from dobmi.firmware_sim.tray import TrayReader  # noqa: PLC0415 - it is made of this module
+
+        return TrayReader(path)
     if not rest or not path.exists():
         raise ReaderUnavailable(
             detail=f"there is no card file {rest!r}; make one: dobmi sim new {rest or 'card.json'}"

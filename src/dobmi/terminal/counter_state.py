@@ -18,7 +18,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dobmi.cardlib.purse_layout import RecordKind
@@ -111,7 +110,8 @@ class Movement:
 class CardShown:
     """A genuine card of ours. `member_class` is empty for an ordinary member.
 
-    `movements`, newest first, at most ten; None where the log was not asked for.
+    `photo`: the SHA-256 of one that the till has. `movements`, newest first, at most ten; None where
+    the log was not asked for.
     """
 
     uid: bytes
@@ -123,7 +123,7 @@ class CardShown:
     is_expired: bool
     is_blocked: bool
     credit_waiting: bool
-    photo: Path | None = None
+    photo: bytes | None = None
     movements: tuple[Movement, ...] | None = None
 
 
