@@ -149,6 +149,21 @@ class LeftOut(StrEnum):
     """Refunds and fee are as much as the sales, or more."""
 
 
+class OutletPart(StrEnum):
+    """What an outlet's tills are told whole; of members they are told what changed."""
+
+    CATALOGUE = "catalogue"
+    STAFF = "staff"
+    ORDERS = "orders"
+
+
+class RecordKind(StrEnum):
+    """What a till reports beside its vouchers."""
+
+    SHIFT = "shift"
+    ORDER = "order"
+
+
 class WorkState(StrEnum):
     """How far people are with a finding."""
 
@@ -944,6 +959,196 @@ cash_banked = Table(
 )
 """Cash of a station that was brought to the bank."""
 
+outlet_versions = Table(
+    "outlet_versions",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("part", String(10), nullable=False),
+    Column("version", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "part"),
+    _one_of("part", OutletPart),
+)
+"""When a part of what an outlet's tills are told changed last, by the counter of `outlets.py`. Seller 0:
+all of them."""
+
+catalogue_items = Table(
+    "catalogue_items",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("code", String(80), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("category", String(80), nullable=False),
+    Column("price_rupiah", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "code"),
+    CheckConstraint("price_rupiah >= 0", name="price_is_no_gift"),
+)
+"""What is sold, at one seller or (0) at all of them; a seller's own goes before all sellers' of the same
+code. What was sold before stands in the vouchers."""
+
+catalogue_barcodes = Table(
+    "catalogue_barcodes",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("barcode", String(80), nullable=False),
+    Column("code", String(80), nullable=False),
+    PrimaryKeyConstraint("seller_id", "barcode"),
+    ForeignKeyConstraint(
+        ["seller_id", "code"], ["catalogue_items.seller_id", "catalogue_items.code"]
+    ),
+)
+
+catalogue_prices = Table(
+    "catalogue_prices",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("code", String(80), nullable=False),
+    Column("member_class", String(40), nullable=False),
+    Column("price_rupiah", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "code", "member_class"),
+    ForeignKeyConstraint(
+        ["seller_id", "code"], ["catalogue_items.seller_id", "catalogue_items.code"]
+    ),
+    CheckConstraint("price_rupiah >= 0", name="price_is_no_gift"),
+)
+"""What members of a class pay instead."""
+
+catalogue_outlets = Table(
+    "catalogue_outlets",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("code", String(80), nullable=False),
+    Column("outlet_id", _Number, ForeignKey("sellers.id"), nullable=False),
+    PrimaryKeyConstraint("seller_id", "code", "outlet_id"),
+    ForeignKeyConstraint(
+        ["seller_id", "code"], ["catalogue_items.seller_id", "catalogue_items.code"]
+    ),
+    CheckConstraint("seller_id = 0", name="of_what_all_sell"),
+)
+"""An item of all sellers' that is here is had only at the outlets named."""
+
+till_staff = Table(
+    "till_staff",
+    metadata,
+    Column("seller_id", _Number, ForeignKey("sellers.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("duty", Integer, nullable=False),
+    Column("pin_salt", LargeBinary),
+    Column("pin_hash", LargeBinary),
+    Column("member_number", _Number, ForeignKey("members.member_number")),
+    Column("changed_at", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "number"),
+    UniqueConstraint("seller_id", "member_number", name="a_card_is_one_persons"),
+    CheckConstraint("number > 0", name="staff_numbers_from_1"),
+    CheckConstraint("duty IN (1, 2)", name="duty_known"),
+    CheckConstraint("(pin_salt IS NULL) = (pin_hash IS NULL)", name="pin_whole_or_none"),
+)
+"""Who works at an outlet's tills: 1 cashiers, 2 supervisors. Of a PIN there is only its scrypt."""
+
+member_orders = Table(
+    "member_orders",
+    metadata,
+    Column("seller_id", _Number, ForeignKey("sellers.id"), nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("member_number", _Number, ForeignKey("members.member_number"), nullable=False),
+    Column("placed_at", _Number, nullable=False),
+    Column("pick_up_day", Integer, nullable=False),
+    Column("note", String(200), nullable=False),
+    Column("taken_at", _Number, nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    PrimaryKeyConstraint("seller_id", "number"),
+    CheckConstraint("number > 0", name="orders_from_1"),
+    info={"distribution_key": "seller_id"},
+)
+"""What members ordered of an outlet. `is_open`: neither handed over nor cancelled."""
+Index(
+    "orders_open",
+    member_orders.c.seller_id,
+    sqlite_where=member_orders.c.is_open,
+    postgresql_where=member_orders.c.is_open,
+)
+
+member_order_lines = Table(
+    "member_order_lines",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("item", String(80), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("unit_price_rupiah", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "number", "line"),
+    UniqueConstraint("seller_id", "number", "item", name="an_item_in_one_line"),
+    ForeignKeyConstraint(
+        ["seller_id", "number"], ["member_orders.seller_id", "member_orders.number"]
+    ),
+    CheckConstraint("quantity > 0 AND unit_price_rupiah >= 0", name="something_was_ordered"),
+    info={"distribution_key": "seller_id"},
+)
+
+member_order_states = Table(
+    "member_order_states",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("terminal_id", _Number, nullable=False),
+    Column("record_number", _Number, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("sale_sequence", _Number),
+    Column("done_by", String(80), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "number", "terminal_id", "record_number"),
+    CheckConstraint("state IN (1, 2, 3)", name="state_known"),
+    CheckConstraint("(state = 1) = (sale_sequence IS NOT NULL)", name="paid_by_a_sale"),
+    info={"distribution_key": "seller_id"},
+)
+"""What tills did with orders, by their records, also with ones that are not known here: 1 paid, 2 handed
+over, 3 cancelled."""
+
+till_records = Table(
+    "till_records",
+    metadata,
+    Column("terminal_id", _Number, nullable=False),
+    Column("number", _Number, nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("encoded", LargeBinary, nullable=False),
+    Column("received_at", _Number, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "number"),
+    CheckConstraint("number > 0", name="records_from_1"),
+    _one_of("kind", RecordKind),
+    info=_BY_TILL,
+)
+"""What tills report beside their vouchers, as it came: docs/formats/records.md."""
+Index("records_received", till_records.c.kind, till_records.c.received_at)
+
+photos = Table(
+    "photos",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("jpeg", LargeBinary, nullable=False),
+    Column("added_at", _Number, nullable=False),
+)
+"""Members' photos, by their SHA-256."""
+
+member_notes = Table(
+    "member_notes",
+    metadata,
+    Column(
+        "member_number",
+        _Number,
+        ForeignKey("members.member_number"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("member_class", String(40), nullable=False),
+    Column("photo", LargeBinary, ForeignKey("photos.hash")),
+    Column("version", _Number, nullable=False),
+)
+"""What tills are told about a member: the class, "" for the ordinary one, and the photo. Each change
+has a version of its own, by the counter of `outlets.py`."""
+Index("notes_by_version", member_notes.c.version)
+
 APPEND_ONLY = (
     vouchers,
     quarantine,
@@ -972,6 +1177,10 @@ APPEND_ONLY = (
     account_days,
     salaries,
     cash_banked,
+    member_order_lines,
+    member_order_states,
+    till_records,
+    photos,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 
