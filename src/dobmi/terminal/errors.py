@@ -41,13 +41,43 @@ TerminalError
   PassphrasesDiffer            a new passphrase, typed twice, is not the same
   CounterBusy                  the counter is at another request
   CounterClosed                the counter's program is ending
+  PairingProblem               the till could not be paired with the central server
+    NoPairing                    none is under way
+    PairingNotApproved           the office has not approved it yet
+    PairingRefused               the office refused it
+    WrongReply                   not the digits that the office said
+    TooManyWrongReplies
   ShiftOpen                    a shift is open already
   NoShift                      none is
+  BadCash                      an amount of cash that cannot be, or no reason for it
+  TooManyTakeovers             a shift went from hand to hand too often
+  NoSuchReport                 no shift of that number has a Z report here
+  LoginRefused                 nobody was logged in
+    LoginNeeded                  the outlet's staff is listed, and nobody has logged in
+    NoSuchStaff                  nobody of that number works here
+    NoPin                        they have no PIN, only a card
+    WrongPin                     not theirs
+    PinLocked                    wrong too often
+    NotOfStaff                   the card is a member's who does not work here
+    NotASupervisor               a cashier, where a supervisor is needed
+    BadCashier                   a name that vouchers cannot hold
+  NoSuchItem                   not in the catalogue
+  NoSuchHeldCart               not held, or not any more
+  TooManyHeldCarts             no more can be put aside
+  OrderRefused                 nothing was done with the member's order
+    NoSuchOrder                  not on this outlet's list
+    OrderPaid                    paid already
+    OrderNotPaid                 not paid yet
+    OrderEnded                   handed over or cancelled
+    OrderInDoubt                 a sale of it may have been paid
+  BadRequestId                 not the kind of number that a request may have
+  RequestDiffers               the same number was another request's
 """
 
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
+from dobmi.wib import local_time
 
 
 class TerminalError(DoBMIError):
@@ -322,4 +352,187 @@ class ShiftOpen(TerminalError):
 class NoShift(TerminalError):
     code = "SHIFT-NONE"
     message = N_("No shift is open.")
-    next_step = N_("Open a shift, or make a first sale: it opens one.")
+    next_step = N_("Open a shift first: dobmi terminal shift open --float 0")
+
+
+class BadCash(TerminalError):
+    code = "SHIFT-CASH"
+    message = N_("That cannot be in the drawer, or has no reason.")
+    next_step = N_("Type an amount of nought or more; to put in or take out cash, give a reason.")
+
+
+class TooManyTakeovers(TerminalError):
+    code = "SHIFT-TAKEOVERS"
+    message = N_("This shift was taken over {count} times already.")
+    next_step = N_("Close it, and open a new one.")
+
+
+class NoSuchReport(TerminalError):
+    code = "SHIFT-NO-REPORT"
+    message = N_("There is no Z report of shift {shift}.")
+    next_step = N_("Look at the shift's number; an open shift has an X report.")
+
+
+class LoginRefused(TerminalError):
+    code = "LOGIN-REFUSED"
+    message = N_("Nobody was logged in.")
+
+
+class LoginNeeded(LoginRefused):
+    code = "LOGIN-NEEDED"
+    message = N_("This outlet's staff log in to sell.")
+    next_step = N_("Log in with your number and PIN, or with your card.")
+
+
+class NoSuchStaff(LoginRefused):
+    code = "LOGIN-NUMBER"
+    message = N_("Nobody of this outlet has the number {number}.")
+    next_step = N_("Look at your number; if it is new, sync first.")
+
+
+class NoPin(LoginRefused):
+    code = "LOGIN-NO-PIN"
+    message = N_("{name} has no PIN.")
+    next_step = N_("Log in with the card, or have the office set a PIN, then sync.")
+
+
+class WrongPin(LoginRefused):
+    code = "LOGIN-PIN"
+    message = N_("This is not the PIN. Tries left: {left}.")
+    next_step = N_("Type it again, slowly; or log in with the card.")
+
+
+class PinLocked(LoginRefused):
+    """Facts: `name`, `until_unix_seconds`."""
+
+    code = "LOGIN-LOCKED"
+    message = N_("Too many wrong PINs: {name} is locked out here until {time}.")
+    next_step = N_("Wait until then, or log in with the card.")
+
+    def __init__(self, *, name: str, until_unix_seconds: int) -> None:
+        super().__init__(
+            name=name,
+            until_unix_seconds=until_unix_seconds,
+            time=local_time(until_unix_seconds),
+        )
+
+
+class NotOfStaff(LoginRefused):
+    code = "LOGIN-CARD"
+    message = N_("The holder of this card does not work here.")
+    next_step = N_("Take the card of somebody of this outlet's staff; if it is new, sync first.")
+
+
+class NotASupervisor(LoginRefused):
+    code = "LOGIN-SUPERVISOR"
+    message = N_("{name} is no supervisor here.")
+    next_step = N_("Ask a supervisor to log in for this.")
+
+
+class BadCashier(LoginRefused):
+    code = "LOGIN-NAME"
+    message = N_("A cashier's name has 1 to 80 characters.")
+    next_step = N_("Correct `cashier` in the settings.")
+
+
+class NoSuchItem(TerminalError):
+    code = "CATALOGUE-NO-ITEM"
+    message = N_("Nothing in the catalogue has the code {text!r}.")
+    next_step = N_("Search it by name, or sell it as a plain amount.")
+
+
+class NoSuchHeldCart(TerminalError):
+    code = "CART-NOT-HELD"
+    message = N_("The cart {number} is not held, or was fetched already.")
+    next_step = N_("Look at the list of held carts.")
+
+
+class TooManyHeldCarts(TerminalError):
+    code = "CART-HELD"
+    message = N_("{count} carts are held already.")
+    next_step = N_("Fetch one of them and finish it first.")
+
+
+class OrderRefused(TerminalError):
+    code = "ORDER-REFUSED"
+    message = N_("The order was left as it is.")
+
+
+class NoSuchOrder(OrderRefused):
+    code = "ORDER-NONE"
+    message = N_("Order {order} is not on this outlet's list.")
+    next_step = N_("Look at the number; if the order is new, sync first.")
+
+
+class OrderPaid(OrderRefused):
+    code = "ORDER-PAID"
+    message = N_("Order {order} was paid with sale {sale}.")
+    next_step = N_("Hand the goods over; or, to cancel it, refund that sale first.")
+
+
+class OrderNotPaid(OrderRefused):
+    code = "ORDER-NOT-PAID"
+    message = N_("Order {order} is not paid yet.")
+    next_step = N_("Open it as a cart and have the member pay.")
+
+
+class OrderEnded(OrderRefused):
+    code = "ORDER-ENDED"
+    message = N_("Order {order} was handed over or cancelled.")
+    next_step = N_("Nothing more is to be done with it.")
+
+
+class OrderInDoubt(OrderRefused):
+    code = "ORDER-IN-DOUBT"
+    message = N_("It is not known yet whether sale {sequence} paid order {order}.")
+    next_step = N_("Tap the member's card first: that settles the sale.")
+
+
+class BadRequestId(TerminalError):
+    code = "REQUEST-ID"
+    message = N_("A request's number has 1 to 64 plain characters.")
+    next_step = N_("Load the page again.")
+
+
+class RequestDiffers(TerminalError):
+    code = "REQUEST-DIFFERS"
+    message = N_("This request was made before, for something else.")
+    next_step = N_("Load the page again, and compare the total.")
+
+
+class PairingProblem(TerminalError):
+    code = "PAIRING"
+    message = N_("The till could not be paired.")
+
+
+class NoPairing(PairingProblem):
+    code = "PAIRING-NONE"
+    message = N_("No pairing is under way.")
+    next_step = N_("Begin again: a new code is shown.")
+
+
+class PairingNotApproved(PairingProblem):
+    code = "PAIRING-WAITING"
+    message = N_("The central office has not approved this till yet.")
+    next_step = N_("Tell the office the code that is shown, and wait for its four digits.")
+
+
+class PairingRefused(PairingProblem):
+    code = "PAIRING-REFUSED"
+    message = N_("The central office refused this till.")
+    next_step = N_("Ask the office why. Begin again only if it says so.")
+
+
+class WrongReply(PairingProblem):
+    code = "PAIRING-REPLY"
+    message = N_("Those are not the digits that belong to this code. Tries left: {left}.")
+    next_step = N_(
+        "Ask the office to read its four digits again. If they stay wrong, somebody may be in "
+        "between: stop, and tell the office."
+    )
+
+
+class TooManyWrongReplies(PairingProblem):
+    code = "PAIRING-REPLIES"
+    message = N_("The digits were wrong too often. This pairing is given up.")
+    next_step = N_("Tell the office to block this till, then begin again: a new code is shown.")

@@ -2,10 +2,10 @@
 
     record_intent        before a commit is sent to a card
     append_voucher       a link of the chain; before anything is shown as paid
-    record_acknowledgement, apply_feed, store_identity, open_shift, close_shift, mark_shown,
-    record_clock_reset
+    record_acknowledgement, apply_feed, store_identity, mark_shown, record_clock_reset
 
-Each of these is one transaction. An intent whose sequence is the chain's next is *open*: it has no
+What else is written (shifts, log-ins, carts, orders) is with its rules, in the module of its
+subject. Each of these is one transaction. An intent whose sequence is the chain's next is *open*: it has no
 voucher yet. There is at most one.
 """
 
@@ -15,7 +15,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -27,15 +27,12 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
-from dobmi.sync.cbor import decode, encode
+from dobmi.sync.cbor import encode
 from dobmi.sync.enrolment import Enrolment
-from dobmi.sync.errors import MalformedMessage
-from dobmi.sync.feed import Feed, Limits, SettledAs, Settlement
+from dobmi.sync.feed import Feed, Held, Limits, SettledAs, Settlement
 from dobmi.sync.voucher import (
-    VOUCHER_SIZE_MAX,
     DecisionVoucher,
     GoodsLine,
     InDoubtVoucher,
@@ -48,25 +45,23 @@ from dobmi.sync.voucher import (
     VoucherKind,
     decode_voucher,
     genesis_hash,
-    goods_from_cbor,
     goods_to_cbor,
     voucher_hash,
 )
-from dobmi.terminal import schema
+from dobmi.terminal import outlet, schema
 from dobmi.terminal.errors import (
     AlreadyEnrolled,
     LedgerFull,
     LedgerTooNew,
     LedgerTooOld,
     LedgerUnusable,
-    NoShift,
     NotEnrolled,
-    ShiftOpen,
 )
 
 FREE_BYTES_MIN = 16 * 1024 * 1024
 _BUSY_TIMEOUT_SECONDS = 5
-_BAD_GOODS = N_("goods of an intent cannot be read")
+SETTLED_BY = "Koperasi"
+"""Who an order is paid by when the central server found that its sale in doubt was paid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,10 +168,20 @@ class ClockReset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
+    """`cashier` opened it, `on_duty` sells in it now. Numbers are of the outlet's staff list."""
+
     number: int
     cashier: str
     opened_unix_seconds: int
     closed_unix_seconds: int | None
+    cashier_number: int | None = None
+    float_cash: Rupiah = ZERO
+    on_duty: str = ""
+    on_duty_number: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.closed_unix_seconds is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +232,18 @@ class Ledger:
     def close(self) -> None:
         self._engine.dispose()
 
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """One transaction to write in: durable when it ends without an error."""
+        with _durably(), ExitStack() as stack:
+            yield stack.enter_context(self._engine.begin())
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """To read with: all of it as it is at one moment."""
+        with _durably(), self._engine.connect() as connection:
+            yield connection
+
     def check_room(self) -> None:
         """Raises LedgerFull while there is still room to finish what was begun."""
         if shutil.disk_usage(self.path.parent).free < FREE_BYTES_MIN:
@@ -257,6 +274,7 @@ class Ledger:
                     id=1, synced_unix_seconds=unix_seconds, server_unix_seconds=0
                 )
             )
+            connection.execute(schema.outlet_state.insert().values(id=1))
 
     def identity(self) -> TillIdentity:
         """Raises NotEnrolled."""
@@ -329,7 +347,8 @@ class Ledger:
                 for row in rows
             )
 
-    def record_intent(self, intent: IntentRow) -> None:
+    def record_intent(self, intent: IntentRow, request: str | None = None) -> None:
+        """`request`: the sale request that it comes of, bound before (sale_request.bind)."""
         with _durably(), self._engine.begin() as connection:
             connection.execute(
                 schema.intents.insert().values(
@@ -346,42 +365,20 @@ class Ledger:
                     cashier=intent.cashier,
                 )
             )
+            if request is not None:
+                connection.execute(
+                    schema.sale_attempts.insert().values(sequence=intent.sequence, request=request)
+                )
 
-    def append_voucher(self, voucher: Voucher, encoded: bytes) -> bytes:
-        """Add the chain's next link; its hash (32 bytes)."""
+    def append_voucher(
+        self, voucher: Voucher, encoded: bytes, *, refund_request: str | None = None
+    ) -> bytes:
+        """Add the chain's next link; its hash (32 bytes). A sale that is paid by it marks its order.
+
+        `refund_request`: the number under which a page asked for the refund that this is.
+        """
         link = voucher.link
-        values: dict[str, object] = {}
         with _durably(), self._engine.begin() as connection:
-            match voucher:
-                case SaleVoucher(intent=intent):
-                    values = {"kind": VoucherKind.SALE, "amount_rupiah": intent.amount.amount}
-                    values |= {"card_uid": intent.card_uid}
-                case InDoubtVoucher(intent=intent):
-                    values = {"kind": VoucherKind.IN_DOUBT, "amount_rupiah": intent.amount.amount}
-                    values |= {"card_uid": intent.card_uid}
-                case ResolutionVoucher():
-                    resolved = connection.execute(
-                        sa.select(schema.intents.c.amount_rupiah).where(
-                            schema.intents.c.sequence == voucher.resolves
-                        )
-                    ).scalar_one()
-                    values = {"kind": VoucherKind.RESOLUTION, "amount_rupiah": resolved}
-                    values |= {"card_uid": voucher.card_uid, "resolves": voucher.resolves}
-                    values |= {"outcome": voucher.outcome}
-                case RefundVoucher():
-                    values = {"kind": VoucherKind.REFUND, "amount_rupiah": voucher.amount.amount}
-                    values |= {"card_uid": voucher.card_uid, "refunds": voucher.refunds}
-                case VoidVoucher():
-                    values = {"kind": VoucherKind.VOID, "amount_rupiah": voucher.amount.amount}
-                    values |= {"card_uid": voucher.card_uid}
-                case DecisionVoucher():
-                    decided = connection.execute(
-                        sa.select(schema.intents.c.amount_rupiah).where(
-                            schema.intents.c.sequence == voucher.resolves
-                        )
-                    ).scalar_one()
-                    values = {"kind": VoucherKind.DECISION, "amount_rupiah": decided}
-                    values |= {"card_uid": voucher.card_uid}
             hash_ = voucher_hash(encoded)
             connection.execute(
                 schema.vouchers.insert().values(
@@ -392,18 +389,14 @@ class Ledger:
                     shift=link.shift,
                     cashier=link.cashier,
                     encoded=encoded,
-                    **values,
+                    **_voucher_values(connection, voucher),
                 )
             )
-            if isinstance(voucher, DecisionVoucher):
+            _with_voucher(connection, voucher)
+            if refund_request is not None:
                 connection.execute(
-                    schema.decisions.insert().values(
-                        sequence=voucher.resolves,
-                        voucher_sequence=link.sequence,
-                        outcome=voucher.outcome,
-                        decided_by=voucher.decided_by,
-                        reason=voucher.reason,
-                        unix_seconds=link.unix_seconds,
+                    schema.refund_requests.insert().values(
+                        id=refund_request, sequence=link.sequence
                     )
                 )
         return hash_
@@ -466,6 +459,19 @@ class Ledger:
         """The hash of voucher `sequence` if that is a paid sale."""
         query = sa.select(schema.vouchers.c.hash).where(
             schema.vouchers.c.sequence == sequence, schema.vouchers.c.kind == VoucherKind.SALE
+        )
+        with _durably(), self._engine.connect() as connection:
+            found: bytes | None = connection.execute(query).scalar()
+        return found
+
+    def hash_of_payment(self, sequence: int) -> bytes | None:
+        """The hash of the voucher that says that sale `sequence` was paid: its own, or a later one."""
+        vouchers = schema.vouchers
+        query = sa.select(vouchers.c.hash).where(
+            sa.or_(
+                sa.and_(vouchers.c.sequence == sequence, vouchers.c.kind == VoucherKind.SALE),
+                sa.and_(vouchers.c.resolves == sequence, vouchers.c.outcome == Outcome.PAID),
+            )
         )
         with _durably(), self._engine.connect() as connection:
             found: bytes | None = connection.execute(query).scalar()
@@ -652,6 +658,8 @@ class Ledger:
             _insert_uids(connection, schema.credits_waiting, feed.credits_waiting)
             for one in () if feed.settlements is None else feed.settlements.settled:
                 _record_settlement(connection, one)
+            if feed.outlet is not None:
+                outlet.put(connection, feed.outlet)
             connection.execute(
                 schema.state.update().values(
                     feed_version=feed.version,
@@ -665,6 +673,19 @@ class Ledger:
                     ),
                 )
             )
+
+    def held(self) -> Held:
+        """The versions of the outlet's parts that are in force. Raises NotEnrolled."""
+        with _durably(), self._engine.connect() as connection:
+            row = connection.execute(sa.select(schema.outlet_state)).one_or_none()
+        if row is None:
+            raise NotEnrolled
+        return Held(
+            catalogue=row.catalogue_version,
+            staff=row.staff_version,
+            orders=row.orders_version,
+            members=row.members_version,
+        )
 
     def is_blocked(self, card_uid: bytes) -> bool:
         return self._lists(schema.hotlist, card_uid)
@@ -687,98 +708,14 @@ class Ledger:
 
     # Shifts
 
-    def open_shift(self, cashier: str, unix_seconds: int) -> Shift:
-        """Raises ShiftOpen."""
-        with _durably(), self._engine.begin() as connection:
-            last = _last_shift(connection)
-            if last is not None and last.closed_unix_seconds is None:
-                raise ShiftOpen(shift=last.number)
-            shift = Shift(
-                number=last.number + 1 if last is not None else 1,
-                cashier=cashier,
-                opened_unix_seconds=unix_seconds,
-                closed_unix_seconds=None,
-            )
-            connection.execute(
-                schema.shifts.insert().values(
-                    number=shift.number, cashier=cashier, opened_unix_seconds=unix_seconds
-                )
-            )
-        return shift
-
-    def close_shift(self, unix_seconds: int) -> Shift:
-        """Raises NoShift."""
-        with _durably(), self._engine.begin() as connection:
-            last = _last_shift(connection)
-            if last is None or last.closed_unix_seconds is not None:
-                raise NoShift
-            connection.execute(
-                schema.shifts.update()
-                .where(schema.shifts.c.number == last.number)
-                .values(closed_unix_seconds=unix_seconds)
-            )
-        return Shift(
-            number=last.number,
-            cashier=last.cashier,
-            opened_unix_seconds=last.opened_unix_seconds,
-            closed_unix_seconds=unix_seconds,
-        )
-
     def last_shift(self) -> Shift | None:
         with _durably(), self._engine.connect() as connection:
-            return _last_shift(connection)
+            return last_shift(connection)
 
     def shift_totals(self, shift: int) -> tuple[ShiftTotals, ...]:
         """By cashier, in the order of their names."""
-        vouchers = schema.vouchers
-        resolutions = vouchers.alias("resolutions")
-        settled, decided = schema.settlements.c.outcome, schema.decisions.c.outcome
-        not_paid_here = sa.func.coalesce(resolutions.c.outcome, Outcome.NOT_PAID) != Outcome.PAID
-        stands = sa.case(
-            (sa.and_(settled == SettledAs.PAID, not_paid_here), "server_paid"),
-            (resolutions.c.sequence.is_not(None), "answered"),
-            (settled == SettledAs.NOT_PAID, "answered"),
-            (sa.or_(settled == SettledAs.HELD, decided == Outcome.PAID), "claimed"),
-            (decided == Outcome.NOT_PAID, "answered"),
-            else_="in_doubt",
-        )
-        query = (
-            sa.select(
-                vouchers.c.cashier,
-                vouchers.c.kind,
-                vouchers.c.outcome,
-                stands.label("stands"),
-                sa.func.count().label("count"),
-                sa.func.sum(vouchers.c.amount_rupiah).label("total"),
-            )
-            .outerjoin(resolutions, resolutions.c.resolves == vouchers.c.sequence)
-            .outerjoin(schema.settlements, schema.settlements.c.sequence == vouchers.c.sequence)
-            .outerjoin(schema.decisions, schema.decisions.c.sequence == vouchers.c.sequence)
-            .where(vouchers.c.shift == shift)
-            .group_by(vouchers.c.cashier, vouchers.c.kind, vouchers.c.outcome, sa.text("stands"))
-        )
         with _durably(), self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        by_cashier: dict[str, dict[str, Any]] = {}
-        for row in rows:
-            totals = by_cashier.setdefault(row.cashier, {})
-            match VoucherKind(row.kind), row.outcome, row.stands:
-                case VoucherKind.SALE, _, _:
-                    totals |= {"sales_count": row.count, "sales_total": Rupiah(row.total)}
-                case VoucherKind.RESOLUTION, Outcome.PAID, _:
-                    totals |= {"settled_count": row.count, "settled_total": Rupiah(row.total)}
-                case VoucherKind.IN_DOUBT, _, "in_doubt" | "server_paid" | "claimed":
-                    totals[f"{row.stands}_count"] = row.count
-                    totals[f"{row.stands}_total"] = Rupiah(row.total)
-                case VoucherKind.REFUND, _, _:
-                    totals |= {"refunds_count": row.count, "refunds_total": Rupiah(row.total)}
-                case VoucherKind.VOID, _, _:
-                    totals |= {"void_count": row.count}
-                case _:
-                    pass  # a doubt that has its answer is counted where the answer stands
-        return tuple(
-            ShiftTotals(cashier=cashier, **totals) for cashier, totals in sorted(by_cashier.items())
-        )
+            return shift_totals(connection, shift)
 
 
 def _engine(path: Path) -> sa.Engine:
@@ -830,6 +767,57 @@ def _bring_up(connection: sa.Connection, version: int) -> None:
     connection.execute(sa.text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
 
 
+def _voucher_values(connection: sa.Connection, voucher: Voucher) -> dict[str, object]:
+    """What a voucher's row has besides its link."""
+    match voucher:
+        case SaleVoucher(intent=intent):
+            kind, uid, amount = VoucherKind.SALE, intent.card_uid, intent.amount.amount
+        case InDoubtVoucher(intent=intent):
+            kind, uid, amount = VoucherKind.IN_DOUBT, intent.card_uid, intent.amount.amount
+        case VoidVoucher():
+            kind, uid, amount = VoucherKind.VOID, voucher.card_uid, voucher.amount.amount
+        case RefundVoucher():
+            kind, uid, amount = VoucherKind.REFUND, voucher.card_uid, voucher.amount.amount
+        case ResolutionVoucher() | DecisionVoucher():
+            is_resolution = isinstance(voucher, ResolutionVoucher)
+            kind = VoucherKind.RESOLUTION if is_resolution else VoucherKind.DECISION
+            uid = voucher.card_uid
+            amount = connection.execute(
+                sa.select(schema.intents.c.amount_rupiah).where(
+                    schema.intents.c.sequence == voucher.resolves
+                )
+            ).scalar_one()
+    values: dict[str, object] = {"kind": kind, "card_uid": uid, "amount_rupiah": amount}
+    if isinstance(voucher, ResolutionVoucher):
+        values |= {"resolves": voucher.resolves, "outcome": voucher.outcome}
+    if isinstance(voucher, RefundVoucher):
+        values |= {"refunds": voucher.refunds}
+    return values
+
+
+def _with_voucher(connection: sa.Connection, voucher: Voucher) -> None:
+    """What else is written when a voucher is: a decision; that a member's order is paid."""
+    link = voucher.link
+    match voucher:
+        case SaleVoucher():
+            outlet.mark_paid(connection, link.sequence, link.cashier, link.unix_seconds)
+        case ResolutionVoucher(outcome=Outcome.PAID):
+            outlet.mark_paid(connection, voucher.resolves, link.cashier, link.unix_seconds)
+        case DecisionVoucher():
+            connection.execute(
+                schema.decisions.insert().values(
+                    sequence=voucher.resolves,
+                    voucher_sequence=link.sequence,
+                    outcome=voucher.outcome,
+                    decided_by=voucher.decided_by,
+                    reason=voucher.reason,
+                    unix_seconds=link.unix_seconds,
+                )
+            )
+        case _:
+            pass
+
+
 def _head(connection: sa.Connection) -> ChainHead:
     row = connection.execute(
         sa.select(schema.vouchers.c.sequence, schema.vouchers.c.hash)
@@ -859,17 +847,85 @@ def _latest_unix_seconds(connection: sa.Connection) -> int:
     return max(time or 0 for time in times)
 
 
-def _last_shift(connection: sa.Connection) -> Shift | None:
-    row = connection.execute(
-        sa.select(schema.shifts).order_by(schema.shifts.c.number.desc()).limit(1)
-    ).one_or_none()
+def last_shift(connection: sa.Connection, number: int | None = None) -> Shift | None:
+    """The newest, or the one of that number."""
+    shifts, openings, takeovers = schema.shifts, schema.shift_openings, schema.takeovers
+    query = sa.select(shifts, openings.c.cashier_number, openings.c.float_rupiah).outerjoin(
+        openings, openings.c.shift == shifts.c.number
+    )
+    if number is not None:
+        query = query.where(shifts.c.number == number)
+    row = connection.execute(query.order_by(shifts.c.number.desc()).limit(1)).one_or_none()
     if row is None:
         return None
+    taken_over = connection.execute(
+        sa.select(takeovers.c.cashier, takeovers.c.cashier_number)
+        .where(takeovers.c.shift == row.number)
+        .order_by(takeovers.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    on_duty = (row.cashier, row.cashier_number) if taken_over is None else taken_over
     return Shift(
         number=row.number,
         cashier=row.cashier,
         opened_unix_seconds=row.opened_unix_seconds,
         closed_unix_seconds=row.closed_unix_seconds,
+        cashier_number=row.cashier_number,
+        float_cash=Rupiah(row.float_rupiah or 0),
+        on_duty=on_duty[0],
+        on_duty_number=on_duty[1],
+    )
+
+
+def shift_totals(connection: sa.Connection, shift: int) -> tuple[ShiftTotals, ...]:
+    """By cashier, in the order of their names."""
+    vouchers = schema.vouchers
+    resolutions = vouchers.alias("resolutions")
+    settled, decided = schema.settlements.c.outcome, schema.decisions.c.outcome
+    not_paid_here = sa.func.coalesce(resolutions.c.outcome, Outcome.NOT_PAID) != Outcome.PAID
+    stands = sa.case(
+        (sa.and_(settled == SettledAs.PAID, not_paid_here), "server_paid"),
+        (resolutions.c.sequence.is_not(None), "answered"),
+        (settled == SettledAs.NOT_PAID, "answered"),
+        (sa.or_(settled == SettledAs.HELD, decided == Outcome.PAID), "claimed"),
+        (decided == Outcome.NOT_PAID, "answered"),
+        else_="in_doubt",
+    )
+    query = (
+        sa.select(
+            vouchers.c.cashier,
+            vouchers.c.kind,
+            vouchers.c.outcome,
+            stands.label("stands"),
+            sa.func.count().label("count"),
+            sa.func.sum(vouchers.c.amount_rupiah).label("total"),
+        )
+        .outerjoin(resolutions, resolutions.c.resolves == vouchers.c.sequence)
+        .outerjoin(schema.settlements, schema.settlements.c.sequence == vouchers.c.sequence)
+        .outerjoin(schema.decisions, schema.decisions.c.sequence == vouchers.c.sequence)
+        .where(vouchers.c.shift == shift)
+        .group_by(vouchers.c.cashier, vouchers.c.kind, vouchers.c.outcome, sa.text("stands"))
+    )
+    rows = connection.execute(query).all()
+    by_cashier: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        totals = by_cashier.setdefault(row.cashier, {})
+        match VoucherKind(row.kind), row.outcome, row.stands:
+            case VoucherKind.SALE, _, _:
+                totals |= {"sales_count": row.count, "sales_total": Rupiah(row.total)}
+            case VoucherKind.RESOLUTION, Outcome.PAID, _:
+                totals |= {"settled_count": row.count, "settled_total": Rupiah(row.total)}
+            case VoucherKind.IN_DOUBT, _, "in_doubt" | "server_paid" | "claimed":
+                totals[f"{row.stands}_count"] = row.count
+                totals[f"{row.stands}_total"] = Rupiah(row.total)
+            case VoucherKind.REFUND, _, _:
+                totals |= {"refunds_count": row.count, "refunds_total": Rupiah(row.total)}
+            case VoucherKind.VOID, _, _:
+                totals |= {"void_count": row.count}
+            case _:
+                pass  # a doubt that has its answer is counted where the answer stands
+    return tuple(
+        ShiftTotals(cashier=cashier, **totals) for cashier, totals in sorted(by_cashier.items())
     )
 
 
@@ -897,6 +953,8 @@ def _record_settlement(connection: sa.Connection, one: Settlement) -> None:
             where=schema.settlements.c.unix_seconds <= one.unix_seconds,
         )
     )
+    if one.outcome is SettledAs.PAID:
+        outlet.mark_paid(connection, one.sequence, SETTLED_BY, one.unix_seconds)
 
 
 def _doubt(row: sa.Row[Any]) -> DoubtRow:
@@ -929,18 +987,8 @@ def _intent(row: sa.Row[Any]) -> IntentRow:
         amount=Rupiah(row.amount_rupiah),
         balance_before=Rupiah(row.balance_before_rupiah),
         evidence=row.evidence,
-        goods=_goods_from_bytes(row.goods),
+        goods=outlet.goods_from_bytes(row.goods),
         unix_seconds=row.unix_seconds,
         shift=row.shift,
         cashier=row.cashier,
     )
-
-
-def _goods_from_bytes(data: bytes) -> tuple[GoodsLine, ...]:
-    try:
-        lines = decode(data, size_max=VOUCHER_SIZE_MAX)
-        if isinstance(lines, list):
-            return goods_from_cbor(lines)
-    except MalformedMessage as error:
-        raise LedgerUnusable(detail=_BAD_GOODS) from error
-    raise LedgerUnusable(detail=_BAD_GOODS)

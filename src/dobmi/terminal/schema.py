@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -13,11 +15,13 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects.sqlite import dialect
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from dobmi.sync.feed import Limits, SettledAs
 from dobmi.sync.voucher import Outcome, VoucherKind
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """1 and 2 were never released; a number is not used twice.
 
 Whoever raises it writes how a ledger of the number before is brought up to it, and keeps one in
@@ -90,6 +94,8 @@ intents = Table(
     Column("cashier", Text, nullable=False),
 )
 
+_INTENTS_BY_MEMBER = Index("ix_intents_member_number", intents.c.member_number)
+
 vouchers = Table(
     "vouchers",
     metadata,
@@ -156,6 +162,221 @@ credits_waiting = Table(
     "credits_waiting", metadata, Column("card_uid", LargeBinary, primary_key=True)
 )
 
+# What the feed says of the outlet: see dobmi.sync.outlet.
+
+outlet_state = Table(
+    "outlet_state",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("catalogue_version", Integer, nullable=False, default=0),
+    Column("staff_version", Integer, nullable=False, default=0),
+    Column("orders_version", Integer, nullable=False, default=0),
+    Column("members_version", Integer, nullable=False, default=0),
+    Column("records_acknowledged", Integer, nullable=False, default=0),
+)
+"""Which version of each part is in force (0: none yet), and the last record the server has."""
+
+catalogue_items = Table(
+    "catalogue_items",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("folded", Text, nullable=False),
+    Column("category", Text, nullable=False, index=True),
+    Column("price_rupiah", Integer, CheckConstraint("price_rupiah >= 0"), nullable=False),
+)
+"""`folded` is code, name and category as they are searched."""
+
+catalogue_barcodes = Table(
+    "catalogue_barcodes",
+    metadata,
+    Column("barcode", Text, primary_key=True),
+    Column("code", Text, ForeignKey("catalogue_items.code"), nullable=False, index=True),
+)
+
+catalogue_class_prices = Table(
+    "catalogue_class_prices",
+    metadata,
+    Column("code", Text, ForeignKey("catalogue_items.code"), primary_key=True),
+    Column("member_class", Text, primary_key=True),
+    Column("price_rupiah", Integer, CheckConstraint("price_rupiah >= 0"), nullable=False),
+)
+
+staff = Table(
+    "staff",
+    metadata,
+    Column("number", Integer, CheckConstraint("number > 0"), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("duty", Integer, nullable=False),
+    Column("pin_salt", LargeBinary),
+    Column("pin_hash", LargeBinary),
+    Column("member_number", Integer, index=True),
+)
+
+pin_attempts = Table(
+    "pin_attempts",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("wrong_count", Integer, nullable=False),
+    Column("locks_count", Integer, nullable=False),
+    Column("locked_until_unix_seconds", Integer, nullable=False),
+)
+"""Of members of staff: wrong PINs in a row since the last lock, and how often they were locked."""
+
+member_notes = Table(
+    "member_notes",
+    metadata,
+    Column("member_number", Integer, primary_key=True),
+    Column("member_class", Text, nullable=False),
+    Column("photo", LargeBinary, index=True),
+)
+"""`photo` is the SHA-256 of the JPEG."""
+
+photos = Table(
+    "photos",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("jpeg", LargeBinary, nullable=False),
+)
+
+member_orders = Table(
+    "member_orders",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("member_number", Integer, nullable=False, index=True),
+    Column("holder", Text, nullable=False),
+    Column("placed_unix_seconds", Integer, nullable=False),
+    Column("pick_up_on", Text, nullable=False),
+    Column("lines", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("is_listed", Boolean, nullable=False),
+)
+"""`is_listed`: in the feed in force. Others stay as long as they are paid and not handed over."""
+
+order_acts = Table(
+    "order_acts",
+    metadata,
+    Column("record", Integer, ForeignKey("records.number"), primary_key=True),
+    Column("order_number", Integer, nullable=False),
+    Column("state", Integer, nullable=False),
+    Column("sale", Integer, ForeignKey("intents.sequence")),
+    Column("short", LargeBinary, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+    UniqueConstraint("order_number", "state"),
+)
+"""What was done here with a member's order: paid, handed over, cancelled; each once."""
+
+records = Table(
+    "records",
+    metadata,
+    Column("number", Integer, CheckConstraint("number > 0"), primary_key=True),
+    Column("encoded", LargeBinary, nullable=False),
+)
+"""What the central server hears of shifts and orders, in the order of its happening."""
+
+# The work at the till
+
+shift_openings = Table(
+    "shift_openings",
+    metadata,
+    Column("shift", Integer, ForeignKey("shifts.number"), primary_key=True),
+    Column("cashier_number", Integer),
+    Column("float_rupiah", Integer, CheckConstraint("float_rupiah >= 0"), nullable=False),
+)
+"""Shifts from before there was a float have none here."""
+
+takeovers = Table(
+    "takeovers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("shift", Integer, ForeignKey("shifts.number"), nullable=False, index=True),
+    Column("cashier", Text, nullable=False),
+    Column("cashier_number", Integer),
+    Column("unix_seconds", Integer, nullable=False),
+)
+
+cash_movements = Table(
+    "cash_movements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("shift", Integer, ForeignKey("shifts.number"), nullable=False, index=True),
+    Column("amount_rupiah", Integer, CheckConstraint("amount_rupiah <> 0"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+)
+"""Cash put into the drawer, or taken out (negative)."""
+
+z_reports = Table(
+    "z_reports",
+    metadata,
+    Column("shift", Integer, ForeignKey("shifts.number"), primary_key=True),
+    Column("counted_rupiah", Integer, CheckConstraint("counted_rupiah >= 0"), nullable=False),
+    Column("encoded", LargeBinary, nullable=False),
+)
+"""Each shift's report as it was when it was closed; its number is the shift's."""
+
+held_carts = Table(
+    "held_carts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("cart", LargeBinary, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+)
+
+sale_requests = Table(
+    "sale_requests",
+    metadata,
+    Column("id", Text, CheckConstraint("length(id) BETWEEN 1 AND 64"), primary_key=True),
+    Column("amount_rupiah", Integer, nullable=False),
+    Column("goods", LargeBinary, nullable=False),
+    Column("member_class", Text, nullable=False),
+    Column("order_number", Integer, index=True),
+    Column("short", LargeBinary, nullable=False),
+    Column("unix_seconds", Integer, nullable=False),
+)
+"""What a page asked to sell, under the number that it gave it: asked again it is the same sale."""
+
+sale_attempts = Table(
+    "sale_attempts",
+    metadata,
+    Column("sequence", Integer, ForeignKey("intents.sequence"), primary_key=True),
+    Column("request", Text, ForeignKey("sale_requests.id"), nullable=False, index=True),
+)
+"""The intents that came of a request: one after another, none after one that may be paid."""
+
+refund_requests = Table(
+    "refund_requests",
+    metadata,
+    Column("id", Text, CheckConstraint("length(id) BETWEEN 1 AND 64"), primary_key=True),
+    Column("sequence", Integer, ForeignKey("vouchers.sequence"), nullable=False, unique=True),
+)
+
+_NEW_IN_5 = (
+    outlet_state,
+    catalogue_items,
+    catalogue_barcodes,
+    catalogue_class_prices,
+    staff,
+    pin_attempts,
+    member_notes,
+    photos,
+    member_orders,
+    records,
+    order_acts,
+    shift_openings,
+    takeovers,
+    cash_movements,
+    z_reports,
+    held_carts,
+    sale_requests,
+    sale_attempts,
+    refund_requests,
+)
+
 
 def _append_only(table: str) -> list[str]:
     return [
@@ -175,6 +396,39 @@ _STATE_GOES_FORWARD = (
     "BEGIN SELECT RAISE(ABORT, 'the state of a till only goes forward'); END"
 )
 """The server's time goes back where a supervisor has reset the clock to it, and nowhere else."""
+
+_TRIGGERS_NEW_IN_5 = [
+    *_append_only("order_acts"),
+    *_append_only("records"),
+    *_append_only("shift_openings"),
+    *_append_only("takeovers"),
+    *_append_only("cash_movements"),
+    *_append_only("z_reports"),
+    *_append_only("sale_requests"),
+    *_append_only("sale_attempts"),
+    *_append_only("refund_requests"),
+    (
+        "CREATE TRIGGER shifts_are_closed_once BEFORE UPDATE ON shifts "
+        "WHEN OLD.closed_unix_seconds IS NOT NULL OR NEW.number <> OLD.number "
+        "BEGIN SELECT RAISE(ABORT, 'a closed shift is never changed'); END"
+    ),
+    (
+        "CREATE TRIGGER records_without_gap BEFORE INSERT ON records "
+        "WHEN NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM records) "
+        "BEGIN SELECT RAISE(ABORT, 'a gap in the records'); END"
+    ),
+    (
+        "CREATE TRIGGER one_sale_of_a_request BEFORE INSERT ON sale_attempts "  # noqa: S608 - our own numbers
+        "WHEN EXISTS (SELECT 1 FROM sale_attempts a WHERE a.request = NEW.request AND NOT ("
+        "EXISTS (SELECT 1 FROM vouchers v WHERE v.sequence = a.sequence "
+        f"AND v.kind = {VoucherKind.VOID.value}) OR "
+        "EXISTS (SELECT 1 FROM vouchers v WHERE v.resolves = a.sequence "
+        f"AND v.outcome = {Outcome.NOT_PAID.value}) OR "
+        "EXISTS (SELECT 1 FROM settlements s WHERE s.sequence = a.sequence "
+        f"AND s.outcome = {SettledAs.NOT_PAID.value}))) "
+        "BEGIN SELECT RAISE(ABORT, 'this request may be paid already'); END"
+    ),
+]
 
 TRIGGERS = [
     *_append_only("identity"),
@@ -217,9 +471,31 @@ TRIGGERS = [
         "BEGIN SELECT RAISE(ABORT, 'a refund beyond its sale'); END"
     ),
     _STATE_GOES_FORWARD,
+    *_TRIGGERS_NEW_IN_5,
 ]
+
+
+def _made(tables: tuple[Table, ...]) -> list[str]:
+    """How SQLAlchemy makes them. Whoever changes one of them later writes out here how it was."""
+    statements: list[DDLElement] = []
+    for table in tables:
+        statements.append(CreateTable(table))
+        statements += [
+            CreateIndex(index) for index in sorted(table.indexes, key=lambda one: str(one.name))
+        ]
+    return [str(statement.compile(dialect=dialect())) for statement in statements]
+
 
 CHANGES: dict[int, tuple[str, ...]] = {
     3: ("DROP TRIGGER state_goes_forward", _STATE_GOES_FORWARD),
+    4: (
+        *_made(_NEW_IN_5),
+        str(CreateIndex(_INTENTS_BY_MEMBER).compile(dialect=dialect())),
+        *_TRIGGERS_NEW_IN_5,
+        (
+            "INSERT INTO outlet_state (id, catalogue_version, staff_version, orders_version, "
+            "members_version, records_acknowledged) SELECT 1, 0, 0, 0, 0, 0 FROM identity"
+        ),
+    ),
 }
 """What makes the tables of a version those of the next."""
