@@ -355,6 +355,29 @@ refund_requests = Table(
     Column("sequence", Integer, ForeignKey("vouchers.sequence"), nullable=False, unique=True),
 )
 
+print_jobs = Table(
+    "print_jobs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("reference", Integer, nullable=False),
+    Column("paper", Text, nullable=False),
+    Column("is_copy", Boolean, nullable=False),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state IN ('waiting', 'printed', 'dismissed')"),
+        nullable=False,
+    ),
+    Column("begun_count", Integer, nullable=False, default=0),
+    Column("problem", Text, nullable=False, default=""),
+    Column("created_unix_seconds", Integer, nullable=False),
+    Column("done_unix_seconds", Integer),
+    Index("ix_print_jobs_state", "state"),
+    Index("ix_print_jobs_reference", "kind", "reference"),
+)
+"""Papers to print, and what became of them. `begun_count`: how often a printer began with it."""
+
 _NEW_IN_5 = (
     outlet_state,
     catalogue_items,
@@ -375,6 +398,7 @@ _NEW_IN_5 = (
     sale_requests,
     sale_attempts,
     refund_requests,
+    print_jobs,
 )
 
 
@@ -398,6 +422,11 @@ _STATE_GOES_FORWARD = (
 """The server's time goes back where a supervisor has reset the clock to it, and nowhere else."""
 
 _TRIGGERS_NEW_IN_5 = [
+    (
+        "CREATE TRIGGER print_jobs_are_done_once BEFORE UPDATE ON print_jobs "
+        "WHEN OLD.state <> 'waiting' OR NEW.begun_count < OLD.begun_count "
+        "BEGIN SELECT RAISE(ABORT, 'a paper is printed or dismissed once'); END"
+    ),
     *_append_only("order_acts"),
     *_append_only("records"),
     *_append_only("shift_openings"),
