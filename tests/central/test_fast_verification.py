@@ -450,9 +450,9 @@ KNOWN = FACTS[UIDS[0]]
     "facts",
     [
         {},
-        {UIDS[0]: replace(KNOWN, member_number=1)},
-        {UIDS[0]: replace(KNOWN, serial=1)},
-        {UIDS[0]: replace(KNOWN, mac_key_version=2)},
+        {UIDS[0]: KNOWN._replace(member_number=1)},
+        {UIDS[0]: KNOWN._replace(serial=1)},
+        {UIDS[0]: KNOWN._replace(mac_key_version=2)},
     ],
 )
 def test_what_the_issuer_knows_otherwise_is_judged_alike(facts: dict[bytes, CardFacts]) -> None:

@@ -103,6 +103,15 @@ def aes_cmac(key: bytes, message: bytes) -> bytes:
     return mac.finalize()
 
 
+def aes_cmac_of_two(key: bytes, first: bytes, second: bytes) -> tuple[bytes, bytes]:
+    """AES-CMAC of two messages under one key that is set up once."""
+    of_first = CMAC(algorithms.AES(key))
+    of_second = of_first.copy()
+    of_first.update(first)
+    of_second.update(second)
+    return of_first.finalize(), of_second.finalize()
+
+
 def des_cmac(key: bytes, message: bytes) -> bytes:
     """CMAC on DES, 2K3DES or 3K3DES (NIST SP 800-38B), 8 bytes."""
     return cmac(BlockCipher.DES, key, message)

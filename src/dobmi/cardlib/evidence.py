@@ -7,8 +7,8 @@ central server posts is taken from here. docs/card-layout.md lists the parts byt
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 from dobmi.cardlib.errors import DamagedCardData, ImplausibleEvidence, WrongTransactionMac
@@ -107,53 +107,52 @@ class SaleParts(NamedTuple):
     terminal_id: int
     sequence: int
     encrypted_previous_reader_id: bytes
-    holder: Holder
+    member_number: int
+    card_serial: int
     balance_before_rupiah: int
     amount_rupiah: int
 
 
-# What `parse_sale_evidence` walks through, at one look: the reader id's terminal and sequence, the
-# encrypted one before, holder, balance, debit; of the record, which repeats the reader id, amount
-# and balance after.
+# What `parse_sale_evidence` walks through, at one look: reader id and the encrypted one before, holder
+# of version 1, balance, debit; the record, which repeats terminal and sequence of the reader id.
 _SALE = re.compile(
-    rb"\xc8DBMI(.{4})(.{8})(.{16})\0{15}"
-    rb"\xad\x01\0\0\0\x70\0\0\0{8}(.{112})"
-    rb"\x6c\x02(.{4})\0{10}"
-    rb"\xdc\x02(.{4})\0{10}"
+    rb"\xc8DBMI(.{4})(.{8}).{16}\0{15}"
+    rb"\xad\x01\0\0\0\x70\0\0\0{8}\x01.{111}"
+    rb"\x6c\x02.{4}\0{10}"
+    rb"\xdc\x02.{4}\0{10}"
     rb"\x8b\x03\0\0\0\x20\0\0\0{8}"
-    rb"\x01\1\2(.{4})(.{4}).{4}\0{7}",
+    rb"\x01\1\2.{4}.{4}.{4}\0{7}",
     re.DOTALL,
 )
+# Terminal, sequence, encrypted reader id; member number, card serial; amount and balance after.
+_SALE_NUMBERS = struct.Struct(">5x IQ16s 33x II 163x II 11x")
+_SALE_VALUES = struct.Struct("<178x i 12x i 58x")
+"""Of the purse: balance before, debit."""
+_HOLDERS_NAME = slice(76, 112)
 
 
 def read_sale_evidence(evidence: bytes) -> SaleParts | None:
     """Parts of a sale's evidence; None if `parse_sale_evidence` must say what is wrong with it."""
-    found = _SALE.fullmatch(evidence)
-    if found is None:
+    if _SALE.fullmatch(evidence) is None:
         return None
-    terminal, sequence, encrypted, content, balance, debit, amount, after = found.groups()
-    balance_before_rupiah = int.from_bytes(balance, "little", signed=True)
-    amount_rupiah = int.from_bytes(debit, "little", signed=True)
-    balance_after_rupiah = balance_before_rupiah - amount_rupiah
-    if amount_rupiah != int.from_bytes(amount, "big"):
-        return None
-    if balance_after_rupiah != int.from_bytes(after, "big"):
+    numbers = _SALE_NUMBERS.unpack(evidence)
+    terminal, sequence, encrypted, member_number, card_serial, amount, after = numbers
+    balance_before_rupiah, amount_rupiah = _SALE_VALUES.unpack(evidence)
+    if amount_rupiah != amount or balance_before_rupiah - amount_rupiah != after:
         return None
     try:
-        holder = _read_holder(content)
-    except DamagedCardData:
+        evidence[_HOLDERS_NAME].decode()
+    except UnicodeDecodeError:
         return None
     return SaleParts(
-        int.from_bytes(terminal, "big"),
-        int.from_bytes(sequence, "big"),
+        terminal,
+        sequence,
         encrypted,
-        holder,
+        member_number,
+        card_serial,
         balance_before_rupiah,
         amount_rupiah,
     )
-
-
-_read_holder = lru_cache(maxsize=4096)(parse_holder)  # every sale of a card repeats it
 
 
 def parse_credit_evidence(evidence: bytes) -> CreditEvidence:

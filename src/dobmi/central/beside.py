@@ -117,8 +117,15 @@ _UNDECIDED = text(f"""
     UNION SELECT card_uid, 0 FROM refunds
     WHERE terminal_id = :terminal_id AND sequence BETWEEN :first AND :last
 """).bindparams(  # noqa: S608 - our own kinds
-    bindparam("without_the_card", [by.value for by in WITHOUT_THE_CARD], expanding=True),
-    bindparam("may_be_on_card", [state.value for state in MAY_BE_ON_CARD], expanding=True),
+    *(
+        # Written into the statement: with parameters there, a plan that is kept for all of them
+        # cannot use the indexes of just these states, and reads whole tables.
+        bindparam(name, values, expanding=True, literal_execute=True)
+        for name, values in (
+            ("without_the_card", sorted(by.value for by in WITHOUT_THE_CARD)),
+            ("may_be_on_card", sorted(state.value for state in MAY_BE_ON_CARD)),
+        )
+    ),
 )
 """Cards whose transactions do not simply go on, or have a doubt, a credit in doubt, or something in
 suspense, or named a sale that its till has now reported to be none.

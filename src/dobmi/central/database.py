@@ -26,15 +26,12 @@ from sqlalchemy import (
     Connection,
     Engine,
     ExceptionContext,
-    LargeBinary,
     Table,
-    any_,
     cast,
     create_engine,
     event,
     func,
     insert,
-    literal,
     make_url,
     update,
 )
@@ -328,17 +325,6 @@ def count_up(connection: Connection, names: Sequence[str]) -> dict[str, int]:
 def whole_sum(column: ColumnElement[int]) -> ColumnElement[int]:
     """The sum as a whole number, 0 of nothing: PostgreSQL's own sums are decimals."""
     return cast(func.coalesce(func.sum(column), 0), BigInteger)
-
-
-def among(
-    connection: Connection, column: ColumnElement[bytes], values: Sequence[bytes]
-) -> ColumnElement[bool]:
-    """Whether the column is one of many values: a single parameter on PostgreSQL, where a statement
-    with one for each is taken apart anew for every number of them.
-    """
-    if connection.dialect.name == "postgresql":
-        return column == any_(literal(list(values), postgresql.ARRAY(LargeBinary)))
-    return column.in_(values)
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Row]) -> None:

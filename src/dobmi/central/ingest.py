@@ -24,8 +24,8 @@ from sqlalchemy.exc import DataError, IntegrityError
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.beside import Word, look_at_all_posted, look_at_posted, settle_beside, words_of
 from dobmi.central.booking import booking_time
-from dobmi.central.bulk import BOOL, INT4, INT8, Layout, copy_rows
-from dobmi.central.database import among, insert_rows
+from dobmi.central.bulk import BOOL, INT4, INT8, Layout, copy_rows, rows_among
+from dobmi.central.database import insert_rows
 from dobmi.central.doubts import note_decisions
 from dobmi.central.errors import (
     ForkedChain,
@@ -176,7 +176,7 @@ def take_batch(central: Central, data: bytes) -> bytes:
         terminal_id = batch.head.terminal_id
         with central.database.read() as connection:
             stored = _find_acknowledgement(connection, terminal_id, batch_hash)
-            public_key = None if stored else _key_of_till(connection, terminal_id)
+            public_key = None if stored else key_of_till(connection, terminal_id)
             left = connection.execute(
                 select(batches_to_look_at.c.first_sequence).where(
                     batches_to_look_at.c.terminal_id == terminal_id
@@ -263,7 +263,8 @@ def _judge_one_by_one(
     return judged
 
 
-def _key_of_till(connection: Connection, terminal_id: int) -> bytes:
+def key_of_till(connection: Connection, terminal_id: int) -> bytes:
+    """Its public key. Raises UnknownTerminal, TerminalBlocked, OnlyTillsSell."""
     terminal = connection.execute(
         select(terminals).where(terminals.c.id == terminal_id)
     ).one_or_none()
@@ -287,27 +288,24 @@ def _find_acknowledgement(
     return None if stored is None else bytes(stored)
 
 
+_FACTS = (
+    cards.c.uid,
+    cards.c.serial,
+    cards.c.member_number,
+    cards.c.mac_key_version,
+    cards.c.state,
+)
+_NOT_TO_SELL = frozenset({CardState.BLOCKED.value, CardState.REPLACED.value})
+
+
 def _card_facts(central: Central, uids: Iterable[bytes]) -> dict[bytes, CardFacts]:
-    columns = (
-        cards.c.uid,
-        cards.c.serial,
-        cards.c.member_number,
-        cards.c.mac_key_version,
-        cards.c.state,
-    )
     with central.database.read() as connection:
-        named = among(connection, cards.c.uid, sorted(uids))
-        rows = connection.execute(select(*columns).where(named)).all()
+        rows = rows_among(connection, _FACTS, sorted(uids))
     return {
         uid: CardFacts(
-            uid=uid,
-            serial=serial,
-            member_number=member_number,
-            mac_key_version=version,
-            blocked=state in {CardState.BLOCKED, CardState.REPLACED},
-            replaced=state == CardState.REPLACED,
+            uid, serial, member, version, state in _NOT_TO_SELL, state == CardState.REPLACED
         )
-        for uid, serial, member_number, version, state in rows
+        for uid, serial, member, version, state in rows
     }
 
 

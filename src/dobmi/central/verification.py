@@ -21,7 +21,7 @@ from dobmi.cardlib.evidence import (
     verify_evidence,
 )
 from dobmi.cardlib.purse_layout import ReaderId
-from dobmi.cardlib.transaction_mac import TransactionMacKey
+from dobmi.cardlib.transaction_mac import mac_and_previous_reader_id
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.batch import UncheckedBatch
 from dobmi.sync.voucher import (
@@ -63,8 +63,7 @@ class Reason(StrEnum):
     """The program or the database fails on it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CardFacts:
+class CardFacts(NamedTuple):
     """What the issuer knows of a card."""
 
     uid: bytes
@@ -215,33 +214,35 @@ def _verify_sale(
     mac_key_of: MacKeyOf,
 ) -> Sale | None:
     """The row, if the card vouches for all that the till claims; None if `judge` must look."""
-    evidence = read_sale_evidence(sale.evidence)
-    if card is None or evidence is None:
+    parts = read_sale_evidence(sale.evidence)
+    if card is None or parts is None:
         return None
-    counter, holder = sale.card_counter, evidence.holder
+    till, number, encrypted, member_number, serial, balance_before, amount = parts
+    counter = sale.card_counter
     if not (
-        evidence.terminal_id == terminal_id
-        and evidence.sequence == sequence
-        and evidence.amount_rupiah == sale.amount_rupiah > 0
-        and holder.member_number == card.member_number
-        and holder.card_serial == card.serial
+        till == terminal_id
+        and number == sequence
+        and amount == sale.amount_rupiah > 0
+        and member_number == card.member_number
+        and serial == card.serial
         and counter > 0
     ):
         return None
-    key = TransactionMacKey(mac_key_of(card.uid, card.mac_key_version), card.uid)
-    if not hmac.compare_digest(key.mac(counter, sale.evidence), sale.card_mac):
+    key = mac_key_of(card.uid, card.mac_key_version)
+    mac, reader_id = mac_and_previous_reader_id(key, card.uid, counter, sale.evidence, encrypted)
+    if not hmac.compare_digest(mac, sale.card_mac):
         return None
-    encrypted = evidence.encrypted_previous_reader_id
-    previous = _numbers_of(key.decrypt_previous_reader_id(counter, encrypted))
+    previous_terminal_id, previous_sequence = _numbers_of(reader_id)
     return Sale(
         sequence,
         sale.unix_seconds,
         sale.seller,
         sale.card_uid,
         counter,
-        evidence.amount_rupiah,
-        evidence.balance_before_rupiah,
-        *previous,
+        amount,
+        balance_before,
+        previous_terminal_id,
+        previous_sequence,
     )
 
 
