@@ -32,6 +32,7 @@ TerminalError
     RefundAmount                 nothing, or more than is left of the sale
     SupervisorNeeded             a sale of an earlier shift
     BadRefund                    no reason, or one that a voucher cannot hold
+    BadRefundGoods               goods that are not in the sale, or not any more
   PaidNotRecorded              the card paid, the voucher could not be written
   TillInUse                    another process owns this till
   NotEnrolled                  the till has no identity yet
@@ -72,6 +73,16 @@ TerminalError
     OrderInDoubt                 a sale of it may have been paid
   BadRequestId                 not the kind of number that a request may have
   RequestDiffers               the same number was another request's
+  PrintFailed                  a paper was not printed; what it is of stands as it is
+    NoPrinter                    none is set
+    BadPrinter                   the setting names no printer
+    PrinterGone                  it is not there, or stopped answering
+    PaperOut                     its paper is used up
+    PrinterCoverOpen             its cover is open
+    PrinterFault                 it says that it cannot print
+    PrinterInUse                 another program prints for this till
+    NoSuchPaper                  no paper of that number is known
+    PaperDone                    it was printed or dismissed already
 """
 
 from dobmi.errors import DoBMIError, MoneyMoved
@@ -283,14 +294,20 @@ class RefundAmount(RefundRefused):
 
 class SupervisorNeeded(RefundRefused):
     code = "REFUND-SUPERVISOR"
-    message = N_("Sale {sequence} is of shift {shift}, which is not open any more.")
-    next_step = N_("Ask the supervisor, and give the name: --supervisor NAME")
+    message = N_("A supervisor must agree: sale {sequence} is of shift {shift}.")
+    next_step = N_("Ask the supervisor to log in for it, with PIN or card.")
 
 
 class BadRefund(RefundRefused):
     code = "REFUND-TEXT"
     message = N_("A refund has a reason, names are at most 80 characters, the goods come to it.")
     next_step = N_("Give a reason of at most 200 characters with --reason.")
+
+
+class BadRefundGoods(RefundRefused):
+    code = "REFUND-GOODS"
+    message = N_("So much of {name!r} is not in the sale, or was given back before.")
+    next_step = N_("Look at the sale's goods and at its earlier refunds.")
 
 
 class TillInUse(TerminalError):
@@ -536,3 +553,70 @@ class TooManyWrongReplies(PairingProblem):
     code = "PAIRING-REPLIES"
     message = N_("The digits were wrong too often. This pairing is given up.")
     next_step = N_("Tell the office to block this till, then begin again: a new code is shown.")
+
+
+class PrintFailed(TerminalError):
+    """Facts of those that a printer raises: `printer`, its setting."""
+
+    code = "PRINT"
+    message = N_("The paper was not printed.")
+    next_step = N_("It stays in the list and can be printed later: dobmi terminal print list")
+
+
+class NoPrinter(PrintFailed):
+    code = "PRINT-NO-PRINTER"
+    message = N_("This till has no printer.")
+    next_step = N_("Show the copy on the screen, or set `printer` in the settings.")
+
+
+class BadPrinter(PrintFailed):
+    code = "PRINT-SETTING"
+    message = N_("{setting!r} names no printer.")
+    next_step = N_(
+        "Write usb:04b8:0e15, serial:/dev/ttyUSB0?baud=9600, network:192.168.1.50:9100, "
+        "file:/dev/usb/lp0 or none."
+    )
+
+
+class PrinterGone(PrintFailed):
+    code = "PRINT-GONE"
+    message = N_("The printer {printer} does not answer: {detail}")
+    next_step = N_(
+        "Check that it is on and its cable is in. The paper is printed by itself when it is back."
+    )
+
+
+class PaperOut(PrintFailed):
+    code = "PRINT-PAPER-OUT"
+    message = N_("The printer has no paper.")
+    next_step = N_("Put in a new roll and close the cover. The paper is then printed by itself.")
+
+
+class PrinterCoverOpen(PrintFailed):
+    code = "PRINT-COVER-OPEN"
+    message = N_("The printer's cover is open.")
+    next_step = N_("Close the cover. The paper is then printed by itself.")
+
+
+class PrinterFault(PrintFailed):
+    code = "PRINT-FAULT"
+    message = N_("The printer says that it cannot print.")
+    next_step = N_("Switch it off, look for jammed paper, and switch it on again.")
+
+
+class PrinterInUse(PrintFailed):
+    code = "PRINT-IN-USE"
+    message = N_("Another program (process {pid}) prints for this till.")
+    next_step = N_("That program prints what waits. Look at the list: dobmi terminal print list")
+
+
+class NoSuchPaper(PrintFailed):
+    code = "PRINT-NO-PAPER"
+    message = N_("There is no paper {number} in the list.")
+    next_step = N_("Look at the list: dobmi terminal print list")
+
+
+class PaperDone(PrintFailed):
+    code = "PRINT-DONE"
+    message = N_("Paper {number} does not wait any more.")
+    next_step = N_("To have it once more, as a copy: dobmi terminal print again {number}")

@@ -531,6 +531,17 @@ class Ledger:
         with _durably(), self._engine.connect() as connection:
             return Rupiah(connection.execute(query).scalar_one())
 
+    def refunds_of(self, sequence: int) -> list[RefundVoucher]:
+        """Those of that sale, oldest first."""
+        query = (
+            sa.select(schema.vouchers.c.encoded)
+            .where(schema.vouchers.c.refunds == sequence)
+            .order_by(schema.vouchers.c.sequence)
+        )
+        with _durably(), self._engine.connect() as connection:
+            found = [decode_voucher(row.encoded) for row in connection.execute(query)]
+        return [voucher for voucher in found if isinstance(voucher, RefundVoucher)]
+
     def refunds_not_shown(self) -> list[RefundVoucher]:
         """Refunds whose paper may never have been printed."""
         query = (

@@ -1,4 +1,4 @@
-"""A till's sync: vouchers up in order, the server's signed word back, then the feed.
+"""A till's sync: vouchers up in order, the server's signed word back, records, then the feed.
 
 It can stop anywhere and be run again: the server knows what it has, and says the same again.
 """
@@ -12,9 +12,11 @@ from dobmi.i18n import N_
 from dobmi.sync.batch import VOUCHERS_MAX, encode_batch
 from dobmi.sync.client import SyncClient
 from dobmi.sync.cose import Sign
-from dobmi.sync.errors import ServerRefused, StaleFeed
+from dobmi.sync.errors import ServerRefused, StaleFeed, SyncError
 from dobmi.sync.feed import Feed
+from dobmi.sync.records import RECORDS_MAX, encode_records
 from dobmi.sync.request_signature import CLOCK_DIFFERENCE_SECONDS_MAX
+from dobmi.terminal import outbox
 from dobmi.terminal.clock import TillClock
 from dobmi.terminal.ledger import Ledger
 
@@ -23,12 +25,16 @@ Progress = Callable[[int, int], None]
 
 BATCH_BYTES_MAX = 512 * 1024
 """What a slow line carries in a minute or two; a batch that breaks off is sent again whole."""
+PHOTOS_MAX = 20
+"""Fetched in one sync: a megabyte or so."""
+_FEEDS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncResult:
     """`resent_count`: vouchers that the server had taken once, and did not have any more.
-    `server_unix_seconds`: when it signed the feed.
+    `server_unix_seconds`: when it signed the feed. `records_problem`: why the server did not take the
+    records of shifts and orders; they wait.
     """
 
     sent_count: int
@@ -37,6 +43,9 @@ class SyncResult:
     feed_version: int
     blocked_count: int
     server_unix_seconds: int
+    records_sent_count: int = 0
+    records_problem: ServerRefused | None = None
+    photos_count: int = 0
 
 
 def synchronise(
@@ -52,10 +61,21 @@ def synchronise(
 
     `at_unix_seconds`: the time now, where that is known: then the feed must be of now, and what the
     server has signed before counts no more. What was acknowledged before an error stays acknowledged. The feed tells whether the server has
-    lost vouchers since it took them (it came back from a backup): they are sent again.
+    lost vouchers since it took them (it came back from a backup): they are sent again. A photo that
+    does not come is asked for again the next time.
     """
     sent = upload_vouchers(ledger, client, sign, clock, progress)
+    records_count, records_problem = 0, None
+    try:
+        records_count = upload_records(ledger, client, sign)
+    except ServerRefused as error:
+        # The office has to look into it; till then limits and block list must not grow old here.
+        records_problem = error
     feed = fetch_feed(ledger, client, clock, at_unix_seconds)
+    for _ in range(_FEEDS_MAX):
+        if feed.outlet is None or feed.outlet.members is None or not feed.outlet.members.more:
+            break
+        feed = fetch_feed(ledger, client, clock, at_unix_seconds)
     resent, quarantined = sent.resent_count, sent.quarantined
     had = feed.servers_head
     if had is not None and had.sequence < ledger.sync_state().acknowledged_sequence:
@@ -69,6 +89,9 @@ def synchronise(
         feed_version=feed.version,
         blocked_count=ledger.blocked_count(),
         server_unix_seconds=feed.unix_seconds,
+        records_sent_count=records_count,
+        records_problem=records_problem,
+        photos_count=fetch_photos(ledger, client),
     )
 
 
@@ -129,13 +152,49 @@ def upload_vouchers(
     )
 
 
+def upload_records(ledger: Ledger, client: SyncClient, sign: Sign) -> int:
+    """Send what the server has not said it keeps; how many. Raises SyncError."""
+    who = ledger.identity()
+    acknowledged = outbox.acknowledged_record(ledger)
+    count, may_go_back = 0, True
+    while records := _that_fit(outbox.records_from(ledger, acknowledged + 1, RECORDS_MAX)):
+        message = encode_records(who.terminal_id, acknowledged + 1, records, who.public_key, sign)
+        try:
+            client.send_records(message)
+        except ServerRefused as error:
+            resume_from = _resume_from(error, acknowledged + 1)
+            if resume_from is None or not may_go_back:
+                raise
+            may_go_back = False
+            acknowledged = resume_from - 1
+            continue
+        acknowledged += len(records)
+        count += len(records)
+        outbox.record_taken(ledger, acknowledged)
+    return count
+
+
+def fetch_photos(ledger: Ledger, client: SyncClient) -> int:
+    """Some of those that are wanted and not here; how many came."""
+    count = 0
+    for wanted in outbox.photos_wanted(ledger, PHOTOS_MAX):
+        try:
+            outbox.keep_photo(ledger, wanted, client.fetch_photo(wanted))
+        except ServerRefused:
+            continue
+        except SyncError:
+            break
+        count += 1
+    return count
+
+
 def fetch_feed(
     ledger: Ledger, client: SyncClient, clock: TillClock, at_unix_seconds: int | None = None
 ) -> Feed:
     """Put the newest feed in force. Raises SyncError, the present one staying."""
     state = ledger.sync_state()
     feed = client.fetch_feed(
-        state.feed_version, state.synced_unix_seconds, state.acknowledged_sequence
+        state.feed_version, state.synced_unix_seconds, state.acknowledged_sequence, ledger.held()
     )
     # Limits have no version of their own. Servers side by side may differ by a little.
     oldest = state.server_unix_seconds if at_unix_seconds is None else at_unix_seconds
@@ -149,14 +208,19 @@ def fetch_feed(
 
 def _next_vouchers(ledger: Ledger, first_sequence: int) -> list[bytes]:
     """As many as a batch holds, in count and in bytes."""
-    vouchers: list[bytes] = []
+    return _that_fit(ledger.vouchers_from(first_sequence, VOUCHERS_MAX))
+
+
+def _that_fit(all_encoded: list[bytes]) -> list[bytes]:
+    """The first of them, one at least, that a batch holds in bytes."""
+    fitting: list[bytes] = []
     size = 0
-    for encoded in ledger.vouchers_from(first_sequence, VOUCHERS_MAX):
+    for encoded in all_encoded:
         size += len(encoded) + 3
-        if vouchers and size > BATCH_BYTES_MAX:
+        if fitting and size > BATCH_BYTES_MAX:
             break
-        vouchers.append(encoded)
-    return vouchers
+        fitting.append(encoded)
+    return fitting
 
 
 def _resume_from(error: ServerRefused, first_sent: int) -> int | None:
