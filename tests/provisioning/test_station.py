@@ -14,6 +14,7 @@ from dobmi.cardlib.custody import load_key_file
 from dobmi.cardlib.desfire import DesfireCard
 from dobmi.cardlib.errors import CardRemoved, KeyFileUnusable, NotOurCard
 from dobmi.cardlib.files import KeySettings
+from dobmi.cardlib.inspection import CardState, inspect
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.server import Central
 from dobmi.errors import MoneyMoved
@@ -25,7 +26,6 @@ from dobmi.money import Rupiah
 from dobmi.provisioning import cards
 from dobmi.provisioning.enrolment import Station, enrol_station, open_station
 from dobmi.provisioning.errors import AlreadyEnrolled, NotEnrolled, StationFileUnusable
-from dobmi.provisioning.inspection import CardState, inspect
 from dobmi.sync.errors import RelayInterrupted, ServerRefused, WrongSignature
 from support.purses import InProcess, issued_card, make_purse, new_ring, purse_of
 from support.servers import new_central, serving, station_invitation, till_invitation

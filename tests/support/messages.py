@@ -51,6 +51,7 @@ from dobmi.sync.voucher import (
     genesis_hash,
     voucher_hash,
 )
+from support.pairings import pairing_samples
 
 GOLDEN = Path(__file__).parents[1] / "sync" / "golden"
 TERMINAL_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -213,6 +214,7 @@ def samples() -> dict[str, bytes]:
         INVITATION.code, TERMINAL_PUBLIC, TERMINAL_KEY.sign
     )
     found["enrolment"] = encode_enrolment(ENROLMENT, SERVER_KEY.sign)
+    found |= pairing_samples(found["enrolment"])
     found["request_signature"] = sign_request(
         TERMINAL_ID,
         "GET",

@@ -39,6 +39,13 @@ from dobmi.sync.feed import (
     encode_feed,
     verify_feed,
 )
+from dobmi.sync.pairing import (
+    OPENING_TYPE,
+    parse_pairing_opening,
+    verify_pairing_answer,
+    verify_pairing_offer,
+    verify_pairing_request,
+)
 from dobmi.sync.relay import (
     Action,
     CardGone,
@@ -73,6 +80,7 @@ from dobmi.sync.voucher import (
     genesis_hash,
     verify_voucher,
 )
+from support import pairings
 from support.messages import (
     ENROLMENT,
     FEED,
@@ -120,6 +128,23 @@ def read_as(name: str, data: bytes) -> object:  # noqa: PLR0911 - one line a kin
             return claim
         case "relay":
             return decode_relay(data)
+        case "pairing":
+            return read_pairing(name, data)
+    raise AssertionError(name)
+
+
+def read_pairing(name: str, data: bytes) -> object:
+    match name.split("_")[1]:
+        case "request":
+            return verify_pairing_request(data)
+        case "offer":
+            return verify_pairing_offer(data, pairings.REQUEST_BYTES)
+        case "opening":
+            opening, message = parse_pairing_opening(data)
+            message.verify(TERMINAL_PUBLIC, OPENING_TYPE)
+            return opening
+        case "answer":
+            return verify_pairing_answer(data, pairings.OFFER)
     raise AssertionError(name)
 
 

@@ -12,12 +12,13 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
@@ -27,10 +28,12 @@ from dobmi.cardlib.errors import (
     EmptyPassphrase,
     KeyFileUnusable,
     KeyNotHeld,
+    NotSealedForUs,
     WrongPassphrase,
 )
 from dobmi.cardlib.keys import DesfireKey
 from dobmi.cardlib.purse_layout import CardKey, diversification_input
+from dobmi.cardlib.sealing import seal, unseal
 
 VERSION_MAX = 255
 _FORMAT = "dobmi key file 1"
@@ -57,27 +60,35 @@ class SigningCustody(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeyRing:
-    """Keys in memory, as a file gave them: masters by role and version, signing keys by name.
+    """Keys in memory, as a file gave them: masters by role and version, other keys by name.
 
-    Versions are 1 to 255; 0 is a factory-fresh key's version on a card.
+    Versions are 1 to 255; 0 is a factory-fresh key's version on a card. `signing` are Ed25519
+    private keys, `sealing` X25519 private keys, to which others can seal something.
     """
 
     masters: Mapping[CardKey, Mapping[int, bytes]] = field(default_factory=dict, repr=False)
     signing: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    sealing: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     _diversifiers: dict[bytes, Aes128Diversifier] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         """Pickled as the keys alone: what is set up from them is set up again."""
-        return type(self), (self.masters, self.signing)
+        return type(self), (self.masters, self.signing, self.sealing)
 
     @classmethod
-    def generate(cls, masters: Iterable[CardKey] = (), signing: Iterable[str] = ()) -> Self:
+    def generate(
+        cls,
+        masters: Iterable[CardKey] = (),
+        signing: Iterable[str] = (),
+        sealing: Iterable[str] = (),
+    ) -> Self:
         """New random keys, version 1."""
         return cls(
             masters={key: {1: secrets.token_bytes(16)} for key in masters},
             signing={name: Ed25519PrivateKey.generate().private_bytes_raw() for name in signing},
+            sealing={name: X25519PrivateKey.generate().private_bytes_raw() for name in sealing},
         )
 
     def only(self, masters: Iterable[CardKey] = (), signing: Iterable[str] = ()) -> KeyRing:
@@ -99,16 +110,14 @@ class KeyRing:
                 msg = f"a key has at most {VERSION_MAX} generations"
                 raise ValueError(msg)
             renewed[key] = {**versions, newest: secrets.token_bytes(16)}
-        return KeyRing(masters=renewed, signing=self.signing)
+        return replace(self, masters=renewed)
 
     def pinned(self, key: CardKey, version: int) -> KeyRing:
         """This ring with `key` of that generation alone. Raises KeyNotHeld."""
         held = self.masters.get(key, {})
         if version not in held:
             raise KeyNotHeld(key=key.value, version=version)
-        return KeyRing(
-            masters={**self.masters, key: {version: held[version]}}, signing=self.signing
-        )
+        return replace(self, masters={**self.masters, key: {version: held[version]}})
 
     def card_key(self, key: CardKey, uid: bytes, version: int | None = None) -> DesfireKey:
         versions = self.masters.get(key, {})
@@ -131,6 +140,32 @@ class KeyRing:
 
     def sign(self, name: str, message: bytes) -> bytes:
         return self._signing_key(name).sign(message)
+
+    def sealing_public_key(self, name: str) -> bytes:
+        """32 raw bytes (X25519). Raises KeyNotHeld."""
+        return (
+            X25519PrivateKey.from_private_bytes(self._sealing_key(name))
+            .public_key()
+            .public_bytes_raw()
+        )
+
+    def sealed_masters(self, masters: Iterable[CardKey], public_key: bytes, info: bytes) -> bytes:
+        """All generations of these masters, sealed to the holder of an X25519 key (sealing.py)."""
+        content = json.dumps({"masters": _masters_as_json(self.only(masters=masters))})
+        return seal(public_key, content.encode(), info)
+
+    def unseal_masters(self, name: str, sealed: bytes, info: bytes) -> KeyRing:
+        """The masters that were sealed to our key `name`. Raises KeyNotHeld, NotSealedForUs."""
+        content = unseal(self._sealing_key(name), sealed, info)
+        try:
+            return KeyRing(masters=_masters_from_json(json.loads(content)["masters"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NotSealedForUs from error
+
+    def _sealing_key(self, name: str) -> bytes:
+        if name not in self.sealing:
+            raise KeyNotHeld(key=name, version=1)
+        return self.sealing[name]
 
     def _signing_key(self, name: str) -> Ed25519PrivateKey:
         if name not in self.signing:
@@ -173,12 +208,11 @@ def _write_beside(path: Path, ring: KeyRing, passphrase: str) -> Path:
         "nonce": nonce.hex(),
     }
     content = {
-        "masters": {
-            key.value: {str(version): value.hex() for version, value in versions.items()}
-            for key, versions in ring.masters.items()
-        },
+        "masters": _masters_as_json(ring),
         "signing": {name: value.hex() for name, value in ring.signing.items()},
     }
+    if ring.sealing:  # so that files without one can be read by programs of before there were any
+        content["sealing"] = {name: value.hex() for name, value in ring.sealing.items()}
     key = _stretch(passphrase, salt, _SCRYPT_N, _SCRYPT_R, _SCRYPT_P)
     sealed = AESGCM(key).encrypt(nonce, json.dumps(content).encode(), _bound(header))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -222,12 +256,24 @@ def load_key_file(path: Path, passphrase: str) -> KeyRing:
     except (InvalidTag, ValueError) as error:
         raise WrongPassphrase(path=path.name) from error
     return KeyRing(
-        masters={
-            CardKey(key): {int(version): bytes.fromhex(value) for version, value in held.items()}
-            for key, held in content["masters"].items()
-        },
+        masters=_masters_from_json(content["masters"]),
         signing={name: bytes.fromhex(value) for name, value in content["signing"].items()},
+        sealing={name: bytes.fromhex(value) for name, value in content.get("sealing", {}).items()},
     )
+
+
+def _masters_as_json(ring: KeyRing) -> dict[str, dict[str, str]]:
+    return {
+        key.value: {str(version): value.hex() for version, value in versions.items()}
+        for key, versions in ring.masters.items()
+    }
+
+
+def _masters_from_json(masters: Mapping[str, Mapping[str, str]]) -> dict[CardKey, dict[int, bytes]]:
+    return {
+        CardKey(key): {int(version): bytes.fromhex(value) for version, value in held.items()}
+        for key, held in masters.items()
+    }
 
 
 @contextmanager

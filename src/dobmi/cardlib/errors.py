@@ -63,6 +63,7 @@ CardError
   KeyFileUnusable                its place or permissions forbid reading or writing it
   EmptyPassphrase
   WrongPassphrase
+  NotSealedForUs                 sealed to another key, for something else, or changed
 """
 
 from __future__ import annotations
@@ -536,3 +537,9 @@ class WrongPassphrase(CardError):
     code = "KEY-PASSPHRASE"
     message = N_("The passphrase does not open the key file {path}.")
     next_step = N_("Type the passphrase again; check that it is the one of this file.")
+
+
+class NotSealedForUs(CardError):
+    code = "KEY-SEALED"
+    message = N_("The keys that came are sealed for somebody else, or were changed on the way.")
+    next_step = N_("Do not use them. Pair this till again, and tell the central office.")

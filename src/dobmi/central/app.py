@@ -48,6 +48,7 @@ from dobmi.central.errors import (
 from dobmi.central.feeds import make_feed
 from dobmi.central.ingest import take_batch
 from dobmi.central.metrics import BATCHES
+from dobmi.central.pairing import answer_pairing, offer_pairing
 from dobmi.central.periodic import PeriodicWork
 from dobmi.central.problems import (
     RETRY_AFTER_SECONDS,
@@ -76,6 +77,7 @@ from dobmi.sync import http
 from dobmi.sync.batch import BATCH_SIZE_MAX
 from dobmi.sync.cbor import is_plain
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
+from dobmi.sync.pairing import PAIRING_SIZE_MAX
 from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, encode_relay
 
 _T = TypeVar("_T")
@@ -256,6 +258,7 @@ def create_app(
     _add_error_handlers(app)
     _add_operations(app, central, state)
     _add_terminal_endpoints(app, central)
+    _add_pairing_endpoints(app, central)
     _add_station_endpoints(app, central)
     _add_card_sessions(app, central)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
@@ -399,6 +402,39 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         head_of = None if acknowledged is None else terminal_id
         feed = await _in_thread(make_feed, central, since, asks, head_of)
         return Response(feed, media_type=http.COSE)
+
+
+def _add_pairing_endpoints(app: FastAPI, central: Central) -> None:
+    @app.post(
+        http.PAIRINGS_PATH,
+        summary="Ask to be taken in as a till, by a code that the office will approve",
+        status_code=201,
+        response_class=Response,
+        responses={
+            **_answer(201, http.COSE, "COSE_Sign1 `dobmi/pairing-offer/1` by the server"),
+            **problems(400, 401, 403, 408, 413, 415, 422, 503),
+        },
+        openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/pairing-request/1`, new key"),
+    )
+    async def post_pairing(request: Request) -> Response:
+        body = await _body(request, http.COSE, PAIRING_SIZE_MAX)
+        answer = await _in_thread(offer_pairing, central, body)
+        return Response(answer, status_code=201, media_type=http.COSE)
+
+    @app.post(
+        http.PAIRING_ANSWER_PATH,
+        summary="Open the commitment; ask what the office decided",
+        response_class=Response,
+        responses={
+            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/pairing-answer/1` by the server"),
+            **problems(400, 401, 403, 404, 408, 413, 415, 503),
+        },
+        openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/pairing-opening/1`, same key"),
+    )
+    async def post_pairing_answer(request: Request) -> Response:
+        body = await _body(request, http.COSE, PAIRING_SIZE_MAX)
+        answer = await _in_thread(answer_pairing, central, body)
+        return Response(answer, media_type=http.COSE)
 
 
 def _add_station_endpoints(app: FastAPI, central: Central) -> None:

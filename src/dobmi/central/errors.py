@@ -33,9 +33,21 @@ CentralError
     InvitationUsed
     InvitationExpired
     KeyAlreadyEnrolled
+  PairingFailed                a till could not be taken in by a short code
+    UnknownPairing
+    PairingOpeningWrong        not the nonce that it had committed to
+    PairingExpired
+    TooManyPairings            too many wait at once
+  PairingNotDecided            the office cannot decide so
+    UnknownPairingCode
+    PairingDecided             it was decided already
   ChainRefused                 a batch that does not go on from what is kept
     VouchersMissing            a gap; the sender is told where to start
     ForkedChain                another voucher under a number already kept
+  RecordsRefused               records of a till that do not go on from what is kept
+    RecordsMissing             a gap; the sender is told where to start
+    RecordDiffers              another record under a number already kept
+  UnknownPhoto
   CardProblem                  what a card or its member may not do
     UnknownCard
     CardIsBlocked
@@ -74,9 +86,16 @@ CentralError
     LaterRunFirst              another run goes on from where this one ends
     RunNotAsInJournal
     PaymentFileDiffers         it would not be the file that was written first
+  FileRefused                  lines of it cannot be taken
+    SalaryFileRefused
+  TillStaffProblem             who works at an outlet's tills
+    UnknownTillStaff
+    StaffNumberTaken
+    CardOfOtherStaff
+    UnknownMember
+    PinNotAllowed
   BooksProblem                 what the office asks of the books
     UnknownAccount
-    SalaryFileRefused          lines of it cannot be taken
     CashNotThere               more than the station has by the ledger
     DayNotClosed
     BooksDoNotBalance          debits and credits differ
@@ -295,6 +314,54 @@ class KeyAlreadyEnrolled(InvitationRefused):
     next_step = N_("Make a new identity for this till, then use a new invitation.")
 
 
+class PairingFailed(CentralError):
+    code = "CENTRAL-PAIRING"
+    message = N_("The till cannot be paired.")
+    next_step = N_("Begin again at the till: it shows a new code.")
+
+
+class UnknownPairing(PairingFailed):
+    code = "CENTRAL-PAIRING-UNKNOWN"
+    message = N_("The central server knows no such pairing.")
+
+
+class PairingOpeningWrong(PairingFailed):
+    code = "CENTRAL-PAIRING-OPENING"
+    message = N_("That is not what the till had committed to when it asked to be paired.")
+    next_step = N_("Tell the central office: somebody may be between the till and the server.")
+
+
+class PairingExpired(PairingFailed):
+    code = "CENTRAL-PAIRING-EXPIRED"
+    message = N_("The code was not approved in time, or not fetched.")
+
+
+class TooManyPairings(PairingFailed):
+    code = "CENTRAL-PAIRINGS-MANY"
+    message = N_("{count} tills wait to be paired already.")
+    next_step = N_("Ask the office to decide on them, or wait a quarter of an hour.")
+
+
+class PairingNotDecided(CentralError):
+    code = "CENTRAL-PAIRING-DECISION"
+    message = N_("The pairing cannot be decided.")
+
+
+class UnknownPairingCode(PairingNotDecided):
+    code = "CENTRAL-PAIRING-CODE"
+    message = N_("No till that waits here shows the code {code}.")
+    next_step = N_(
+        "Read it again with whoever stands at the till. If it is right, somebody may be in "
+        "between: do not approve anything, and have the till begin again."
+    )
+
+
+class PairingDecided(PairingNotDecided):
+    code = "CENTRAL-PAIRING-DECIDED"
+    message = N_("The pairing with code {code} was decided already.")
+    next_step = N_("Look at the list of terminals: block the till there if it must go.")
+
+
 class ChainRefused(CentralError):
     code = "CENTRAL-CHAIN"
     message = N_("The batch does not go on from what is kept.")
@@ -310,6 +377,29 @@ class ForkedChain(ChainRefused):
     code = "CENTRAL-FORK"
     message = N_("Another voucher is already kept under number {sequence} of this till.")
     next_step = N_("Keep the till's database as it is and tell the central office.")
+
+
+class RecordsRefused(CentralError):
+    code = "CENTRAL-RECORDS"
+    message = N_("The records do not go on from what is kept.")
+
+
+class RecordsMissing(RecordsRefused):
+    code = "CENTRAL-RECORDS-MISSING"
+    message = N_("Records before number {first_number} are missing: send from {send_from}.")
+    next_step = N_("Send the records from number {send_from} on.")
+
+
+class RecordDiffers(RecordsRefused):
+    code = "CENTRAL-RECORD-DIFFERS"
+    message = N_("Another record is already kept under number {number} of this till.")
+    next_step = N_("Keep the till's database as it is and tell the central office.")
+
+
+class UnknownPhoto(CentralError):
+    code = "CENTRAL-PHOTO-UNKNOWN"
+    message = N_("There is no such photo.")
+    next_step = N_("Go on without it; the next sync says which photo there is.")
 
 
 class CardProblem(CentralError):
@@ -514,6 +604,63 @@ class PaymentFileDiffers(SettlementProblem):
     next_step = N_("Use the first file, or put the payer's account in the settings back.")
 
 
+class FileRefused(CentralError):
+    """`problems`: one for each bad line, with its number."""
+
+    code = "CENTRAL-FILE"
+    message = N_("The file has {count} lines that cannot be taken.")
+    next_step = N_("Correct them and take the file again; nothing of it was taken.")
+
+    def __init__(self, problems: Sequence[Phrase]) -> None:
+        super().__init__(count=len(problems))
+        self.problems = tuple(sorted(problems, key=_line_of))
+
+
+def _line_of(problem: Phrase) -> int:
+    line = problem.facts.get("line")
+    return line if isinstance(line, int) else 0
+
+
+class SalaryFileRefused(FileRefused):
+    code = "CENTRAL-SALARY-FILE"
+    message = N_("The salary file has {count} lines that cannot be taken.")
+
+
+class TillStaffProblem(CentralError):
+    code = "CENTRAL-TILL-STAFF"
+    message = N_("The staff of the tills cannot be changed so.")
+
+
+class UnknownTillStaff(TillStaffProblem):
+    code = "CENTRAL-TILL-STAFF-UNKNOWN"
+    message = N_("Nobody at {seller} has the number {number}.")
+    next_step = N_("See who there is: dobmi central till-staff list")
+
+
+class StaffNumberTaken(TillStaffProblem):
+    code = "CENTRAL-STAFF-NUMBER"
+    message = N_("Number {number} at {seller} is {name}.")
+    next_step = N_("Give another number, or remove {name} first.")
+
+
+class CardOfOtherStaff(TillStaffProblem):
+    code = "CENTRAL-STAFF-CARD"
+    message = N_("The card of member {member} is the login of number {number} at {seller}.")
+    next_step = N_("A card is one person's: each logs in with their own.")
+
+
+class UnknownMember(TillStaffProblem):
+    code = "CENTRAL-MEMBER-UNKNOWN"
+    message = N_("There is no member {member}.")
+    next_step = N_("Issue the member a Do BMI card first.")
+
+
+class PinNotAllowed(TillStaffProblem):
+    code = "CENTRAL-PIN"
+    message = N_("A PIN is 6 to 12 digits, not all the same and not counted up or down.")
+    next_step = N_("Choose another PIN.")
+
+
 class BooksProblem(CentralError):
     code = "CENTRAL-BOOKS"
     message = N_("The books do not allow this.")
@@ -523,18 +670,6 @@ class UnknownAccount(BooksProblem):
     code = "CENTRAL-ACCOUNT-UNKNOWN"
     message = N_("There is no account {account}.")
     next_step = N_("Name it as `dobmi central trial-balance --accounts` does.")
-
-
-class SalaryFileRefused(BooksProblem):
-    """`problems`: one for each bad line, with its number."""
-
-    code = "CENTRAL-SALARY-FILE"
-    message = N_("The salary file has {count} lines that cannot be taken.")
-    next_step = N_("Correct them and take the file again; nothing of it was taken.")
-
-    def __init__(self, problems: Sequence[Phrase]) -> None:
-        super().__init__(count=len(problems))
-        self.problems = tuple(problems)
 
 
 class CashNotThere(BooksProblem):

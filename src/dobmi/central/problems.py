@@ -24,7 +24,13 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.WhoAsks, 403),
     (errors.KeyAlreadyEnrolled, 409),
     (errors.InvitationRefused, 403),
+    (errors.UnknownPairing, 404),
+    (errors.PairingOpeningWrong, 401),
+    (errors.PairingFailed, 403),
+    (errors.PairingNotDecided, 409),
     (errors.ChainRefused, 409),
+    (errors.RecordsRefused, 409),
+    (errors.UnknownPhoto, 404),
     (errors.UnknownCard, 404),
     (errors.CardProblem, 409),
     (errors.AmountNotAllowed, 422),
@@ -62,7 +68,8 @@ class Problem(BaseModel):
     )
     money_moved: MoneyMoved
     send_from: int | None = Field(
-        default=None, description="With CENTRAL-GAP: the first voucher that is missing."
+        default=None,
+        description="With CENTRAL-GAP and CENTRAL-RECORDS-MISSING: the first that is missing.",
     )
 
 

@@ -130,6 +130,14 @@ class StaffRole(StrEnum):
     APPROVER = "approver"
 
 
+class PairingDecision(StrEnum):
+    """The office's, of a till that asks to be taken in."""
+
+    NONE = ""
+    APPROVED = "approved"
+    REFUSED = "refused"
+
+
 class RunState(StrEnum):
     """How far a settlement run is."""
 
@@ -257,6 +265,33 @@ invitations = Table(
     Column("used_by", _Number, ForeignKey("terminals.id")),
     _one_of("role", Role),
 )
+
+pairings = Table(
+    "pairings",
+    metadata,
+    Column("request_id", LargeBinary, primary_key=True),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sealing_key", LargeBinary, nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("server_nonce", LargeBinary, nullable=False),
+    Column("opening", LargeBinary),
+    Column("code", String(8), unique=True),
+    Column("asked_at", _Number, nullable=False),
+    Column("expires_at", _Number, nullable=False),
+    Column("decision", String(10), nullable=False),
+    Column("decided_by", String(80), nullable=False),
+    Column("decided_at", _Number),
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), unique=True),
+    CheckConstraint("(opening IS NULL) = (code IS NULL)", name="code_by_opening"),
+    CheckConstraint(
+        "(decision = 'approved') = (terminal_id IS NOT NULL)", name="approved_taken_in"
+    ),
+    CheckConstraint("(decision = '') = (decided_at IS NULL)", name="decided_some_time"),
+    CheckConstraint("decision = '' OR code IS NOT NULL", name="decided_by_code"),
+    _one_of("decision", PairingDecision),
+)
+"""Tills that ask, or asked, to be taken in by a short code."""
 
 request_nonces = Table(
     "request_nonces",

@@ -107,30 +107,45 @@ def enrol(central: Central, request: bytes) -> bytes:
         if invitation.used_by is not None:
             if terminal is None or terminal.id != invitation.used_by:
                 raise InvitationUsed(terminal_id=invitation.used_by)
-            return _enrolment(central, terminal.id, public_key, terminal.seller)
+            return encoded_enrolment(central, terminal.id, public_key, terminal.seller)
         if terminal is not None:
             raise KeyAlreadyEnrolled(terminal_id=terminal.id)
         if now > invitation.expires_at:
             raise InvitationExpired
-        terminal_id = next_number(connection, "terminal")
-        row = {
-            "id": terminal_id,
-            "name": invitation.name,
-            "role": invitation.role,
-            "seller_id": _seller_id(connection, invitation.seller),
-            "public_key": public_key,
-            "status": TerminalStatus.ACTIVE.value,
-            "head_sequence": 0,
-            "head_hash": genesis_hash(terminal_id, public_key),
-            "enrolled_at": now,
-        }
-        insert_rows(connection, terminals, [row])
+        terminal_id = take_in(
+            connection,
+            role=Role(invitation.role),
+            name=invitation.name,
+            seller=invitation.seller,
+            public_key=public_key,
+            now=now,
+        )
         connection.execute(
             update(invitations)
             .where(invitations.c.code_hash == code_hash)
             .values(used_by=terminal_id)
         )
-    return _enrolment(central, terminal_id, public_key, invitation.seller)
+    return encoded_enrolment(central, terminal_id, public_key, invitation.seller)
+
+
+def take_in(
+    connection: Connection, *, role: Role, name: str, seller: str, public_key: bytes, now: int
+) -> int:
+    """The number of a new terminal with that key; its seller is new if there was none so called."""
+    terminal_id = next_number(connection, "terminal")
+    row = {
+        "id": terminal_id,
+        "name": name,
+        "role": role.value,
+        "seller_id": _seller_id(connection, seller),
+        "public_key": public_key,
+        "status": TerminalStatus.ACTIVE.value,
+        "head_sequence": 0,
+        "head_hash": genesis_hash(terminal_id, public_key),
+        "enrolled_at": now,
+    }
+    insert_rows(connection, terminals, [row])
+    return terminal_id
 
 
 def _seller_id(connection: Connection, name: str) -> int:
@@ -147,7 +162,8 @@ def _seller_id(connection: Connection, name: str) -> int:
     return number
 
 
-def _enrolment(central: Central, terminal_id: int, public_key: bytes, seller: str) -> bytes:
+def encoded_enrolment(central: Central, terminal_id: int, public_key: bytes, seller: str) -> bytes:
+    """What a terminal that was taken in is told, signed."""
     enrolment = Enrolment(
         terminal_id=terminal_id,
         terminal_public_key=public_key,

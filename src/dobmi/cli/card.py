@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dobmi.cardlib.errors import CardRemoved, NoCard
+from dobmi.cardlib.inspection import CardState, inspect
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
@@ -22,7 +23,6 @@ from dobmi.money import Rupiah
 from dobmi.provisioning import cards
 from dobmi.provisioning.enrolment import Station, enrol_station, open_station
 from dobmi.provisioning.errors import NoCardCame, NotAnAmount, NotAUid
-from dobmi.provisioning.inspection import CardState, inspect
 from dobmi.sync.errors import RelayInterrupted
 from dobmi.wib import local_time
 

@@ -100,6 +100,24 @@ def verify_enrolment(data: bytes, invitation: Invitation, public_key: bytes) -> 
 
     Raises MalformedMessage, WrongSignature.
     """
+    enrolment = _enrolment_of(data, public_key)
+    if _fingerprint(enrolment.server_public_key) != invitation.server_fingerprint:
+        raise WrongSignature(what=REPLY_TYPE)
+    return enrolment
+
+
+def verify_enrolment_by(data: bytes, server_public_key: bytes, public_key: bytes) -> Enrolment:
+    """The enrolment, if it is from that server and for the key `public_key`.
+
+    Raises MalformedMessage, WrongSignature.
+    """
+    enrolment = _enrolment_of(data, public_key)
+    if enrolment.server_public_key != server_public_key:
+        raise WrongSignature(what=REPLY_TYPE)
+    return enrolment
+
+
+def _enrolment_of(data: bytes, public_key: bytes) -> Enrolment:
     message = parse_sign1(data, size_max=_SIZE_MAX)
     fields = Fields(decode(message.payload, size_max=_SIZE_MAX), "enrolment")
     fields.exactly(1, 1)
@@ -113,10 +131,7 @@ def verify_enrolment(data: bytes, invitation: Invitation, public_key: bytes) -> 
     )
     fields.finish()
     message.verify(enrolment.server_public_key, REPLY_TYPE)
-    if (
-        _fingerprint(enrolment.server_public_key) != invitation.server_fingerprint
-        or enrolment.terminal_public_key != public_key
-    ):
+    if enrolment.terminal_public_key != public_key:
         raise WrongSignature(what=REPLY_TYPE)
     return enrolment
 

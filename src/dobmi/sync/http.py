@@ -9,6 +9,8 @@ import ipaddress
 from urllib.parse import urlsplit
 
 ENROL_PATH = "/v1/terminals"
+PAIRINGS_PATH = "/v1/pairings"
+PAIRING_ANSWER_PATH = "/v1/pairings/answer"
 BATCHES_PATH = "/v1/batches"
 FEED_PATH = "/v1/feed"
 RECORDS_PATH = "/v1/records"

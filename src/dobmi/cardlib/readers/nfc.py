@@ -374,3 +374,21 @@ def _open_device(library: Library, device: str, driver_name: str) -> Any:
     # The name of the device in nfcpy's own searches; its property has no setter.
     opened._path = device  # noqa: SLF001 - as nfcpy's own search does
     return opened
+
+
+def list_readers() -> list[str]:
+    """The USB readers that nfcpy has a driver for, as `usb:VVVV:PPPP`; none is opened.
+
+    Raises ReaderUnavailable.
+    """
+    _import_nfcpy()
+    try:
+        known = importlib.import_module("nfc.clf.device").usb_device_map
+        found = importlib.import_module("nfc.clf.transport").USB.find("usb")
+    except Exception as error:  # libusb has errors of its own kinds, and loads when it is imported
+        raise ReaderUnavailable(detail=str(error)) from error
+    return [
+        f"usb:{vendor:04x}:{product:04x}"
+        for vendor, product, *_ in found
+        if (vendor, product) in known
+    ]

@@ -396,3 +396,12 @@ def choose_reader(names: list[str], wanted: str) -> str:
 def open_reader(rest: str) -> PcscReader:
     """The reader `pcsc:REST`. Raises ReaderUnavailable."""
     return PcscReader(Service(_import_scard()), rest)
+
+
+def list_readers() -> list[str]:
+    """The names of the readers that the service has now. Raises ReaderUnavailable."""
+    service = Service(_import_scard())
+    try:
+        return _list(service)
+    finally:
+        service.release()
