@@ -50,11 +50,15 @@ def test_minimum_and_maximum_and_never_more_than_there_is() -> None:
     assert fee([day(1, 300, refunded=400)], [rule], 1) == ZERO
 
 
-def test_a_sellers_own_rules_take_the_place_of_those_for_all() -> None:
-    common, own = FeeRule(from_day=0, basis_points=100), FeeRule(from_day=5)
-    assert rules_of(1, {0: [common], 1: [own]}) == [own]
-    assert rules_of(2, {0: [common], 1: [own]}) == [common]
-    assert rules_of(2, {}) == ()
+def test_a_sellers_own_rules_take_the_place_of_those_for_all_from_their_first_day_on() -> None:
+    common, own = FeeRule(from_day=0, basis_points=100), FeeRule(from_day=5, per_sale=Rupiah(3))
+    later = FeeRule(from_day=7, basis_points=900)
+    rules = {0: [common, later], 1: [own]}
+    assert rules_of(1, rules) == [common, own]
+    assert rules_of(2, rules) == [common, later]
+    assert rules_of(2, {}) == []
+    days = [day(4, 10_000), day(5, 10_000), day(8, 10_000)]
+    assert fee(days, rules_of(1, rules), 8) == Rupiah(100 + 3 + 3)
 
 
 amounts = st.integers(0, 10**12)

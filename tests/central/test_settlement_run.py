@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
+from dobmi.audit.runs import check_runs
+from dobmi.audit.source import open_snapshot
 from dobmi.central.booking import start_of_day
 from dobmi.central.circulation import circulation
 from dobmi.central.days import GRACE_SECONDS, close_days
@@ -457,6 +459,19 @@ def test_a_fee_is_set_for_days_that_no_run_holds(payday: Payday) -> None:
     payday.sell(WARUNG, 10_000)
     payday.next_day()
     assert [item.fee for item in payday.propose().items] == [Rupiah(300), Rupiah(100)]
+
+
+def test_a_rule_of_its_own_leaves_the_days_before_it_to_the_rules_for_all(payday: Payday) -> None:
+    fee_of(payday, basis_points=100)
+    payday.sell(TOKO, 10_000)
+    payday.next_day()
+    own = FeeRule(from_day=days_since_1970(payday.today), basis_points=300)
+    set_fee_rule(payday.database, TOKO, own, APPROVER, payday.now)
+    payday.sell(TOKO, 1_000)
+    payday.next_day()
+    assert [item.fee for item in payday.propose().items] == [Rupiah(100 + 30)]
+    with open_snapshot(payday.world.url) as (source, _):
+        assert check_runs(source) == []
 
 
 @pytest.mark.parametrize("step", ["propose", "approve", "export", "paid", "withdraw"])

@@ -182,8 +182,7 @@ def _check_items(
                 )
             )
             continue
-        rules = fees.get(item.seller_id) or fees.get(_FOR_ALL, [])
-        fee = _fee(days, rules, cut_offs.get(item.run, 0))
+        fee = _fee(days, _rules_of(item.seller_id, fees), cut_offs.get(item.run, 0))
         if (item.fee, item.net) != (fee, item.sold - item.refunded - fee):
             found.append(
                 finding(
@@ -288,6 +287,14 @@ def _fee_rules(source: Source) -> dict[int, list[_Fee]]:
     ):
         rules[seller_id].append(_Fee(*rest))
     return rules
+
+
+def _rules_of(seller_id: int, rules: Mapping[int, Sequence[_Fee]]) -> list[_Fee]:
+    """Those for all until the first of its own begins."""
+    own = list(rules.get(seller_id, ()))
+    return [
+        rule for rule in rules.get(_FOR_ALL, ()) if not own or rule.from_day < own[0].from_day
+    ] + own
 
 
 def _fee(days: Sequence[_Day], rules: Sequence[_Fee], cut_off_day: int) -> int:

@@ -38,8 +38,13 @@ class DaySum:
 
 
 def rules_of(seller_id: int, rules: Mapping[int, Sequence[FeeRule]]) -> Sequence[FeeRule]:
-    """The seller's own rules, if it has any, else those for all (0)."""
-    return rules.get(seller_id) or rules.get(0, ())
+    """The rules for all (0) up to the day of the seller's first own rule, then its own.
+
+    So a rule of its own changes nothing for days before it that are still to be settled.
+    """
+    own = rules.get(seller_id, ())
+    first = min((rule.from_day for rule in own), default=None)
+    return [rule for rule in rules.get(0, ()) if first is None or rule.from_day < first] + [*own]
 
 
 def rule_on(day: int, rules: Iterable[FeeRule]) -> FeeRule:

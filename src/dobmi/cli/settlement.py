@@ -219,7 +219,7 @@ def seller_fee(
 @seller.command("fees")
 @click.pass_obj
 def seller_fees(context: Context) -> None:
-    """List all rules of fees. A seller with one of its own has no other's."""
+    """List all rules of fees. A seller with one of its own has no other's from its day on."""
     with _database(context) as database:
         rules = fee_rule_list(database)
     _print_rules(context, rules)
