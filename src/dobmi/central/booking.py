@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select, text
 
+from dobmi.central.database import wait_no_longer
 from dobmi.central.schema import BOOKING_LOCK, sealed_days
 from dobmi.wib import day_of, days_since_1970
 
 _SECONDS_PER_DAY = 86400
 _AHEAD_OF_UTC_SECONDS = 7 * 3600
+_WAIT_SECONDS = 2
 
 
 def booking_day(at: int) -> int:
@@ -44,6 +46,5 @@ def last_sealed_day(connection: Connection) -> int | None:
 def nobody_posts(connection: Connection) -> None:
     """Until the transaction ends; raises LostRace if others do not come to an end in time."""
     if connection.dialect.name == "postgresql":
-        # Those who come to post wait behind this, so it must not wait long for one who is stuck.
-        connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+        wait_no_longer(connection, _WAIT_SECONDS)  # those who come to post wait behind this
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": BOOKING_LOCK})

@@ -33,6 +33,7 @@ from sqlalchemy import (
     func,
     insert,
     make_url,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -269,8 +270,8 @@ _LOST_RACES: Mapping[str, type[LostRace]] = {
     "40P01": LostRace,
     "55P03": LostRace,
 }
-"""Unique violation, serialisation failure, deadlock, a lock not had in time: the same request again finds what the other
-writer wrote. On SQLite writers wait for each other."""
+"""Unique violation, serialisation failure, deadlock, a lock not had in time: the same request again
+finds what the other writer wrote. On SQLite writers wait for each other."""
 
 
 _FAILURES = (DatabaseError, OperationalError, ProgrammingError)
@@ -290,6 +291,15 @@ def _is_away(error: DBAPIError) -> bool:
     no_connection = isinstance(error, OperationalError) and not state
     is_sqlite = isinstance(error.orig, sqlite3.Error)
     return not is_sqlite and (no_connection or state.startswith(("08", "57P")))
+
+
+def wait_no_longer(connection: Connection, seconds: int) -> None:
+    """From here on in this transaction a lock that is not had in time is a LostRace (PostgreSQL).
+
+    For locks before which everybody else has to queue: waiting long for one stops them all.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SET LOCAL lock_timeout = '{int(seconds)}s'"))
 
 
 def next_number(connection: Connection, name: str) -> int:

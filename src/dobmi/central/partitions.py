@@ -11,17 +11,22 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection, text
 
+from dobmi.central.database import wait_no_longer
 from dobmi.central.schema import metadata, no_truncate
 from dobmi.wib import WIB
+
+_WAIT_SECONDS = 2
 
 
 def ensure_partitions(connection: Connection, from_day: date, months_ahead: int) -> list[str]:
     """Make what partitions are missing of `from_day`'s month and those after it; their names.
 
-    Waits for whoever writes to the tables, so it belongs where that is soon over.
+    Raises LostRace (as the transaction's end) if whoever reads or writes the tables does not come to
+    an end soon. A backup reads them for hours, and ingest would wait behind this for as long.
     """
     if connection.dialect.name != "postgresql":
         return []
+    wait_no_longer(connection, _WAIT_SECONDS)
     made = []
     for table in metadata.sorted_tables:
         column = table.info.get("partitioned_by")
