@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from dobmi.central import beside
 from dobmi.central.cards import statement_of
+from dobmi.central.conclusions import cards_with_them, settle_cards
 from dobmi.central.replacement import replace_card
-from dobmi.central.settlement import cards_with_them, settle_cards
 from dobmi.central.verification import MacKeyOf
 from dobmi.money import Rupiah
 from support.central_client import Office

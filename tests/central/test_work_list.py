@@ -14,11 +14,10 @@ from sqlalchemy.exc import DBAPIError
 
 import dobmi.central
 from dobmi.central.errors import FindingClosed, FindingNotClosed, UnknownTerminal
-from dobmi.central.findings import HAPPENS_AGAIN, note_findings
+from dobmi.central.findings import HAPPENS_AGAIN, anomaly_row, note_findings
 from dobmi.central.periodic import run_due
 from dobmi.central.rejected import keep_rejected
 from dobmi.central.schema import WorkState, anomalies, anomaly_steps
-from dobmi.central.settlement import anomaly_row
 from dobmi.central.verification import Reason
 from dobmi.central.work_kinds import MEANINGS
 from dobmi.central.work_list import (

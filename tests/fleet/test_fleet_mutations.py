@@ -13,13 +13,13 @@ from dobmi.cardlib.errors import CardRemoved
 from dobmi.central import (
     beside,
     cards,
+    conclusions,
     credit_session,
     doubts,
     ingest,
     overdue,
     replacement,
     second_look,
-    settlement,
 )
 from dobmi.central.deduction import Report
 from dobmi.central.orders import append_credit, balance_on_card
@@ -171,7 +171,7 @@ def call_a_credit_delivered_that_is_not(patch: pytest.MonkeyPatch) -> None:
     def noted(central: Any, credit: Any, evidence: bytes) -> bool:
         note_attempt(central, credit, evidence)
         with central.database.write() as connection:
-            settlement.deliver_credit(
+            conclusions.deliver_credit(
                 connection, credit.card_uid, credit.sequence, central.unix_seconds(), counter=999
             )
         return False
@@ -218,7 +218,7 @@ def give_back_more_than_the_till_said(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_refunds(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(settlement, "order_refunds", lambda *_: [])
+    patch.setattr(conclusions, "order_refunds", lambda *_: [])
 
 
 def hold_for_nobody(patch: pytest.MonkeyPatch) -> None:
@@ -262,19 +262,19 @@ def throw_refused_batches_away(patch: pytest.MonkeyPatch) -> None:
 
 def wait_for_no_till(patch: pytest.MonkeyPatch) -> None:
     """A sale that a till has not sent yet counts as one that never comes."""
-    patch.setattr(settlement._Settlement, "_report", lambda *_: Report.WILL_NOT_COME)
+    patch.setattr(conclusions._Conclusion, "_report", lambda *_: Report.WILL_NOT_COME)
     every_card = text(f"WITH {beside._MINE} SELECT card_uid, 1 FROM touched")  # noqa: S608 - ours
     patch.setattr(beside, "_UNDECIDED", every_card)
 
 
 def leave_doubts_to_themselves(patch: pytest.MonkeyPatch) -> None:
-    for module in (beside, overdue, settlement):
+    for module in (beside, overdue, conclusions):
         patch.setattr(module, "conclude", say_nothing)
 
 
 def name_no_copy(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ingest, "_SUSPICIOUS", frozenset())
-    patch.setattr(settlement._Settlement, "_anomaly", say_nothing)
+    patch.setattr(conclusions._Conclusion, "_anomaly", say_nothing)
 
 
 def sell_to_no_card(patch: pytest.MonkeyPatch) -> None:
@@ -324,7 +324,7 @@ MUTATIONS: list[tuple[str, Break, list[Callable[..., Event]]]] = [
     ("credit-once", let_a_credit_out_without_evidence, [TOP_UP, AT_STATION]),
     ("credit-once", call_a_credit_delivered_that_is_not, [TOP_UP, AT_STATION]),
     ("money-conserved", order_more_than_was_paid_in, [TOP_UP]),
-    ("ledger-true", functools.partial(post_more, settlement, "delivered"), [TOP_UP, AT_STATION]),
+    ("ledger-true", functools.partial(post_more, conclusions, "delivered"), [TOP_UP, AT_STATION]),
     ("ledger-true", functools.partial(post_more, doubts, "claim-held"), A_CLAIM),
     ("ledger-true", functools.partial(post_more, replacement, "restored"), LOST_AND_RESTORED),
     ("ledger-true", restore_to_somebody_else, LOST_AND_RESTORED),

@@ -33,11 +33,11 @@ from dobmi.cardlib.transaction_mac import (
     transaction_mac,
 )
 from dobmi.central.cards import PendingCredit, order_credit, statement_of
+from dobmi.central.conclusions import serve_member
 from dobmi.central.credit_session import note_attempt, post_delivery
 from dobmi.central.database import insert_rows, insert_unless_there, next_number, open_database
 from dobmi.central.schema import CardState, CreditSource, Role, cards, members
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
-from dobmi.central.settlement import serve_member
 from dobmi.central.terminals import enrol, invite
 from dobmi.money import ZERO, Rupiah
 from dobmi.settings import CentralSettings

@@ -16,6 +16,14 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, select, text, u
 
 from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.cardlib.purse_layout import RecordKind
+from dobmi.central.conclusions import (
+    carry_out_refunds,
+    lock_cards,
+    post_sale,
+    record_transaction,
+    settle_cards,
+    transaction_row,
+)
 from dobmi.central.doubts import (
     WITHOUT_THE_CARD,
     Rule,
@@ -24,7 +32,7 @@ from dobmi.central.doubts import (
     note_claim,
     weigh_decision,
 )
-from dobmi.central.findings import note_findings
+from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import follow_up
 from dobmi.central.schema import (
@@ -38,15 +46,6 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import (
-    anomaly_row,
-    carry_out_refunds,
-    lock_cards,
-    post_sale,
-    record_transaction,
-    settle_cards,
-    transaction_row,
-)
 from dobmi.central.verification import MacKeyOf, previous_of
 from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
+from dobmi.central.conclusions import serve_member
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     AmountNotAllowed,
@@ -39,7 +40,6 @@ from dobmi.central.schema import (
     pending_credits,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import serve_member
 from dobmi.central.texts import REASON_LENGTH_MAX, require_text
 from dobmi.money import Rupiah
 from dobmi.wib import day_number, day_of

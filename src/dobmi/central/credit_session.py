@@ -18,9 +18,16 @@ from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, CardKey, ReaderId, R
 from dobmi.cardlib.readers.base import CardConnection
 from dobmi.cardlib.transaction_mac import TransactionMac
 from dobmi.central.cards import PendingCredit, card_row, require_usable, waiting_credits
+from dobmi.central.conclusions import (
+    deliver_credit,
+    record_transaction,
+    settle_again,
+    settle_cards,
+    transaction_row,
+)
 from dobmi.central.database import insert_rows
 from dobmi.central.errors import WrongCreditState
-from dobmi.central.findings import note_findings
+from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.schema import (
     CreditDelivery,
     card_transactions,
@@ -28,14 +35,6 @@ from dobmi.central.schema import (
     pending_credits,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import (
-    anomaly_row,
-    deliver_credit,
-    record_transaction,
-    settle_again,
-    settle_cards,
-    transaction_row,
-)
 from dobmi.central.verification import card_vouches, find_counter, previous_of
 from dobmi.errors import MoneyMoved
 from dobmi.money import ZERO, Rupiah

@@ -17,6 +17,13 @@ from sqlalchemy import Connection, Row, select
 from dobmi.cardlib.evidence import parse_credit_evidence
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, CardKey, ReaderId, RecordKind
 from dobmi.central.cards import card_row
+from dobmi.central.conclusions import (
+    deliver_credit,
+    record_transaction,
+    settle_again,
+    settle_cards,
+    transaction_row,
+)
 from dobmi.central.database import insert_rows
 from dobmi.central.errors import (
     CreditNotInDoubt,
@@ -32,13 +39,6 @@ from dobmi.central.schema import (
     pending_credits,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import (
-    deliver_credit,
-    record_transaction,
-    settle_again,
-    settle_cards,
-    transaction_row,
-)
 from dobmi.central.texts import NAME_LENGTH_MAX, REASON_LENGTH_MAX, require_text
 from dobmi.central.verification import find_counter
 from dobmi.money import ZERO, Rupiah

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from dobmi.central.database import insert_rows
-from dobmi.central.findings import note_findings
+from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.journal import post
 from dobmi.central.posting_rules import Kind
 from dobmi.central.schema import (
@@ -201,16 +201,16 @@ def _compare_with_decision(
     if decision.paid == (state is DoubtState.PAID):
         return
     decided = "PAID" if decision.paid else "NOT PAID"
-    row = {
-        "kind": "decision-contradicted",
-        "subject": f"{doubt.terminal_id}/{doubt.sequence}",
-        "card_uid": bytes(doubt.card_uid),
-        "terminal_id": doubt.terminal_id,
-        "amount_rupiah": doubt.amount_rupiah,
-        "detail": (
+    row = anomaly_row(
+        "decision-contradicted",
+        f"{doubt.terminal_id}/{doubt.sequence}",
+        at=now,
+        detail=(
             f"supervisor {decision.decided_by} decided {decided} in voucher "
             f"{decision.voucher_sequence} ({decision.reason}); {explanation}"
-        )[:400],
-        "at": now,
-    }
+        ),
+        card_uid=bytes(doubt.card_uid),
+        terminal_id=doubt.terminal_id,
+        amount=Rupiah(doubt.amount_rupiah),
+    )
     note_findings(connection, [row])

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Subquery, func, select, tuple_
 
 from dobmi.central.database import insert_rows, insert_unless_there
 from dobmi.central.schema import WorkState, anomalies, anomaly_steps
+from dobmi.money import Rupiah
 
 SERVER: Final = ""
 """By whom the server's own steps are."""
@@ -31,8 +32,30 @@ HAPPENS_AGAIN = frozenset(
 others are seen again whenever somebody looks, and come back only if they are not what they were."""
 
 
+def anomaly_row(
+    kind: str,
+    subject: str,
+    *,
+    at: int,
+    detail: str,
+    card_uid: bytes | None = None,
+    terminal_id: int | None = None,
+    amount: Rupiah | None = None,
+) -> dict[str, object]:
+    """A row of `anomalies`; `(kind, subject)` is found once. `amount`: how much it is about."""
+    return {
+        "kind": kind,
+        "subject": subject,
+        "card_uid": card_uid,
+        "terminal_id": terminal_id,
+        "amount_rupiah": None if amount is None else amount.amount,
+        "detail": detail[:400],
+        "at": at,
+    }
+
+
 def note_findings(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows of `anomalies` (`settlement.anomaly_row`). Doing it again changes nothing.
+    """Rows of `anomalies` (`anomaly_row`). Doing it again changes nothing.
 
     One found before that was closed, or explained, is opened again: if it is something that happened
     once more, if it now is another amount or reads otherwise, or if it had gone away by itself.

@@ -25,6 +25,7 @@ from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.beside import Word, look_at_all_posted, look_at_posted, settle_beside, words_of
 from dobmi.central.booking import booking_time
 from dobmi.central.bulk import BOOL, INT4, INT8, Layout, copy_rows, rows_among
+from dobmi.central.conclusions import NAMES_BEFORE_BATCH
 from dobmi.central.database import insert_rows
 from dobmi.central.doubts import note_decisions
 from dobmi.central.errors import (
@@ -38,7 +39,7 @@ from dobmi.central.errors import (
     UnknownTerminal,
     VouchersMissing,
 )
-from dobmi.central.findings import note_findings
+from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.journal import seller_account
 from dobmi.central.metrics import RETRIES, count_vouchers
 from dobmi.central.posting_rules import Group, Kind, account_number
@@ -62,7 +63,6 @@ from dobmi.central.schema import (
 )
 from dobmi.central.second_look import SecondLook
 from dobmi.central.server import Central
-from dobmi.central.settlement import NAMES_BEFORE_BATCH, anomaly_row
 from dobmi.central.verification import (
     CardFacts,
     JudgedBatch,

@@ -17,6 +17,7 @@ from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.purse_layout import CardKey, Holder
 from dobmi.cardlib.readers.base import CardConnection
 from dobmi.central.cards import card_row, refuse_second_card
+from dobmi.central.conclusions import serve_member
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     BadParameters,
@@ -27,7 +28,6 @@ from dobmi.central.errors import (
 )
 from dobmi.central.schema import CardState, cards, members
 from dobmi.central.server import Central
-from dobmi.central.settlement import serve_member
 from dobmi.money import Rupiah
 from dobmi.wib import day_number, day_of, days_since_1970
 

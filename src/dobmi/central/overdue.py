@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
+from dobmi.central.conclusions import carry_out_refunds, last_counters, lock_cards, reconcile
 from dobmi.central.doubts import Rule, conclude
 from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import follow_up
@@ -26,7 +27,6 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import carry_out_refunds, last_counters, lock_cards, reconcile
 from dobmi.money import ZERO, Rupiah
 
 SECONDS_PER_DAY = 24 * 3600

@@ -6,10 +6,9 @@ from sqlalchemy import select
 
 from dobmi.central.database import add_to_counter, insert_unless_there
 from dobmi.central.errors import ForkedChain
-from dobmi.central.findings import note_findings
+from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.schema import rejected_batches, terminals
 from dobmi.central.server import Central
-from dobmi.central.settlement import anomaly_row
 from dobmi.errors import DoBMIError
 from dobmi.sync.batch import parse_batch
 from dobmi.sync.errors import SyncError, WrongSignature

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
 from dobmi.central.database import insert_rows, next_number, whole_sum
 from dobmi.central.errors import CardNotActive, UnknownCard
-from dobmi.central.findings import note_findings
+from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.journal import post
 from dobmi.central.orders import append_credit, balance_on_card, card_in_force
 from dobmi.central.posting_rules import Kind
@@ -357,15 +357,14 @@ def _cover(connection: Connection, uid: bytes, now: int) -> Rupiah:
         else "explained since: not the cooperative's expense",
     )
     if more > ZERO:
-        finding = {
-            "kind": "spent-after-restoring",
-            "subject": f"{uid.hex()}/{number}",
-            "card_uid": uid,
-            "terminal_id": None,
-            "amount_rupiah": more.amount,
-            "detail": f"{more} of the lost card, at the cooperative's expense",
-            "at": now,
-        }
+        finding = anomaly_row(
+            "spent-after-restoring",
+            f"{uid.hex()}/{number}",
+            at=now,
+            detail=f"{more} of the lost card, at the cooperative's expense",
+            card_uid=uid,
+            amount=more,
+        )
         note_findings(connection, [finding])
     return bare
 

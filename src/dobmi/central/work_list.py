@@ -28,7 +28,7 @@ from sqlalchemy import (
 from dobmi.central.circulation import CLOCK_BEHIND_SECONDS_MIN, unreported_sales
 from dobmi.central.database import add_to_counter, insert_rows
 from dobmi.central.errors import FindingClosed, FindingNotClosed, UnknownFinding
-from dobmi.central.findings import SERVER, last_steps, note_findings
+from dobmi.central.findings import SERVER, anomaly_row, last_steps, note_findings
 from dobmi.central.schema import (
     WorkState,
     anomalies,
@@ -40,7 +40,6 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
-from dobmi.central.settlement import anomaly_row
 from dobmi.central.texts import NAME_LENGTH_MAX, require_text
 from dobmi.central.verification import amount_of, uid_of
 from dobmi.central.work_kinds import (

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dobmi.central.balances import parse_account
 from dobmi.central.cards import parse_card
+from dobmi.central.conclusions import reconcile
 from dobmi.central.day_page import (
     COLOURS,
     GROUP_NAMES,
@@ -44,7 +45,6 @@ from dobmi.central.reconciliation import (
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import DoubtState, WorkState
 from dobmi.central.server import Central
-from dobmi.central.settlement import reconcile
 from dobmi.central.work_kinds import MEANINGS
 from dobmi.central.work_list import (
     NOT_DONE,

@@ -10,12 +10,12 @@ from typing import Any
 
 from dobmi.cardlib.errors import CardRemoved, InsufficientBalance
 from dobmi.central.beside import look_at_all_posted
+from dobmi.central.conclusions import reconcile
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.overdue import SettledByRule, settle_overdue
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import TerminalStatus
 from dobmi.central.server import Central
-from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import set_terminal_status
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.firmware_sim.card import SimulatedCard

@@ -33,6 +33,7 @@ from starlette.types import Message, Scope
 from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save_key_file
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.app import create_app
+from dobmi.central.conclusions import reconcile
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.database import open_database
 from dobmi.central.overdue import settle_overdue
@@ -41,7 +42,6 @@ from dobmi.central.replacement import restore_due
 from dobmi.central.restoring import mark_restored
 from dobmi.central.schema import Role, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
-from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import invite, set_terminal_status
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard

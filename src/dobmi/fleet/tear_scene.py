@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.cards import statement_of
+from dobmi.central.conclusions import reconcile
 from dobmi.central.overdue import SECONDS_PER_DAY, doubt_list, settle_overdue
 from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import replace_card, restore_due
 from dobmi.central.schema import CreditDelivery, DoubtState, Role
-from dobmi.central.settlement import reconcile
 from dobmi.central.terminals import enrol, invite
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard

@@ -25,7 +25,7 @@ from dobmi.central.deduction import (
     deduce,
 )
 from dobmi.central.doubts import Rule, conclude, the_card_can_tell
-from dobmi.central.findings import note_findings
+from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.journal import post
 from dobmi.central.posting_rules import Kind
 from dobmi.central.refunds import order_refunds
@@ -115,28 +115,6 @@ NAMES_BEFORE_BATCH = text(  # of the till's vouchers :first to :last
 _NAME_BEFORE = text(f"{_NAMES} AND mine.card_uid = :uid AND mine.counter = :counter")
 
 
-def anomaly_row(
-    kind: str,
-    subject: str,
-    *,
-    at: int,
-    detail: str,
-    card_uid: bytes | None = None,
-    terminal_id: int | None = None,
-    amount: Rupiah | None = None,
-) -> dict[str, object]:
-    """A row of `anomalies`; `(kind, subject)` is found once. `amount`: how much it is about."""
-    return {
-        "kind": kind,
-        "subject": subject,
-        "card_uid": card_uid,
-        "terminal_id": terminal_id,
-        "amount_rupiah": None if amount is None else amount.amount,
-        "detail": detail[:400],
-        "at": at,
-    }
-
-
 def lock_cards(connection: Connection, uids: Iterable[bytes]) -> None:
     """Lock these cards and their members' other ones, which a refund or a replacement may credit.
 
@@ -162,7 +140,7 @@ def settle_cards(
 ) -> None:
     """Conclude all that the facts on record allow, for each of the cards."""
     for uid in sorted(set(uids)):
-        _Settlement(connection, uid, mac_key_of, now).run()
+        _Conclusion(connection, uid, mac_key_of, now).run()
         carry_out_refunds(connection, uid, now)
         follow_up(connection, uid, now)
 
@@ -233,7 +211,7 @@ def settle_again(database: Database, uid: bytes, mac_key_of: MacKeyOf, now: int)
     database.write_again(settle)
 
 
-class _Settlement:
+class _Conclusion:
     """One card, one transaction."""
 
     def __init__(self, connection: Connection, uid: bytes, mac_key_of: MacKeyOf, now: int) -> None:

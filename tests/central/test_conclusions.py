@@ -10,8 +10,8 @@ from sqlalchemy import select, update
 
 from dobmi.central.cards import statement_of
 from dobmi.central.circulation import circulation
+from dobmi.central.conclusions import reconcile
 from dobmi.central.schema import in_doubt, terminals
-from dobmi.central.settlement import reconcile
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.voucher import Outcome
 from support.central_client import Office
