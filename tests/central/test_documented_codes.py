@@ -28,6 +28,7 @@ OFFICE_ALONE = (
     errors.SettlementProblem,
     errors.DisputeImpossible,
     errors.WorkProblem,
+    errors.PairingNotDecided,
 )
 """Said on the office's own screen, never over the network."""
 
