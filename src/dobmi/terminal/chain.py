@@ -111,8 +111,9 @@ class Chain:
         reason: str,
         supervisor: str,
         goods: tuple[GoodsLine, ...],
+        request: str | None = None,
     ) -> RefundVoucher:
-        """Money of the paid sale `intent` given back. No intent is open."""
+        """Money of the paid sale `intent` given back, as `request` asked. No intent is open."""
         head = self.head()
         voucher = RefundVoucher(
             link=Link(
@@ -130,7 +131,7 @@ class Chain:
             supervisor=supervisor,
             goods=goods,
         )
-        self._append(voucher)
+        self._append(voucher, request)
         return voucher
 
     def write_decision(
@@ -164,10 +165,10 @@ class Chain:
     def knows_ending_of(self, intent: IntentRow) -> bool:
         return intent.sequence in self._endings
 
-    def _append(self, voucher: Voucher) -> bytes:
+    def _append(self, voucher: Voucher, refund_request: str | None = None) -> bytes:
         encoded = encode_voucher(voucher, self.identity.public_key, self.sign)
         self._head = None  # asked for again should the write fail half-way
-        hash_ = self.ledger.append_voucher(voucher, encoded)
+        hash_ = self.ledger.append_voucher(voucher, encoded, refund_request)
         self._head = ChainHead(voucher.link.sequence, hash_)
         return hash_
 

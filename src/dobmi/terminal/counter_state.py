@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
+from dobmi.sync.outlet import StaffMember
 from dobmi.sync.voucher import GoodsLine, Outcome
 from dobmi.terminal.purchase import Purchase
 from dobmi.terminal.refund import RefundResult
@@ -42,7 +43,7 @@ class Phase(StrEnum):
     CARD_HERE = "card-here"
     """A card lies there and nothing is asked of it yet; `card`, or `error` for one that is no use."""
     WAITING = "waiting"
-    """A card is waited for, for `asked`."""
+    """A card is waited for, for `asked`. `error`: the last one was gone too soon; no money moved."""
     WORKING = "working"
     """The card must stay. `card` is there as soon as it has been read."""
     PAID = "paid"
@@ -50,11 +51,10 @@ class Phase(StrEnum):
     REFUSED = "refused"
     """`error`: no money moved."""
     IN_DOUBT = "in-doubt"
-    """`doubt`: the same card again. `error` is a newer trouble with that, such as another card."""
+    """`doubt`: the same card again. `error` says why: SaleInDoubt, AnotherCard, or PaidNotRecorded when
+    the card paid and the till's disk could not take it."""
     DOUBT_LEFT = "doubt-left"
-    """`doubt`: it stays in doubt, no goods; the card tells at its next tap, or the office settles it.
-
-    With `error` PaidNotRecorded, the card paid and the till's disk could not take it."""
+    """`doubt`: it stays in doubt, no goods; the card tells at its next tap, or the office settles it."""
     BALANCE = "balance"
     """`card`, with its `movements`."""
     LOGIN = "login"
@@ -228,7 +228,8 @@ class CounterState:
 
 
 # What a counter can be asked. Requests carry an id that the client makes (1 to 64 characters): asked
-# again, the same id gives what the first one came to, and charges nothing.
+# again, the same id gives what the first one came to, and charges nothing. Trying again after a
+# refusal or a cancel is a new request.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,13 +238,15 @@ class AskSale:
 
     `member_class` is the one the total was made for: a card of another is refused before any debit
     (PriceClassDiffers). None: the prices are the same for all. `order`: the member's order that is
-    paid by this.
+    paid by this. `instead_of`: the request, still waiting for a card, whose place this one takes; if
+    it waits no more (a card has come), this one is refused with CounterBusy.
     """
 
     request: str
     purchase: Purchase
     member_class: str | None = None
     order: int | None = None
+    instead_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,13 +265,16 @@ class AskLogin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskRefund:
-    """Give all that is left of the sale number `sale` back, or `amount` of it."""
+    """Give all that is left of the sale number `sale` back, or `amount` of it.
+
+    `supervisor` who has logged in for it; a name alone, only where the feed lists no staff.
+    """
 
     request: str
     sale: int
     reason: str
     amount: Rupiah | None = None
-    supervisor: str = ""
+    supervisor: StaffMember | str = ""
     goods: tuple[GoodsLine, ...] = ()
 
 
@@ -327,11 +333,11 @@ class CounterLike(Protocol):
 
     def do(self, command: Command) -> Future[None]:
         """Have the counter take a command. Done when it is taken, not when a request has its end: that
-        is a state.
+        is a state, as is a request that is refused.
 
-        Raises, out of the future, CounterBusy while another request is under way, CounterClosed when
-        the counter ends, and DoBMIError for what the command itself does (acknowledging writes).
-        The same request id again is taken at once: its state comes again if it has ended.
+        Raises, out of the future, CounterBusy while another request is under way, RequestDiffers and
+        BadRequestId for an id that cannot be used, CounterClosed when the counter ends, or what keeps
+        the till from being opened. The same request again is taken at once, and its end shown again.
         """
 
     def ended(self, request: str) -> CounterState | None:
@@ -350,5 +356,5 @@ class CounterLike(Protocol):
     def watch(self, on_change: Callable[[CounterState], None]) -> Callable[[], None]:
         """Have `on_change` called with every new state, in a thread of the counter's: be quick.
 
-        What is returned ends that.
+        Two may come in the wrong order: their `version` tells. What is returned ends that.
         """

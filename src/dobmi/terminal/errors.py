@@ -42,6 +42,7 @@ TerminalError
   PassphrasesDiffer            a new passphrase, typed twice, is not the same
   CounterBusy                  the counter is at another request
   CounterClosed                the counter's program is ending
+  CounterFault                 it met a fault, and has begun anew
   PairingProblem               the till could not be paired with the central server
     NoPairing                    none is under way
     PairingNotApproved           the office has not approved it yet
@@ -193,6 +194,8 @@ class SaleInDoubt(TerminalError):
         super().__init__(sequence=sequence, uid=uid.hex().upper(), holder=holder, amount=amount)
         self.sequence = sequence
         self.uid = uid
+        self.holder = holder
+        self.amount = amount
 
 
 class AnotherCard(SaleInDoubt):
@@ -261,6 +264,12 @@ class PaidNotRecorded(TerminalError):
     message = N_("{holder} paid {amount} (sale {sequence}), but the till cannot write it down.")
     next_step = N_("Do not charge again. Make room on the disk, then tap the same card again.")
     money_moved = MoneyMoved.YES
+
+    def __init__(self, *, sequence: int, holder: str, amount: Rupiah) -> None:
+        super().__init__(sequence=sequence, holder=holder, amount=amount)
+        self.sequence = sequence
+        self.holder = holder
+        self.amount = amount
 
 
 class RefundRefused(TerminalError):
@@ -358,6 +367,12 @@ class CounterClosed(TerminalError):
     code = "COUNTER-CLOSED"
     message = N_("The till's program is ending.")
     next_step = N_("Wait until it has started again.")
+
+
+class CounterFault(TerminalError):
+    code = "COUNTER-FAULT"
+    message = N_("The till's program met a fault and has begun anew.")
+    next_step = N_("Try again. Tell the supervisor if this repeats.")
 
 
 class ShiftOpen(TerminalError):

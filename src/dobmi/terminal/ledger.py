@@ -60,6 +60,7 @@ from dobmi.terminal.errors import (
 
 FREE_BYTES_MIN = 16 * 1024 * 1024
 _BUSY_TIMEOUT_SECONDS = 5
+_WRITES = "dobmi_writes"
 SETTLED_BY = "Koperasi"
 """Who an order is paid by when the central server found that its sale in doubt was paid."""
 
@@ -219,7 +220,8 @@ class Ledger:
         """Open or make the database. Raises LedgerTooNew, LedgerTooOld, LedgerError."""
         self.path = path
         self._engine = _engine(path)
-        with _durably(), self._engine.begin() as connection:
+        self._writing = self._engine.execution_options(**{_WRITES: True})
+        with _durably(), self._writing.begin() as connection:
             version = connection.execute(sa.text("PRAGMA user_version")).scalar_one()
             if version == 0:
                 schema.metadata.create_all(connection)
@@ -236,7 +238,7 @@ class Ledger:
     def begin(self) -> Iterator[sa.Connection]:
         """One transaction to write in: durable when it ends without an error."""
         with _durably(), ExitStack() as stack:
-            yield stack.enter_context(self._engine.begin())
+            yield stack.enter_context(self._writing.begin())
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
@@ -253,7 +255,7 @@ class Ledger:
 
     def store_identity(self, enrolment: Enrolment, unix_seconds: int) -> None:
         """Raises AlreadyEnrolled."""
-        with _durably(), self._engine.begin() as connection:
+        with _durably(), self._writing.begin() as connection:
             row = connection.execute(sa.select(schema.identity.c.terminal_id)).one_or_none()
             if row is not None:
                 raise AlreadyEnrolled(terminal_id=row.terminal_id)
@@ -311,7 +313,7 @@ class Ledger:
         """Go on from the server's last signed time, whatever the vouchers so far say; or from the
         one that is given, whatever the server has signed before.
         """
-        with _durably(), self._engine.begin() as connection:
+        with _durably(), self._writing.begin() as connection:
             reset = ClockReset(
                 before_unix_seconds=_latest_unix_seconds(connection),
                 unix_seconds=server_unix_seconds
@@ -349,7 +351,7 @@ class Ledger:
 
     def record_intent(self, intent: IntentRow, request: str | None = None) -> None:
         """`request`: the sale request that it comes of, bound before (sale_request.bind)."""
-        with _durably(), self._engine.begin() as connection:
+        with _durably(), self._writing.begin() as connection:
             connection.execute(
                 schema.intents.insert().values(
                     sequence=intent.sequence,
@@ -371,14 +373,14 @@ class Ledger:
                 )
 
     def append_voucher(
-        self, voucher: Voucher, encoded: bytes, *, refund_request: str | None = None
+        self, voucher: Voucher, encoded: bytes, refund_request: str | None = None
     ) -> bytes:
         """Add the chain's next link; its hash (32 bytes). A sale that is paid by it marks its order.
 
         `refund_request`: the number under which a page asked for the refund that this is.
         """
         link = voucher.link
-        with _durably(), self._engine.begin() as connection:
+        with _durably(), self._writing.begin() as connection:
             hash_ = voucher_hash(encoded)
             connection.execute(
                 schema.vouchers.insert().values(
@@ -583,7 +585,7 @@ class Ledger:
 
     def mark_shown(self, sequence: int) -> None:
         """Results up to voucher `sequence` have reached the cashier."""
-        with _durably(), self._engine.begin() as connection:
+        with _durably(), self._writing.begin() as connection:
             connection.execute(
                 schema.state.update()
                 .where(schema.state.c.shown_sequence < sequence)
@@ -628,7 +630,7 @@ class Ledger:
 
     def record_acknowledgement(self, ack: Acknowledgement) -> None:
         """Keep what the server took and what it quarantined. `ack` has been verified."""
-        with _durably(), self._engine.begin() as connection:
+        with _durably(), self._writing.begin() as connection:
             head = _head(connection).sequence
             assert ack.head_sequence <= head
             connection.execute(
@@ -659,7 +661,7 @@ class Ledger:
     def apply_feed(self, feed: Feed, synced_unix_seconds: int) -> None:
         """Put a verified feed in force, whole."""
         limits = feed.limits
-        with _durably(), self._engine.begin() as connection:
+        with _durably(), self._writing.begin() as connection:
             if feed.since == 0:
                 connection.execute(schema.hotlist.delete())
             for uid in feed.unblocked:
@@ -748,7 +750,10 @@ def _engine(path: Path) -> sa.Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        # What reads first and writes then would fail at once if another thread wrote in between, and
+        # not wait: so whoever writes says so from the start. A sync writes beside the sales.
+        writes = connection.get_execution_options().get(_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 

@@ -220,8 +220,19 @@ def same_sale(purchase: Purchase, settled: list[Settled]) -> SaleResult | None:
     return None
 
 
-def sell(desk: Desk, purse: Purse, purchase: Purchase, shift: int) -> SaleResult:
+def sell(
+    desk: Desk,
+    purse: Purse,
+    purchase: Purchase,
+    shift: int,
+    *,
+    request: str | None = None,
+    see: Callable[[PurseView], None] = lambda _: None,
+) -> SaleResult:
     """Sell to the card behind `purse`, after `settle_doubts`: no intent is open.
+
+    `see` is told whose card it is and what is on it as soon as that is known, and refuses the sale by
+    raising: nothing has been asked of the card's money then. `request` is what the intent comes of.
 
     Raises CardError, CardBlocked, CardExpired, InsufficientBalance, LedgerError: no money moved.
     SaleInDoubt: not known. PaidNotRecorded: paid, and known to be as long as this process lives.
@@ -232,6 +243,7 @@ def sell(desk: Desk, purse: Purse, purchase: Purchase, shift: int) -> SaleResult
     view = purse.begin_sale(
         ReaderId(terminal_id=desk.chain.identity.terminal_id, sequence=sequence)
     )
+    see(view)
     now = desk.clock.now()
     check_card(view, now)
     prepared = purse.prepare_debit(purchase.amount, now)
@@ -248,7 +260,7 @@ def sell(desk: Desk, purse: Purse, purchase: Purchase, shift: int) -> SaleResult
         shift=shift,
         cashier=desk.chain.cashier,
     )
-    desk.writing = desk.writer.submit(desk.ledger.record_intent, intent)
+    desk.writing = desk.writer.submit(desk.ledger.record_intent, intent, request)
     try:
         purse.stage(prepared)
     except Exception as error:

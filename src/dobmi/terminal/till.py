@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,16 +22,17 @@ from requests.adapters import BaseAdapter
 
 from dobmi.cardlib.custody import KeyCustody, SigningCustody
 from dobmi.cardlib.errors import CardError, NoCard
-from dobmi.cardlib.purse import Purse
-from dobmi.cardlib.purse_layout import Holder
+from dobmi.cardlib.purse import Purse, PurseView
+from dobmi.cardlib.purse_layout import Holder, LogRecord
 from dobmi.cardlib.readers.base import CardConnection, Reader, Signal, open_reader
 from dobmi.errors import DoBMIError
 from dobmi.i18n import DEFAULT_LANGUAGE
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.cbor import is_plain
 from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Invitation
 from dobmi.sync.errors import ServerRefused, StaleFeed
+from dobmi.sync.outlet import MemberNote, StaffMember
 from dobmi.sync.voucher import (
     REASON_LENGTH_MAX,
     TEXT_LENGTH_MAX,
@@ -39,7 +40,8 @@ from dobmi.sync.voucher import (
     Outcome,
     RefundVoucher,
 )
-from dobmi.terminal import sale
+from dobmi.terminal import sale, sale_request
+from dobmi.terminal import shift as shifts
 from dobmi.terminal.chain import Chain
 from dobmi.terminal.clock import TillClock
 from dobmi.terminal.errors import (
@@ -57,14 +59,17 @@ from dobmi.terminal.ledger import (
     ClockReset,
     IntentRow,
     Ledger,
+    SaleState,
     Shift,
-    ShiftTotals,
     TillIdentity,
 )
 from dobmi.terminal.lock import TillLock
+from dobmi.terminal.members import member_note
 from dobmi.terminal.purchase import Purchase, check_purchase
-from dobmi.terminal.refund import RefundResult, check_refund
+from dobmi.terminal.refund import RefundResult, check_refund, supervisor_name
 from dobmi.terminal.sale import Desk, SaleResult, Settled
+from dobmi.terminal.shift import ShiftReport
+from dobmi.terminal.staff import Cashier, unlisted_cashier
 from dobmi.terminal.synchronise import Progress, SyncResult, synchronise
 from dobmi.wib import day_of
 
@@ -77,18 +82,19 @@ def _one_writer() -> Executor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceResult:
+    """`records`, newest first, at most ten; None where the card's log was not read.
+
+    `note` is the outlet's about the member.
+    """
+
     card_uid: bytes
     holder: Holder
     balance: Rupiah
     is_blocked: bool
     is_expired: bool
     has_credit_waiting: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShiftReport:
-    shift: Shift
-    totals: tuple[ShiftTotals, ...]
+    records: tuple[LogRecord, ...] | None
+    note: MemberNote
 
 
 class Till:
@@ -131,6 +137,7 @@ class Till:
         self._make_writer = make_writer
         self._transport = transport
         self._stack = ExitStack()
+        self._closes_reader = False
         self._returned = False
         self._told: set[int] = set()
         self._identity: TillIdentity
@@ -186,7 +193,7 @@ class Till:
     ) -> None:
         with self._stack:
             if kind is None:
-                self._mark_shown()
+                self.mark_shown()
 
     @property
     def identity(self) -> TillIdentity:
@@ -217,41 +224,135 @@ class Till:
         Whatever keeps the card from telling is SaleInDoubt again, with its cause; that is
         NoCardCame when nobody taps it any more: then `give_up`.
         """
-        self._mark_shown()
+        self.mark_shown()
         purchase = Purchase(amount, goods)
         if only_card is None:
-            self._ledger.check_room()
-            limits = self._ledger.sync_state().limits
-            check_purchase(
-                purchase, limits, self._identity.issuer, self._identity.seller, self._cashier
-            )
-            sale.check_offline_limits(self._ledger, amount, self._desk.clock.read())
-        settled: list[Settled] | None = None
+            self.check_sale(purchase)
+        came = False
         try:
-            shift = self._open_shift()
-            with self._card(announce) as purse:
-                if only_card is not None and purse.uid != only_card:
-                    raise self._another_card(only_card)
-                settled = self._settle(purse)
-                found = self._sell_once(purchase, purse, settled, shift)
-                self._signal(Signal.SUCCESS)
+            with self._card(announce) as connection:
+                came = True
+                found = self.sell_to(connection, purchase, only_card=only_card)
+                self.signal(Signal.SUCCESS)
         except DoBMIError as error:
-            # What kept the card from telling does not settle what is not known.
-            waiting = self._waiting(only_card) if only_card is not None else None
-            if waiting is None or settled is not None or isinstance(error, SaleInDoubt):
-                raise
-            raise sale.in_doubt(waiting) from error
+            if not came and only_card is not None:
+                self._raise_in_doubt(only_card, error)
+            raise
         self._returned = True
         return found
 
-    def balance(self) -> BalanceResult:
-        """Wait for a card and read it; settles what is in doubt with it."""
-        self._mark_shown()
-        with self._card() as purse:
-            self._settle(purse)
-            view = purse.read()
-            self._signal(Signal.SUCCESS)
+    def check_sale(self, purchase: Purchase) -> None:
+        """What forbids a sale whatever the card; ask before a card is asked for.
+
+        Raises NoShift, LedgerFull, ClockAhead, SyncTooOld, TooManyUnsent, TooMuchUnsent and what
+        check_purchase raises.
+        """
+        self._ledger.check_room()
+        shift = self._shift_on_duty()
+        limits = self._ledger.sync_state().limits
+        check_purchase(
+            purchase, limits, self._identity.issuer, self._identity.seller, shift.on_duty
+        )
+        sale.check_offline_limits(self._ledger, purchase.amount, self._desk.clock.read())
+
+    def bind_sale(
+        self,
+        request: str,
+        purchase: Purchase,
+        *,
+        member_class: str = "",
+        order: int | None = None,
+    ) -> SaleResult | None:
+        """Bind the number `request`, made by who asks, to this sale and no other, durably.
+
+        None: it was checked as by `check_sale`, and a card may be asked for it, with `sell_to`. If it
+        was asked before and paid, that sale; nothing more is charged. Raises SaleInDoubt where that is
+        not known, and what check_sale and sale_request.bind raise.
+        """
+        sale.finish_writing(self._desk)
+        bound = sale_request.find(self._ledger, request)
+        state = None if bound is None else sale_request.state(self._ledger, bound)
+        if state is None or state is SaleState.NOT_PAID:
+            self.check_sale(purchase)
+        bound = sale_request.bind(
+            self._ledger,
+            request,
+            purchase,
+            member_class=member_class,
+            order=order,
+            now=self._desk.clock.now(),
+        )
+        if bound.sequence is None or state is None or state is SaleState.NOT_PAID:
+            return None
+        intent = self._ledger.intent(bound.sequence)
+        assert intent is not None
+        if state is SaleState.IN_DOUBT:
+            raise sale.in_doubt(intent)
         self._returned = True
+        self.not_shown = [one for one in self.not_shown if one[0].sequence != intent.sequence]
+        # Found paid by the central server, it has no voucher of this till that says so.
+        return sale.already_paid(intent, self._ledger.hash_of_payment(bound.sequence) or b"")
+
+    def sell_to(
+        self,
+        connection: CardConnection,
+        purchase: Purchase,
+        *,
+        only_card: bytes | None = None,
+        settled_before: Sequence[Settled] = (),
+        request: str | None = None,
+        see: Callable[[PurseView], None] = lambda _: None,
+    ) -> SaleResult:
+        """Sell to a card that is there, after `check_sale`. Paid, and on disk, when this returns.
+
+        `only_card` as for `sell`. `settled_before`: what this card has just told of its doubts. `see`
+        is told of the card before its money is asked for, and may refuse it by raising. `request`,
+        bound before, has this sale as its own. Raises as `sell`; gives no signal.
+        """
+        settled: list[Settled] | None = None
+        try:
+            if only_card is not None and connection.uid != only_card:
+                raise self.another_card(only_card)
+            shift = self._shift_on_duty()
+            purse = self._purse(connection)
+            settled = self._settle(purse)
+            known = [*settled_before, *settled]
+            found = self._sell_once(purchase, purse, known, shift, request, see)
+        except DoBMIError as error:
+            # What kept the card from telling does not settle what is not known.
+            if only_card is not None and settled is None:
+                self._raise_in_doubt(only_card, error)
+            raise
+        self._returned = True
+        return found
+
+    def balance(self, announce: Callable[[], None] = lambda: None) -> BalanceResult:
+        """Wait for a card and read it, with its log; settles what is in doubt with it."""
+        self.mark_shown()
+        with self._card(announce) as connection:
+            found, _ = self.read_card(connection, with_log=True)
+            self.signal(Signal.SUCCESS)
+        self._returned = True
+        return found
+
+    def read_card(
+        self, connection: CardConnection, *, with_log: bool = False
+    ) -> tuple[BalanceResult, list[Settled]]:
+        """A card that is there, and what it has told of its doubts. Raises CardError, LedgerError.
+
+        5 exchanges, with the log at most 9, and more where the card has doubts.
+        """
+        purse = self._purse(connection)
+        settled = self._settle(purse)
+        if with_log:
+            trail = purse.read_trail()
+            return self.describe(trail.view, trail.records), settled
+        return self.describe(purse.read()), settled
+
+    def describe(
+        self, view: PurseView, records: tuple[LogRecord, ...] | None = None
+    ) -> BalanceResult:
+        """What this till knows of a card besides what the card says."""
         return BalanceResult(
             card_uid=view.uid,
             holder=view.holder,
@@ -259,6 +360,8 @@ class Till:
             is_blocked=self._ledger.is_blocked(view.uid),
             is_expired=day_of(self._desk.clock.now()) > view.holder.expires,
             has_credit_waiting=self._ledger.has_credit_waiting(view.uid),
+            records=records,
+            note=member_note(self._ledger, view.holder.member_number),
         )
 
     def refund(
@@ -267,20 +370,22 @@ class Till:
         amount: Rupiah | None = None,
         *,
         reason: str,
-        supervisor: str = "",
+        supervisor: StaffMember | str = "",
         goods: tuple[GoodsLine, ...] = (),
+        request: str | None = None,
     ) -> RefundResult:
         """Give money of the own paid sale number `sale` back: all that is left of it, or `amount`.
 
         No card is needed, and none gets the money now: it waits at the central server, which hears
-        of it at the next sync. Raises RefundRefused and its kinds, LedgerError.
+        of it at the next sync. `request` is a number made by who asks: asked again under it, the
+        first one comes back. Raises RefundRefused and its kinds, NoShift, LedgerError.
         """
-        self._mark_shown()
+        self.mark_shown()
         self.give_up()
-        found = self._same_refund(sale, amount)
+        found = self._refund_of(request) or self._same_refund(sale, amount)
         if found is None:
             self._ledger.check_room()
-            shift = self._open_shift()
+            shift = self._shift_on_duty()
             intent, given_back = check_refund(
                 self._ledger,
                 sale,
@@ -294,10 +399,11 @@ class Till:
                 given_back,
                 shift.number,
                 reason=reason,
-                supervisor=supervisor,
+                supervisor=supervisor_name(supervisor),
                 goods=goods,
+                request=request,
             )
-            found = self._refund_result(voucher)
+            found = self.refund_result(voucher)
         self._returned = True
         return found
 
@@ -309,9 +415,17 @@ class Till:
         """
         self._told |= self._to_be_told()
 
+    def forget_not_shown(self) -> None:
+        """They have been seen, which is written down at once; and none stands for a new sale any more."""
+        self.not_shown.clear()
+        self.refunds_not_shown.clear()
+        self._told.clear()
+        self._returned = True
+        self.mark_shown()
+
     def wait_for_removal(self) -> bool:
         """True once no card lies on the reader, False when the time for a card is up."""
-        return self._opened_reader().wait_for_removal(self._card_wait_seconds)
+        return self.opened_reader().wait_for_removal(self._card_wait_seconds)
 
     def give_up(self) -> None:
         """The card in doubt will not be tapped again now: the sale goes into the chain as it is."""
@@ -338,6 +452,36 @@ class Till:
     ) -> SyncResult:
         """`at_unix_seconds`: the time now, where the machine's clock is known to be right."""
         self.give_up()
+        return self._synchronise(self._ledger, self._desk.clock, progress, at_unix_seconds)
+
+    def sync_beside(self, progress: Progress = lambda _done, _total: None) -> SyncResult:
+        """As `sync`, in a thread of its own while the till sells; a sale in doubt stays open.
+
+        The till's own thread calls `learn_time` afterwards. Raises SyncError, LedgerError.
+        """
+        ledger = Ledger(self._database)
+        try:
+            return self._synchronise(ledger, TillClock(ledger, self._system_time), progress, None)
+        finally:
+            ledger.close()
+
+    def learn_time(self) -> None:
+        """What the server has signed meanwhile, as a sync beside has kept it."""
+        self._desk.clock.learn(self._ledger.latest_unix_seconds())
+
+    def _synchronise(
+        self,
+        ledger: Ledger,
+        clock: TillClock,
+        progress: Progress,
+        at_unix_seconds: int | None,
+    ) -> SyncResult:
+        def request_time() -> int:
+            """The machine's clock, unless the server has signed a later time."""
+            if at_unix_seconds is not None:
+                return at_unix_seconds
+            return max(int(self._system_time()), ledger.sync_state().server_unix_seconds)
+
         with HttpClient(
             self._server, self._patience, language=self._language, transport=self._transport
         ) as http_client:
@@ -345,16 +489,11 @@ class Till:
                 terminal_id=self._identity.terminal_id,
                 public_key=self._identity.public_key,
                 sign=self._sign,
-                now=lambda: self._request_time() if at_unix_seconds is None else at_unix_seconds,
+                now=request_time,
             )
             client = SyncClient(http_client, requester, self._identity.server_public_key)
             return synchronise(
-                self._ledger,
-                client,
-                self._sign,
-                self._desk.clock,
-                progress,
-                at_unix_seconds=at_unix_seconds,
+                ledger, client, self._sign, clock, progress, at_unix_seconds=at_unix_seconds
             )
 
     def close_doubt(
@@ -365,7 +504,7 @@ class Till:
         No card is asked, and the card's own word still goes before it. Raises NotInDoubt,
         BadDecision, LedgerError.
         """
-        self._mark_shown()
+        self.mark_shown()
         self.give_up()
         supervisor, reason = _decision_texts(supervisor, reason)
         for intent in self._ledger.doubts():
@@ -395,18 +534,35 @@ class Till:
         self._desk.clock.start_again()
         return reset
 
-    def open_shift(self) -> Shift:
-        """Raises ShiftOpen."""
-        return self._ledger.open_shift(self._cashier, self._desk.clock.now())
+    def open_shift(self, cashier: Cashier | None = None, float_cash: Rupiah = ZERO) -> Shift:
+        """`cashier` who has logged in; None: the one of the settings, where nobody has to.
 
-    def close_shift(self) -> ShiftReport:
-        """Raises NoShift."""
+        Raises ShiftOpen, LoginNeeded, BadCash, BadCashier.
+        """
+        cashier = cashier or unlisted_cashier(self._ledger, self._cashier)
+        return shifts.open_shift(self._ledger, cashier, float_cash, self._desk.clock.now())
+
+    def close_shift(self, counted: Rupiah) -> ShiftReport:
+        """The Z report; `counted` is the cash in the drawer. Raises NoShift, BadCash."""
         self.give_up()
-        shift = self._ledger.close_shift(self._desk.clock.now())
-        return ShiftReport(shift=shift, totals=self._ledger.shift_totals(shift.number))
+        return shifts.close_shift(self._ledger, counted, self._desk.clock.now())
 
-    def _sell_once(
-        self, purchase: Purchase, purse: Purse, settled: list[Settled], shift: Shift
+    def why_not(self) -> DoBMIError | None:
+        """What would refuse the smallest sale now, whatever the card."""
+        try:
+            self.check_sale(Purchase(Rupiah(1)))
+        except DoBMIError as error:
+            return error
+        return None
+
+    def _sell_once(  # noqa: PLR0917 - the parts of one sale, each of its own type
+        self,
+        purchase: Purchase,
+        purse: Purse,
+        settled: list[Settled],
+        shift: Shift,
+        request: str | None,
+        see: Callable[[PurseView], None],
     ) -> SaleResult:
         """The sale that was paid already, if this is it; else a new one.
 
@@ -417,63 +573,81 @@ class Till:
         if found is None:
             if settled:
                 sale.check_offline_limits(self._ledger, purchase.amount, self._desk.clock.read())
-            found = sale.sell(self._desk, purse, purchase, shift.number)
+            found = sale.sell(self._desk, purse, purchase, shift.number, request=request, see=see)
         return found
 
     def _sign(self, message: bytes) -> bytes:
         return self._signing.sign(SIGNING_KEY, message)
 
-    def _request_time(self) -> int:
-        """The machine's clock, unless the server has signed a later time."""
-        return max(int(self._system_time()), self._ledger.sync_state().server_unix_seconds)
-
-    def _open_shift(self) -> Shift:
-        shift = self._ledger.last_shift()
-        if shift is not None and shift.closed_unix_seconds is None:
-            return shift
-        return self.open_shift()
+    def _shift_on_duty(self) -> Shift:
+        """The open shift, whose cashier is the one that vouchers name from now on. Raises NoShift."""
+        shift = shifts.current_shift(self._ledger)
+        self._desk.chain.cashier = shift.on_duty
+        return shift
 
     @contextmanager
-    def _card(self, announce: Callable[[], None] = lambda: None) -> Iterator[Purse]:
-        """A purse on the card that is tapped; its light goes red when anything fails."""
+    def _card(self, announce: Callable[[], None] = lambda: None) -> Iterator[CardConnection]:
+        """The card that is tapped; the reader's light goes red when anything fails."""
         if self._custody is None:
             raise NoCardKeys
-        reader = self._opened_reader()
-        self._signal(Signal.READY)
+        reader = self.opened_reader()
+        self.signal(Signal.READY)
         announce()
         if not reader.wait_for_card(self._card_wait_seconds):
             raise NoCardCame(seconds=f"{self._card_wait_seconds:g}")
         connection: CardConnection | None = None
         try:
             connection = reader.connect()
-            yield Purse(connection, self._custody, self._identity.card_issuer_public_key)
+            yield connection
         except DoBMIError:
-            self._signal(Signal.FAILURE)
+            self.signal(Signal.FAILURE)
             raise
         finally:
             if connection is not None:
                 connection.disconnect()
 
-    def _opened_reader(self) -> Reader:
+    def _purse(self, connection: CardConnection) -> Purse:
+        if self._custody is None:
+            raise NoCardKeys
+        return Purse(connection, self._custody, self._identity.card_issuer_public_key)
+
+    def opened_reader(self) -> Reader:
+        """The till's reader, opened when it is first needed. Raises ReaderUnavailable, NoCard (none)."""
         if self._reader is None:
             if isinstance(self._reader_or_url, str):
                 self._reader = open_reader(self._reader_or_url)
-                self._stack.callback(self._reader.close)
+                if not self._closes_reader:
+                    self._closes_reader = True
+                    self._stack.callback(self.drop_reader)
             elif self._reader_or_url is not None:
                 self._reader = self._reader_or_url
             else:
                 raise NoCard
         return self._reader
 
-    def _signal(self, signal: Signal) -> None:
+    def drop_reader(self) -> None:
+        """Close a reader that has gone, if it was given as a URL: it is opened anew when needed."""
+        if isinstance(self._reader_or_url, str) and self._reader is not None:
+            reader, self._reader = self._reader, None
+            reader.close()
+
+    def signal(self, signal: Signal) -> None:
+        """To the reader's light and tone, if it is open."""
         # A lamp that fails changes nothing of what was sold or refused.
         with contextlib.suppress(CardError):
             if self._reader is not None:
                 self._reader.signal(signal)
 
-    def _another_card(self, expected: bytes) -> DoBMIError:
+    def another_card(self, expected: bytes) -> DoBMIError:
+        """What there is to say when not the card `expected`, in doubt, is tapped."""
         waiting = self._waiting(expected)
         return NoCardCame(seconds=0) if waiting is None else sale.in_doubt(waiting, AnotherCard)
+
+    def _raise_in_doubt(self, card_uid: bytes, error: DoBMIError) -> None:
+        """What happened meanwhile leaves the sale with that card in doubt, if there is one."""
+        waiting = self._waiting(card_uid)
+        if waiting is not None and not isinstance(error, SaleInDoubt):
+            raise sale.in_doubt(waiting) from error
 
     def _waiting(self, card_uid: bytes) -> IntentRow | None:
         """The newest sale in doubt with this card."""
@@ -483,17 +657,25 @@ class Till:
             return open_intent
         return next(reversed(self._ledger.doubts(card_uid)), None)
 
+    def _refund_of(self, request: str | None) -> RefundResult | None:
+        if request is None:
+            return None
+        sale_request.check_id(request)
+        voucher = sale_request.refund_of(self._ledger, request)
+        return None if voucher is None else self.refund_result(voucher, already_written=True)
+
     def _same_refund(self, sale: int, amount: Rupiah | None) -> RefundResult | None:
         """The refund that a crash kept from being shown, if this is it."""
         for one in self.refunds_not_shown:
             if one.refunds == sale and amount in (None, one.amount):
                 self.refunds_not_shown.remove(one)
-                return self._refund_result(one, already_written=True)
+                return self.refund_result(one, already_written=True)
         return None
 
-    def _refund_result(
+    def refund_result(
         self, voucher: RefundVoucher, *, already_written: bool = False
     ) -> RefundResult:
+        """A refund of this till as it is shown."""
         intent = self._ledger.intent(voucher.refunds)
         hash_ = self._ledger.hash_at(voucher.link.sequence)
         assert intent is not None
@@ -545,7 +727,7 @@ class Till:
                 return sale.already_paid(intent, hash_)
         return None
 
-    def _mark_shown(self) -> None:
+    def mark_shown(self) -> None:
         """The caller came back, so the last result has reached it; not so what it has not told."""
         if self._returned:
             shown = self._ledger.head().sequence
