@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dobmi.cardlib.crypto import (
+    Aes128Diversifier,
     BlockCipher,
     aes_cmac,
     cmac,
@@ -190,3 +191,20 @@ def test_a_mac_is_truncated_to_its_odd_bytes() -> None:
     assert truncate_mac(bytes(range(16))) == bytes([1, 3, 5, 7, 9, 11, 13, 15])
     with pytest.raises(ValueError, match="16 bytes"):
         truncate_mac(bytes(8))
+
+
+@given(
+    st.binary(min_size=16, max_size=16),
+    st.lists(st.binary(min_size=16, max_size=31), max_size=20),
+)
+def test_keys_of_many_cards_at_once_are_those_of_one_by_one(
+    master: bytes, inputs: list[bytes]
+) -> None:
+    diversifier = Aes128Diversifier(master)
+    assert diversifier.keys(inputs) == [diversify_aes128(master, one) for one in inputs]
+
+
+@pytest.mark.parametrize("length", [0, 15, 32])
+def test_keys_of_many_cards_at_once_are_of_inputs_of_two_blocks(length: int) -> None:
+    with pytest.raises(ValueError, match="16 to 31 bytes"):
+        Aes128Diversifier(bytes(16)).keys([bytes(16), bytes(length)])

@@ -152,3 +152,14 @@ def test_the_newest_version_is_used_unless_one_is_named() -> None:
     assert ring.card_key(CardKey.DEBIT, UID, 1).version == 1
     with pytest.raises(KeyNotHeld):
         ring.card_key(CardKey.DEBIT, UID, 3)
+
+
+def test_the_keys_of_many_cards_are_those_of_each() -> None:
+    ring = KeyRing.generate([CardKey.TRANSACTION_MAC]).renewed()
+    uids = [UID, bytes(7), bytes(range(7))]
+    for version in (1, 2):
+        values = ring.card_key_values(CardKey.TRANSACTION_MAC, uids, version)
+        expected = [ring.card_key(CardKey.TRANSACTION_MAC, uid, version).value for uid in uids]
+        assert values == expected
+    with pytest.raises(KeyNotHeld):
+        ring.card_key_values(CardKey.TRANSACTION_MAC, uids, 3)

@@ -8,7 +8,9 @@ out least significant byte first, as they go over the air.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from enum import Enum
+from functools import cache
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -228,6 +230,29 @@ class Aes128Diversifier:
         if len(diversification_input) < 16:  # of one block, which the standard would not pad to two
             return _diversified_part(BlockCipher.AES, self._master, 0x01, diversification_input)
         return self._cmac.of(b"\x01" + diversification_input)
+
+    def keys(self, diversification_inputs: Sequence[bytes]) -> list[bytes]:
+        """As `key` of each input, of 16 to 31 bytes, at a tenth of the cost.
+
+        CBC-MAC goes from block to block, but not from card to card: so the first blocks of all are
+        enciphered by one call, and then the second ones.
+        """
+        if any(not 16 <= len(given) <= 31 for given in diversification_inputs):
+            msg = "a diversification input of two blocks has 16 to 31 bytes"
+            raise ValueError(msg)
+        k1, k2 = cmac_subkeys(BlockCipher.AES, self._master)
+
+        @cache  # what follows the UID is mostly the same
+        def last_block(tail: bytes) -> bytes:
+            return xor(tail, k1) if len(tail) == 16 else xor(pad_80(tail, 16), k2)
+
+        first = [b"\x01" + given[:15] for given in diversification_inputs]
+        second = [last_block(given[15:]) for given in diversification_inputs]
+        encryptor = Cipher(algorithms.AES(self._master), _ECB).encryptor()
+        chained = int.from_bytes(encryptor.update(b"".join(first)), "big")
+        mixed = chained ^ int.from_bytes(b"".join(second), "big")
+        derived = encryptor.update(mixed.to_bytes(16 * len(first), "big"))
+        return [derived[start : start + 16] for start in range(0, len(derived), 16)]
 
 
 def diversify_aes128(master: bytes, diversification_input: bytes) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,6 +127,17 @@ class KeyRing:
             raise KeyNotHeld(key=key.value, version=version)
         derived = self._diversifier(versions[version]).key(diversification_input(key, uid))
         return DesfireKey.aes(derived, version=version)
+
+    def card_key_values(self, key: CardKey, uids: Sequence[bytes], version: int) -> list[bytes]:
+        """The 16 bytes of `card_key` of many cards (UIDs of 7 bytes), in their order.
+
+        Raises KeyNotHeld; ValueError for a UID of another length.
+        """
+        versions = self.masters.get(key, {})
+        if version not in versions:
+            raise KeyNotHeld(key=key.value, version=version)
+        inputs = [diversification_input(key, uid) for uid in uids]
+        return self._diversifier(versions[version]).keys(inputs)
 
     def _diversifier(self, master: bytes) -> Aes128Diversifier:
         """One for each master of the ring, made when it is first needed."""

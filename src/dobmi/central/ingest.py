@@ -62,7 +62,7 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.second_look import SecondLook
-from dobmi.central.server import Central
+from dobmi.central.server import Central, MacKeys
 from dobmi.central.verification import (
     CardFacts,
     JudgedBatch,
@@ -227,16 +227,17 @@ def _make_sure(central: Central, terminal_id: int) -> None:
 
 
 def check_batch(
-    central: Central, batch: UncheckedBatch, public_key: bytes, mac_key_of: MacKeyOf
+    central: Central, batch: UncheckedBatch, public_key: bytes, mac_keys: MacKeys
 ) -> tuple[JudgedBatch, dict[bytes, CardFacts]]:
     """Signature, chain and each voucher's verdict, with the cards' facts. Nothing is written."""
     read = batch.read(public_key)
     facts = _card_facts(central, cards_of(read))
+    mac_keys.derive(facts.values())
     try:
-        return judge_batch(batch, read, facts, mac_key_of), facts
+        return judge_batch(batch, read, facts, mac_keys), facts
     except _PROGRAM_ERRORS:
         _log.exception("a voucher of terminal %d cannot be judged", batch.head.terminal_id)
-        return _judge_one_by_one(batch, read, facts, mac_key_of), facts
+        return _judge_one_by_one(batch, read, facts, mac_keys), facts
 
 
 def _judge_one_by_one(
