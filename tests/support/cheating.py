@@ -213,6 +213,7 @@ class Scene:
             system_time=lambda: bench.time,
         )
         stall.terminal_id = identity.terminal_id
+        bench.start_shift()
         self.stalls.append(stall)
         return stall
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -14,12 +15,14 @@ from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault
 from dobmi.firmware_sim.reader import SimulatedReader
 from dobmi.firmware_sim.state import CardState
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.client import Patience
 from dobmi.sync.enrolment import Enrolment
 from dobmi.sync.feed import Feed
 from dobmi.sync.voucher import Voucher, follow_chain, genesis_hash, verify_voucher
 from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.shift import open_shift
+from dobmi.terminal.staff import Cashier
 from dobmi.terminal.till import Till
 from support.purses import SITI, issued_card, new_ring, purse_of
 
@@ -80,6 +83,7 @@ class Bench:
         return self.signing.public_key("terminal")
 
     def enrol(self) -> Bench:
+        """With a shift that Siti has opened."""
         ledger = Ledger(self.database)
         ledger.store_identity(
             Enrolment(
@@ -93,6 +97,11 @@ class Bench:
             int(self.time),
         )
         ledger.close()
+        return self.start_shift()
+
+    def start_shift(self, cashier: str = "Siti") -> Bench:
+        with contextlib.closing(Ledger(self.database)) as ledger:
+            open_shift(ledger, Cashier(cashier), ZERO, int(self.time))
         return self
 
     def open(self, **changes: object) -> Till:

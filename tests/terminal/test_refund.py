@@ -16,8 +16,10 @@ from dobmi.sync.feed import SettledAs, Settlement, Settlements
 from dobmi.sync.voucher import GoodsLine, RefundVoucher
 from dobmi.terminal.errors import (
     BadRefund,
+    BadRefundGoods,
     LedgerUnusable,
     NoSuchSale,
+    NotASupervisor,
     RefundAmount,
     RefundOfDoubt,
     RefundRefused,
@@ -26,7 +28,9 @@ from dobmi.terminal.errors import (
     SupervisorNeeded,
 )
 from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.refund import RefundableLine, goods_of_lines, refundable
 from dobmi.terminal.till import Till
+from support.outlets import ANI, SITI, staffed
 from support.tills import NOW, Bench, Crash, balance_of, card_with, crash_around
 
 AMOUNT = Rupiah(12_500)
@@ -76,16 +80,72 @@ def test_any_sale_of_the_open_shift_not_only_the_last(bench: Bench) -> None:
         assert till.refund(first, reason="salah barang").refunds == first
 
 
+def sold_goods(bench: Bench, till: Till, *goods: GoodsLine) -> int:
+    bench.tap(card_with())
+    return till.sell(sum((line.amount for line in goods), ZERO), goods).sequence
+
+
 def test_goods_given_back_are_in_the_voucher(bench: Bench) -> None:
     goods = (GoodsLine("Telur", 2, Rupiah(2_500)),)
     with bench.open() as till:
-        sale = sold(bench, till)
+        sale = sold_goods(bench, till, GoodsLine("Telur", 3, Rupiah(2_500)))
         with pytest.raises(BadRefund):
             till.refund(sale, Rupiah(4_999), reason="pecah", goods=goods)
         till.refund(sale, Rupiah(5_000), reason="pecah", goods=goods)
     refund = bench.chain()[-1]
     assert isinstance(refund, RefundVoucher)
     assert refund.goods == goods
+
+
+class TestByGoodsLines:
+    def test_it_comes_to_what_they_cost_and_no_more_than_there_were(self, bench: Bench) -> None:
+        with bench.open() as till:
+            rice, eggs = GoodsLine("Beras", 2, Rupiah(7_000)), GoodsLine("Telur", 3, Rupiah(2_500))
+            sale = sold_goods(bench, till, rice, eggs)
+            goods = goods_of_lines(till.ledger, sale, {1: 2, 0: 1})
+            assert [(line.name, line.quantity) for line in goods] == [("Beras", 1), ("Telur", 2)]
+            till.refund(sale, Rupiah(12_000), reason="pecah", goods=goods)
+            assert [one.left for one in refundable(till.ledger, sale)] == [1, 1]
+            for quantities in ({1: 2}, {0: 0}, {2: 1}, {-1: 1}, {}):
+                with pytest.raises(BadRefundGoods):
+                    goods_of_lines(till.ledger, sale, quantities)
+            with pytest.raises(BadRefundGoods):
+                till.refund(sale, Rupiah(5_000), reason="pecah", goods=goods[1:])
+
+    def test_what_was_not_sold_cannot_be_given_back(self, bench: Bench) -> None:
+        with bench.open() as till:
+            sale = sold_goods(bench, till, GoodsLine("Telur", 3, Rupiah(2_500)))
+            for other in (GoodsLine("Telor", 1, Rupiah(2_500)), GoodsLine("Telur", 1, Rupiah(100))):
+                with pytest.raises(BadRefundGoods):
+                    till.refund(sale, other.amount, reason="x", goods=(other,))
+
+    @given(
+        quantity=st.integers(1, 40),
+        price=st.integers(1, 5_000),
+        part=st.integers(0, 100),
+        data=st.data(),
+    )
+    def test_the_parts_of_a_discount_come_to_all_of_it(
+        self, quantity: int, price: int, part: int, data: st.DataObject
+    ) -> None:
+        discount = price * quantity * part // 100
+        line = GoodsLine("Telur", quantity, Rupiah(price), Rupiah(discount))
+        left, total = quantity, ZERO
+        while left:
+            taken = data.draw(st.integers(1, left))
+            refunded = RefundableLine(index=0, line=line, left=left).part(taken)
+            assert ZERO <= refunded.discount <= refunded.unit_price * refunded.quantity
+            total += refunded.amount
+            left -= taken
+        assert total == line.amount
+
+    def test_two_lines_of_the_same_goods_are_one_after_the_other(self, bench: Bench) -> None:
+        with bench.open() as till:
+            line = GoodsLine("Telur", 2, Rupiah(2_500))
+            sale = sold_goods(bench, till, line, line)
+            goods = goods_of_lines(till.ledger, sale, {0: 2})
+            till.refund(sale, Rupiah(5_000), reason="x", goods=goods)
+            assert [one.left for one in refundable(till.ledger, sale)] == [0, 2]
 
 
 @settings(max_examples=15, deadline=None)
@@ -149,7 +209,8 @@ def test_a_refund_has_a_reason_that_a_voucher_can_hold(
 def test_a_sale_of_an_earlier_shift_needs_a_supervisor(bench: Bench) -> None:
     with bench.open() as till:
         sale = sold(bench, till)
-        till.close_shift()
+        till.close_shift(ZERO)
+        till.open_shift()
         with pytest.raises(SupervisorNeeded):
             till.refund(sale, reason="x")
         sold(bench, till)
@@ -159,6 +220,52 @@ def test_a_sale_of_an_earlier_shift_needs_a_supervisor(bench: Bench) -> None:
     refund = bench.chain()[-1]
     assert isinstance(refund, RefundVoucher)
     assert (refund.supervisor, refund.link.shift) == ("Ani", 2)
+
+
+class TestSupervisors:
+    """Where the feed lists the staff."""
+
+    @pytest.fixture
+    def old_sale(self, bench: Bench) -> int:
+        with bench.open() as till:
+            sale = sold(bench, till)
+            till.close_shift(ZERO)
+            till.open_shift()
+        bench.feed(outlet=staffed(SITI, ANI))
+        return sale
+
+    def test_the_voucher_names_the_one_who_logged_in(self, bench: Bench, old_sale: int) -> None:
+        with bench.open() as till:
+            till.refund(old_sale, reason="x", supervisor=ANI)
+        refund = bench.chain()[-1]
+        assert isinstance(refund, RefundVoucher)
+        assert refund.supervisor == ANI.name
+
+    @pytest.mark.parametrize("supervisor", ["", "Ani"])
+    def test_a_name_alone_is_not_enough(self, bench: Bench, old_sale: int, supervisor: str) -> None:
+        with bench.open() as till, pytest.raises(SupervisorNeeded):
+            till.refund(old_sale, reason="x", supervisor=supervisor)
+
+    def test_nor_is_a_cashier(self, bench: Bench, old_sale: int) -> None:
+        with bench.open() as till, pytest.raises(NotASupervisor, match="Siti"):
+            till.refund(old_sale, reason="x", supervisor=SITI)
+
+    def test_a_name_that_nobody_proved_is_never_written(self, bench: Bench, old_sale: int) -> None:
+        with bench.open() as till:
+            with pytest.raises(SupervisorNeeded):
+                till.refund(sold(bench, till), reason="x", supervisor="Ani")
+            assert till.ledger.refunded(old_sale) == ZERO
+
+
+def test_asked_again_under_the_same_number_it_is_the_same_refund(bench: Bench) -> None:
+    with bench.open() as till:
+        sale = sold(bench, till)
+        first = till.refund(sale, Rupiah(500), reason="x", request="one")
+        again = till.refund(sale, Rupiah(500), reason="x", request="one")
+        assert (first.sequence, first.already_written) == (again.sequence, False)
+        assert again.already_written
+        other = till.refund(sale, Rupiah(500), reason="x", request="two")
+        assert other.refunded_total == Rupiah(1_000)
 
 
 def test_a_voided_sale_has_nothing_to_give_back(bench: Bench) -> None:
@@ -274,7 +381,7 @@ def test_the_shift_counts_what_was_given_back(bench: Bench) -> None:
         sale = sold(bench, till)
         till.refund(sale, Rupiah(500), reason="x")
         till.refund(sale, Rupiah(1_000), reason="x")
-        (totals,) = till.close_shift().totals
+        (totals,) = till.close_shift(ZERO).totals
     assert (totals.sales_count, totals.sales_total) == (1, AMOUNT)
     assert (totals.refunds_count, totals.refunds_total) == (2, Rupiah(1_500))
 

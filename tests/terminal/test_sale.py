@@ -717,7 +717,6 @@ class TestRecordedLater:
 
 
 STEPS = [
-    (Ledger, "open_shift"),
     (Ledger, "record_intent"),
     (Ledger, "append_voucher"),
     (Chain, "write_sale"),

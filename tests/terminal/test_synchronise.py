@@ -73,7 +73,7 @@ def bench(tmp_path: Path, central: Central, bench_time: list[int]) -> Iterator[B
             system_time=lambda: made.time,
         )
         assert identity.seller == "Toko Ciledug"
-        yield made
+        yield made.start_shift()
 
 
 def ledger_balance(central: Central, card: SimulatedCard) -> int:
@@ -405,6 +405,7 @@ class TestDoubtsSettledByTheServer:
             patience=QUICK,
             system_time=lambda: other.time,
         )
+        other.start_shift()
         with bench.open() as till:
             bench.tap(card, at_command(COMMIT, moment))
             with pytest.raises(SaleInDoubt):

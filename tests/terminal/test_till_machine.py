@@ -30,11 +30,11 @@ from dobmi.central.overdue import settle_overdue
 from dobmi.central.terminals import enrol as enrol_at
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Moment, at_frame
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import verify_acknowledgement
 from dobmi.sync.client import SyncClient, check_acknowledgement
 from dobmi.sync.enrolment import encode_enrol_request, verify_enrolment
-from dobmi.sync.feed import Feed, verify_feed
+from dobmi.sync.feed import Feed, Held, verify_feed
 from dobmi.sync.voucher import (
     InDoubtVoucher,
     Outcome,
@@ -79,9 +79,11 @@ class DirectClient(SyncClient):
         version_in_force: int,
         settled_since: int | None = None,
         acknowledged: int | None = None,
+        held: Held | None = None,
     ) -> Feed:
         assert settled_since is not None
         assert acknowledged is not None
+        assert held is not None
         asks = (self._terminal_id, settled_since)
         feed = make_feed(self._machine.central, version_in_force, asks, self._terminal_id)
         return verify_feed(feed, RING.public_key("server"), version_in_force, self._terminal_id)
@@ -109,7 +111,7 @@ class TillMachine(RuleBasedStateMachine):
         ledger = Ledger(bench.database)
         ledger.store_identity(enrolment, self.time)
         ledger.close()
-        return bench
+        return bench.start_shift()
 
     def _till(self, number: int) -> Till:
         till = self.open[number]
@@ -258,10 +260,12 @@ class TillMachine(RuleBasedStateMachine):
         assert (now.doubts_open, now.difference.amount) == (0, 0)
 
     @rule(number=tills)
-    def close_shift(self, number: int) -> None:
-        shift = self._till(number).ledger.last_shift()
-        if shift is not None and shift.closed_unix_seconds is None:
-            self._till(number).close_shift()
+    def change_shift(self, number: int) -> None:
+        """It is closed, and the next one opened at once, so that there is always one."""
+        till = self._till(number)
+        report = till.close_shift(ZERO)
+        assert report.difference == ZERO
+        till.open_shift()
 
     @invariant()
     def chains_hold_and_tills_account_for_what_the_cards_lost(self) -> None:

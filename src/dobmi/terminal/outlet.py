@@ -30,6 +30,8 @@ from dobmi.terminal import schema
 from dobmi.terminal.errors import LedgerUnusable
 
 _LINES_SIZE_MAX = 64 * 1024
+_BAD_GOODS = N_("goods of an intent cannot be read")
+_BAD_ORDER = N_("an order's lines cannot be read")
 _ENDS = (OrderState.HANDED_OVER, OrderState.CANCELLED)
 
 
@@ -225,31 +227,31 @@ def order_lines_from_bytes(data: bytes) -> tuple[OrderLine, ...]:
     """Raises LedgerUnusable."""
     return tuple(
         OrderLine(item=item, name=name, quantity=quantity, unit_price=Rupiah(price))
-        for item, name, quantity, price in _rows(data)
+        for item, name, quantity, price in _rows(data, _BAD_ORDER)
     )
 
 
 def short_from_bytes(data: bytes) -> tuple[tuple[str, int], ...]:
     """(item code, how many were missing). Raises LedgerUnusable."""
-    return tuple((item, quantity) for item, quantity in _rows(data))
+    return tuple((item, quantity) for item, quantity in _rows(data, _BAD_ORDER))
 
 
 def goods_from_bytes(data: bytes) -> tuple[GoodsLine, ...]:
     """Raises LedgerUnusable."""
     try:
-        return goods_from_cbor(_rows(data))
+        return goods_from_cbor(_rows(data, _BAD_GOODS))
     except MalformedMessage as error:
-        raise LedgerUnusable(detail=N_("goods of an intent cannot be read")) from error
+        raise LedgerUnusable(detail=_BAD_GOODS) from error
 
 
-def _rows(data: bytes) -> list[Any]:
+def _rows(data: bytes, what: str) -> list[Any]:
     """A list that this ledger wrote itself."""
     try:
         rows = decode(data, size_max=max(VOUCHER_SIZE_MAX, _LINES_SIZE_MAX))
     except MalformedMessage as error:
-        raise LedgerUnusable(detail=N_("a list in it cannot be read")) from error
+        raise LedgerUnusable(detail=what) from error
     if not isinstance(rows, list):
-        raise LedgerUnusable(detail=N_("a list in it cannot be read"))
+        raise LedgerUnusable(detail=what)
     return rows
 
 
