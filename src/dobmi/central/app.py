@@ -18,7 +18,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Path, Query, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -45,8 +45,9 @@ from dobmi.central.errors import (
     RoleNotAllowed,
     WrongMediaType,
 )
-from dobmi.central.feeds import make_feed
+from dobmi.central.feeds import OutletAsked, make_feed
 from dobmi.central.ingest import take_batch
+from dobmi.central.member_notes import photo_of
 from dobmi.central.metrics import BATCHES
 from dobmi.central.pairing import answer_pairing, offer_pairing
 from dobmi.central.periodic import PeriodicWork
@@ -57,6 +58,7 @@ from dobmi.central.problems import (
     problems,
     translate_for,
 )
+from dobmi.central.proof_page import page_language, proof_response
 from dobmi.central.readiness import Readiness, readiness
 from dobmi.central.relay_session import (
     ANSWER_TIMEOUT_SECONDS,
@@ -71,6 +73,7 @@ from dobmi.central.scrape import CONTENT_TYPE, Metrics
 from dobmi.central.server import Central
 from dobmi.central.serving import Around, ServerState, note_for_log
 from dobmi.central.terminals import authorise, enrol, note_feed, role_of
+from dobmi.central.till_records import take_records
 from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 from dobmi.sync import http
@@ -78,6 +81,8 @@ from dobmi.sync.batch import BATCH_SIZE_MAX
 from dobmi.sync.cbor import is_plain
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
 from dobmi.sync.pairing import PAIRING_SIZE_MAX
+from dobmi.sync.proof_code import PROOF_PATH
+from dobmi.sync.records import RECORDS_SIZE_MAX
 from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, encode_relay
 
 _T = TypeVar("_T")
@@ -94,6 +99,11 @@ BODY_SILENCE_SECONDS_MAX = 20
 _BOTH = (Role.TILL, Role.STATION)
 _STATION = (Role.STATION,)
 _BYTES = {"type": "string", "format": "binary"}
+
+
+_HTML = {"content": {"text/html": {"schema": {"type": "string"}}}}
+_Held = Annotated[int | None, Query(ge=0, lt=1 << 63)]
+"""The version of a part of the outlet's that a till holds; without it, it does not ask."""
 
 
 class _Body(BaseModel):
@@ -260,6 +270,7 @@ def create_app(
     _add_terminal_endpoints(app, central)
     _add_pairing_endpoints(app, central)
     _add_station_endpoints(app, central)
+    _add_pages(app, central)
     _add_card_sessions(app, central)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
     return app
@@ -394,14 +405,74 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         since: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
         settled_since: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
         acknowledged: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
+        *,
+        catalogue: _Held = None,
+        staff: _Held = None,
+        orders: _Held = None,
+        members: _Held = None,
     ) -> Response:
         terminal_id = await _who(central, request, b"", _BOTH)
         await _in_thread(note_feed, central, terminal_id, since, acknowledged)
         await _in_thread(restore_due, central)
         asks = None if settled_since is None else (terminal_id, settled_since)
         head_of = None if acknowledged is None else terminal_id
-        feed = await _in_thread(make_feed, central, since, asks, head_of)
+        asked = None
+        if any(held is not None for held in (catalogue, staff, orders, members)):
+            asked = OutletAsked(
+                terminal_id=terminal_id,
+                catalogue=catalogue,
+                staff=staff,
+                orders=orders,
+                members=members,
+            )
+        feed = await _in_thread(make_feed, central, since, asks, head_of, asked)
         return Response(feed, media_type=http.COSE)
+
+    @app.post(
+        http.RECORDS_PATH,
+        summary="Report closed shifts, and what was done with members' orders",
+        response_class=Response,
+        responses={
+            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/records-taken/1`: they are durable"),
+            **problems(400, 401, 403, 408, 409, 413, 415, 503),
+        },
+        openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/till-records/1` by the till"),
+    )
+    async def post_records(request: Request) -> Response:
+        body = await _body(request, http.COSE, RECORDS_SIZE_MAX)
+        answer = await _in_thread(take_records, central, body)
+        return Response(answer, media_type=http.COSE)
+
+    @app.get(
+        http.PHOTOS_PATH + "/{photo}",
+        summary="A member's photo, by its SHA-256",
+        response_class=Response,
+        responses={
+            **_answer(200, http.JPEG, "At most 60 kB"),
+            **problems(400, 401, 403, 404, 422, 503),
+        },
+        openapi_extra=_SIGNED,
+    )
+    async def get_photo(
+        request: Request, photo: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+    ) -> Response:
+        await _who(central, request, b"", _BOTH)
+        jpeg = await _in_thread(photo_of, central.database, bytes.fromhex(photo))
+        return Response(jpeg, media_type=http.JPEG)
+
+
+def _add_pages(app: FastAPI, central: Central) -> None:
+    @app.get(
+        PROOF_PATH + "{token}",
+        summary="For people: whether a receipt's sale is on record, and what became of it",
+        response_class=HTMLResponse,
+        responses={404: {"description": "Not the code of a receipt.", **_HTML}},
+    )
+    def get_proof(
+        request: Request, token: Annotated[str, Path(max_length=100)], lang: str = ""
+    ) -> Response:
+        language = page_language(lang, request.headers.get("accept-language", ""))
+        return proof_response(central, token, language)
 
 
 def _add_pairing_endpoints(app: FastAPI, central: Central) -> None:

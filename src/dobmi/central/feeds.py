@@ -1,25 +1,35 @@
-"""The feed for a till: the block list's changes, limits, waiting credits, its settled doubts."""
+"""The feed for a till: the block list's changes, limits, waiting credits, its settled doubts, its outlet."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, select
 
+from dobmi.central.catalogue import catalogue_of
 from dobmi.central.doubts import Rule
+from dobmi.central.member_notes import notes_since
+from dobmi.central.member_orders import orders_of
+from dobmi.central.outlets import version_of
 from dobmi.central.restoring import feed_version, known_feed_version
 from dobmi.central.schema import (
     WAITING,
     DoubtState,
+    OutletPart,
+    Role,
     doubt_settlements,
     hotlist_changes,
     pending_credits,
     terminals,
 )
 from dobmi.central.server import Central
+from dobmi.central.till_staff import staff_of
 from dobmi.money import Rupiah
 from dobmi.sync.feed import (
     SETTLEMENTS_MAX,
     Feed,
     Limits,
+    Outlet,
     ServersHead,
     SettledAs,
     Settlement,
@@ -38,16 +48,29 @@ _SETTLED_AS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutletAsked:
+    """Which versions of the outlet's parts a till says it holds; None: it does not ask for that."""
+
+    terminal_id: int
+    catalogue: int | None = None
+    staff: int | None = None
+    orders: int | None = None
+    members: int | None = None
+
+
 def make_feed(
     central: Central,
     since: int,
     settled: tuple[int, int] | None = None,
     head_of: int | None = None,
+    outlet: OutletAsked | None = None,
 ) -> bytes:
     """The signed feed that goes on from version `since`; a whole one if that is not known here.
 
     `settled` is a till, and since when (Unix seconds) it wants its settled doubts, if it does;
-    `head_of` a till that wants to know how far its vouchers are here.
+    `head_of` a till that wants to know how far its vouchers are here; `outlet` what it holds of
+    its outlet's parts.
     """
     with central.database.read() as connection:
         version = feed_version(connection)
@@ -77,6 +100,7 @@ def make_feed(
             credits_waiting=tuple(bytes(uid) for uid in waiting),
             settlements=None if settled is None else _settlements(connection, *settled),
             servers_head=None if head_of is None else _head(connection, head_of),
+            outlet=None if outlet is None else _outlet(connection, outlet),
         )
     return encode_feed(feed, central.public_key, central.sign)
 
@@ -106,6 +130,32 @@ def _head(connection: Connection, terminal_id: int) -> ServersHead:
         select(terminals.c.head_sequence).where(terminals.c.id == terminal_id)
     ).scalar_one()
     return ServersHead(terminal_id=terminal_id, sequence=sequence)
+
+
+def _outlet(connection: Connection, asked: OutletAsked) -> Outlet | None:
+    """What is not as the till says it has it. A station, which sells nothing, is told nothing."""
+    terminal = connection.execute(
+        select(terminals.c.role, terminals.c.seller_id).where(terminals.c.id == asked.terminal_id)
+    ).one()
+    if terminal.role != Role.TILL:
+        return None
+    seller_id = terminal.seller_id
+
+    def is_new(part: OutletPart, held: int | None) -> bool:
+        return held is not None and held != version_of(connection, seller_id, part)
+
+    new_catalogue = is_new(OutletPart.CATALOGUE, asked.catalogue)
+    new_staff = is_new(OutletPart.STAFF, asked.staff)
+    new_orders = is_new(OutletPart.ORDERS, asked.orders)
+    notes = None if asked.members is None else notes_since(connection, asked.members)
+    outlet = Outlet(
+        terminal_id=asked.terminal_id,
+        catalogue=catalogue_of(connection, seller_id) if new_catalogue else None,
+        staff=staff_of(connection, seller_id) if new_staff else None,
+        orders=orders_of(connection, seller_id) if new_orders else None,
+        members=None if notes is None or notes.version == asked.members else notes,
+    )
+    return None if outlet == Outlet(terminal_id=asked.terminal_id) else outlet
 
 
 def _limits(central: Central) -> Limits:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select, update
 
 from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.outlets import raise_versions
 from dobmi.central.schema import counters, restorations
 from dobmi.central.server import Central
 
@@ -40,6 +41,7 @@ def mark_restored(central: Central) -> Ahead:
         version = _raise(connection, FEED, now * _FEEDS_A_SECOND)
         row = {"version_after": version, "version_before": before, "at": now}
         insert_rows(connection, restorations, [row])
+        raise_versions(connection, now * _FEEDS_A_SECOND)
         age = max(0, now - _YEAR_2020)
         return Ahead(
             feed_version=version,

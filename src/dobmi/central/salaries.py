@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from sqlalchemy import Connection, select
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
 from dobmi.central.balances import balances_of
 from dobmi.central.booking import booking_time
+from dobmi.central.csv_file import Line, read_csv, wrong_line
 from dobmi.central.database import add_to_counter, insert_rows
 from dobmi.central.errors import SalaryFileRefused
 from dobmi.central.journal import NO_CARD, Event, post_many
@@ -70,65 +69,46 @@ def parse_salaries(text: str) -> list[Salary]:
     not known yet. A period is a month, `2026-11`, perhaps with a suffix (`2026-11-A`). Raises
     SalaryFileRefused with every bad line.
     """
-    first, _, _ = text.removeprefix("\N{BYTE ORDER MARK}").partition("\n")
-    separator = ";" if first.count(";") > first.count(",") else ","
-    reader = csv.reader(io.StringIO(text.removeprefix("\N{BYTE ORDER MARK}")), delimiter=separator)
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except csv.Error:
-        raise SalaryFileRefused([_wrong(reader.line_num, N_("it is not CSV"))]) from None
-    rows = [(number, row) for number, row in rows if any(row)]
-    if not rows:
-        raise SalaryFileRefused([_wrong(1, N_("there is nothing in it"))])
-    if len(rows) > LINES_MAX:
-        too_many = _wrong(LINES_MAX, N_("more than {most} lines"), most=LINES_MAX)
-        raise SalaryFileRefused([too_many])
-    columns = [_HEADINGS.get(cell.casefold(), "") for cell in rows[0][1]]
-    if not {"period", "member", "amount"} <= set(columns) or len(set(columns)) < len(columns):
-        wrong = _wrong(rows[0][0], N_("the first line must be: period,member,amount"))
-        raise SalaryFileRefused([wrong])
+    lines, problems = read_csv(
+        text,
+        _HEADINGS,
+        {"period", "member", "amount"},
+        example="period,member,amount",
+        lines_max=LINES_MAX,
+        refused=SalaryFileRefused,
+    )
     found: list[Salary] = []
-    problems: list[Phrase] = []
     seen: dict[tuple[str, int], int] = {}
-    for number, row in rows[1:]:
-        parsed = _parse_line(number, columns, row)
+    for line in lines:
+        parsed = _parse_line(line)
         if isinstance(parsed, Phrase):
             problems.append(parsed)
             continue
-        before = seen.setdefault((parsed.period, parsed.member), number)
-        if before != number:
+        before = seen.setdefault((parsed.period, parsed.member), line.number)
+        if before != line.number:
             twice = N_("member {member} is in line {before} too")
-            problems.append(_wrong(number, twice, member=parsed.member, before=before))
+            problems.append(line.wrong(twice, member=parsed.member, before=before))
         found.append(parsed)
     if problems:
         raise SalaryFileRefused(problems)
     return found
 
 
-def _wrong(line: int, message: str, **facts: object) -> Phrase:
-    return Phrase(N_("line {line}: {problem}"), line=line, problem=Phrase(message, **facts))
-
-
-def _parse_line(number: int, columns: Sequence[str], row: Sequence[str]) -> Salary | Phrase:
-    if len(row) != len(columns):
-        text = N_("{found} columns instead of {expected}")
-        return _wrong(number, text, found=len(row), expected=len(columns))
-    cells = dict(zip(columns, row, strict=True))
-    period, member, name = cells["period"], cells["member"], cells.get("name", "")
+def _parse_line(line: Line) -> Salary | Phrase:
+    period, member = line.cells["period"], line.cells["member"]
+    name, cell = line.cells.get("name", ""), line.cells["amount"][:40]
     if not _PERIOD.fullmatch(period):
-        return _wrong(number, N_("{text!r} is no period, as 2026-11"), text=period[:40])
+        return line.wrong(N_("{text!r} is no period, as 2026-11"), text=period[:40])
     if not (member.isascii() and member.isdigit()) or not 0 < int(member[:15]) < OWNERS:
-        return _wrong(number, N_("{text!r} is no member number"), text=member[:40])
+        return line.wrong(N_("{text!r} is no member number"), text=member[:40])
     amount = ZERO
     with contextlib.suppress(ValueError):
-        amount = Rupiah.parse(cells["amount"][:40])
+        amount = Rupiah.parse(cell)
     if not ZERO < amount <= AMOUNT_MAX:
-        return _wrong(
-            number, N_("{text!r} is no salary in whole rupiah"), text=cells["amount"][:40]
-        )
+        return line.wrong(N_("{text!r} is no salary in whole rupiah"), text=cell)
     if len(name) > NAME_LENGTH_MAX or not name.isprintable():
-        return _wrong(number, N_("{text!r} is no name"), text=name[:40])
-    return Salary(number, period, int(member), amount, name)
+        return line.wrong(N_("{text!r} is no name"), text=name[:40])
+    return Salary(line.number, period, int(member), amount, name)
 
 
 def convert_salaries(central: Central, lines: Sequence[Salary]) -> Converted:
@@ -170,13 +150,13 @@ def _take(connection: Connection, lines: Sequence[Salary], now: int) -> list[Sal
         name = known.get(line.member, newcomers.get(line.member, ""))
         if amount is not None and amount != line.amount:
             text = N_("member {member} was credited with {amount} before")
-            problems.append(_wrong(line.line, text, member=line.member, amount=amount))
+            problems.append(wrong_line(line.line, text, member=line.member, amount=amount))
         elif not name and not line.name:
             text = N_("member {member} is not known: add a column `name`")
-            problems.append(_wrong(line.line, text, member=line.member))
+            problems.append(wrong_line(line.line, text, member=line.member))
         elif name and line.name and name != line.name:
             text = N_("member {member} is {name} here")
-            problems.append(_wrong(line.line, text, member=line.member, name=name))
+            problems.append(wrong_line(line.line, text, member=line.member, name=name))
         elif amount is None:
             if not name:
                 newcomers[line.member] = line.name

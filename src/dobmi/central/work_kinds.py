@@ -136,6 +136,10 @@ MEANINGS: Mapping[str, Meaning] = {
         N_("The program fails on a card, which is left as it is; its vouchers are kept."),
         N_("Send the card's number and the server's log to whoever keeps the program up."),
     ),
+    "order-paid-twice": Meaning(
+        N_("Two sales paid one order of a member's: it was on two tills' lists at once."),
+        N_("Ask the outlet which of them was handed over, and have the other refunded there."),
+    ),
     UNREPORTED_SALE: Meaning(
         N_("A card names a sale that its till has not sent: it is late, or keeps it to itself."),
         N_("Have the till sync. It closes by itself when the sale comes; a till that is lost: note."),
