@@ -12,6 +12,7 @@ from dobmi.central.app import create_app
 from dobmi.fleet.postgres import Postgres
 from support.central_client import RING, SETTINGS, Office
 from support.databases import Kind, postgres_server, stop_servers, using
+from support.distribution import every_statement_looked_at
 from support.traffic import World
 
 
@@ -40,6 +41,14 @@ def office(world: World) -> Iterator[Office]:
 def postgres(_servers: None) -> Postgres:
     """The PostgreSQL server of the tests' own."""
     return postgres_server()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _statements() -> Iterator[None]:
+    """Whatever the tests here execute joins as a distributed engine can."""
+    with every_statement_looked_at() as found:
+        yield
+    assert found == []
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select, text
+from sqlalchemy import Table, func, select
 from sqlalchemy.exc import DatabaseError
 from starlette.testclient import TestClient
 
@@ -25,15 +25,24 @@ from dobmi.central.errors import ServerBusy, VouchersMissing
 from dobmi.central.fees import FeeRule
 from dobmi.central.owed import set_fee_rule
 from dobmi.central.posting_rules import account_name
+from dobmi.central.replacement import replace_card
 from dobmi.central.restoring import mark_restored
 from dobmi.central.salaries import Salary, convert_salaries
 from dobmi.central.schema import (
     APPEND_ONLY,
+    NOT_REPLACED,
+    ONLY_CHANGES,
+    STAYS,
     StaffRole,
     TerminalStatus,
     credit_settlements,
+    member_order_lines,
+    member_order_states,
+    member_orders,
+    photos,
     postings,
     sellers,
+    till_records,
 )
 from dobmi.central.seller_accounts import BankAccount, decide_account, propose_account
 from dobmi.central.settlement_run import propose_run
@@ -469,9 +478,8 @@ def test_a_crash_before_the_commit_leaves_nothing_and_the_till_sends_again(
     assert office.owed_to_outlets() == Rupiah(1_000)
 
 
-def test_the_database_itself_refuses_to_change_what_was_posted(
-    office: Office, till: ModelTill, card: ModelCard
-) -> None:
+def _one_of_everything(office: Office, till: ModelTill, card: ModelCard) -> None:
+    """A row in each table whose rows neither change nor go, and in those whose rows stay."""
     set_blocked(office.world.central, card.uid, "hilang", blocked=True, by_terminal=None)
     without_account = office.world.till("Toko Tiga")
     without_account.sell(card, Rupiah(1_000))
@@ -481,7 +489,10 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
     till.doubt(card, Rupiah(1_000), committed=False)
     till.decide(card, 2, Outcome.NOT_PAID)
     till.resolve(card, 1, Outcome.NOT_PAID)
+    till.refund(card, 1, Rupiah(100))
     assert office.acknowledged(till.batch()).quarantined == ((4, "resolves-nothing"),)
+    office.refused(b"", "SYNC-MALFORMED", 400)
+    replace_card(office.world.central, card.uid, "hilang", by_terminal=None)
     mark_restored(office.world.central)
     station = office.world.station()
     office.world.top_up(station, office.world.card(4712), Rupiah(5_000))
@@ -498,16 +509,95 @@ def test_the_database_itself_refuses_to_change_what_was_posted(
         "reason": "diubah",
         "at": START,
     }
+    order = {"seller_id": 1, "number": 1}
+    of_outlets: dict[Table, dict[str, object]] = {
+        member_orders: {
+            **order, "member_number": 4711, "placed_at": START, "pick_up_day": 20_000, "note": "",
+            "taken_at": START, "is_open": True,
+        },
+        member_order_lines: {
+            **order, "line": 1, "item": "beras", "name": "Beras", "quantity": 1,
+            "unit_price_rupiah": 1_000,
+        },
+        member_order_states: {
+            **order, "terminal_id": till.terminal_id, "record_number": 1, "state": 2,
+            "done_by": "Ani", "at": START,
+        },
+        till_records: {
+            "terminal_id": till.terminal_id, "number": 1, "kind": "order", "encoded": b"x",
+            "received_at": START,
+        },
+        photos: {"hash": bytes(32), "jpeg": b"x", "added_at": START},
+    }  # fmt: skip
     with office.world.central.database.write() as connection:
         insert_rows(connection, credit_settlements, [settled])
+        for table, row in of_outlets.items():
+            insert_rows(connection, table, [row])
+
+
+def _refused(office: Office, change: str, match: str = "append only") -> None:
+    """By the database, whoever says it."""
+    with (
+        pytest.raises(DatabaseError, match=match),
+        office.world.central.database.engine.begin() as connection,
+    ):
+        connection.exec_driver_sql(change)
+
+
+def test_the_database_itself_refuses_to_change_what_was_posted(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    _one_of_everything(office, till, card)
     for table in APPEND_ONLY:
         name, column = table.name, table.c[0].name
-        for change in (f"DELETE FROM {name}", f"UPDATE {name} SET {column} = {column}"):  # noqa: S608
-            with (
-                pytest.raises(DatabaseError, match="append only"),
-                office.world.central.database.engine.begin() as connection,
-            ):
-                connection.execute(text(change))
+        _refused(office, f"DELETE FROM {name}")  # noqa: S608 - the table's own names
+        _refused(office, f"UPDATE {name} SET {column} = {column}")  # noqa: S608
+    for table in STAYS:
+        _refused(office, f"DELETE FROM {table.name}")  # noqa: S608
+    for table, changeable in ONLY_CHANGES.items():
+        name = table.name
+        _refused(office, f"DELETE FROM {name}")  # noqa: S608
+        for column in set(table.columns.keys()) - set(changeable):
+            _refused(office, f"UPDATE {name} SET {column} = {column}")  # noqa: S608
+
+
+def test_the_database_itself_refuses_to_put_another_row_in_a_rows_place(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    """SQLite's INSERT OR REPLACE deletes, and fires no trigger for DELETE."""
+    _one_of_everything(office, till, card)
+    is_sqlite = office.world.central.database.engine.dialect.name == "sqlite"
+    for table in NOT_REPLACED:
+        key = set(table.primary_key.columns.keys())
+        names = ", ".join(table.columns.keys())
+        same = f"INTO {table.name} ({names}) SELECT {names} FROM {table.name} WHERE true"  # noqa: S608
+        other = next(column.name for column in table.columns if column.name not in key)
+        again = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {other} = excluded.{other}"
+        if is_sqlite:
+            _refused(office, f"INSERT OR REPLACE {same}", "append only|the day is closed")
+        else:
+            _refused(office, f"INSERT {same} {again}")
+
+
+def test_a_posting_of_an_open_day_is_not_replaced_and_is_of_whole_rupiah(
+    office: Office, till: ModelTill, card: ModelCard
+) -> None:
+    till.sell(card, Rupiah(1_000))
+    office.acknowledged(till.batch())
+    is_sqlite = office.world.central.database.engine.dialect.name == "sqlite"
+    others = ", ".join(column.name for column in postings.columns if column.name != "amount_rupiah")
+    into = f"INTO postings ({others}, amount_rupiah) SELECT {others}"
+    less = f"{into}, amount_rupiah - 1 FROM postings WHERE kind = 'sale'"
+    again = "ON CONFLICT (at, id, card_uid) DO UPDATE SET amount_rupiah = excluded.amount_rupiah"
+    _refused(office, f"INSERT OR REPLACE {less}" if is_sqlite else f"INSERT {less} {again}")
+    if is_sqlite:  # whose columns take anything
+        new = others.replace(" id,", "")
+        for amount in ("'seribu'", "1000.5", "x'01'"):
+            from_sale = f"SELECT {new}, {amount} FROM postings WHERE kind = 'sale'"  # noqa: S608
+            _refused(
+                office, f"INSERT INTO postings ({new}, amount_rupiah) {from_sale}", "not a whole"
+            )
+    assert office.owed_to_outlets() == Rupiah(1_000)
 
 
 def _propose_to_pay(office: Office, seller: str) -> None:

@@ -179,6 +179,8 @@ def test_the_database_itself_pays_nothing_twice(payday: Payday) -> None:
         delete(settlement_items),
         delete(settlement_steps),
         update(settlement_runs).values(cut_off_day=1),
+        update(settlement_claims).values(to_at=settlement_claims.c.to_at + 1),
+        delete(settlement_claims),
     ):
         with pytest.raises(DBAPIError), payday.database.engine.begin() as connection:
             connection.execute(change)

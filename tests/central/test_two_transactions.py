@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, UniqueConstraint, func, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from dobmi.cardlib.custody import load_key_file, save_key_file
 from dobmi.central import beside, ingest, periodic, verification
@@ -27,7 +27,6 @@ from dobmi.central.schema import (
     batches_to_look_at,
     card_transactions,
     in_doubt,
-    metadata,
     postings,
     vouchers,
 )
@@ -468,22 +467,6 @@ def test_a_sale_is_posted_once_by_its_transactions_uniqueness(world: World) -> N
                 card_transactions.insert(), {**row._mapping, "counter": row.counter + 1}
             )
         connection.rollback()
-        with pytest.raises(IntegrityError):
+        with pytest.raises(DBAPIError, match="append only"):
             connection.execute(update(card_transactions).values(counter=1))
         connection.rollback()
-
-
-def test_every_table_says_how_a_distributed_engine_has_it() -> None:
-    for table in metadata.tables.values():
-        key = table.info.get("distribution_key")
-        assert (key is None) == bool(table.info.get("reference")), table.name
-        if key is None:
-            continue
-        keys = [set(table.primary_key.columns.keys())]
-        keys += [
-            set(constraint.columns.keys())
-            for constraint in table.constraints
-            if isinstance(constraint, UniqueConstraint)
-        ]
-        keys += [set(index.columns.keys()) for index in table.indexes if index.unique]
-        assert all(key in columns for columns in keys), table.name

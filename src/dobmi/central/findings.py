@@ -66,7 +66,10 @@ def note_findings(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> 
     for row in rows:
         subjects.setdefault((row["kind"], row["subject"]), row)
     done_with = _done_with(connection, list(subjects))
-    insert_unless_there(connection, anomalies, list(subjects.values()))
+    there = _there(connection, list(subjects))
+    insert_unless_there(
+        connection, anomalies, [row for key, row in subjects.items() if key not in there]
+    )
     for found in done_with:
         row = subjects[found.kind, found.subject]
         last = _last_step(connection, found.id)
@@ -92,6 +95,16 @@ def last_steps() -> Subquery:
         .group_by(anomaly_steps.c.anomaly_id)
         .subquery("last_steps")
     )
+
+
+def _there(connection: Connection, subjects: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those found before: SQLite refuses them again before it sees that they are to be left out."""
+    key = (anomalies.c.kind, anomalies.c.subject)
+    found: set[tuple[str, str]] = set()
+    for start in range(0, len(subjects), 400):
+        some = tuple_(*key).in_(subjects[start : start + 400])
+        found |= {(row.kind, row.subject) for row in connection.execute(select(*key).where(some))}
+    return found
 
 
 def _done_with(connection: Connection, subjects: Sequence[tuple[str, str]]) -> list[Row[Any]]:

@@ -86,7 +86,6 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
             doubt_decisions.c.decided_by,
             doubt_decisions.c.paid.label("decided_paid"),
             doubt_decisions.c.reason.label("decision_reason"),
-            posting_keys.c.kind.label("held"),
         )
         .join(terminals, terminals.c.id == in_doubt.c.terminal_id)
         .join(
@@ -101,13 +100,6 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
             (doubt_decisions.c.terminal_id == in_doubt.c.terminal_id)
             & (doubt_decisions.c.sequence == in_doubt.c.sequence),
         )
-        .outerjoin(
-            posting_keys,
-            (posting_keys.c.card_uid == in_doubt.c.card_uid)
-            & (posting_keys.c.kind == Kind.CLAIM_HELD)
-            & (posting_keys.c.terminal_id == in_doubt.c.terminal_id)
-            & (posting_keys.c.sequence == in_doubt.c.sequence),
-        )
         .order_by(vouchers.c.received_at, in_doubt.c.terminal_id, in_doubt.c.sequence)
     )
     if not settled_too:
@@ -115,7 +107,18 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
     wait_seconds = central.settings.settle_after_days * SECONDS_PER_DAY
     with central.database.read() as connection:
         rows = connection.execute(statement).all()
-        newest = last_counters(connection, sorted({bytes(row.card_uid) for row in rows}))
+        uids = sorted({bytes(row.card_uid) for row in rows})
+        newest = last_counters(connection, uids)
+        # Apart from the vouchers, which are distributed by till.
+        of_cards = posting_keys.c.card_uid.in_(uids)
+        held = {
+            (row.terminal_id, row.sequence)
+            for row in connection.execute(
+                select(posting_keys.c.terminal_id, posting_keys.c.sequence).where(
+                    posting_keys.c.kind == Kind.CLAIM_HELD, of_cards
+                )
+            )
+        }
     return [
         Doubt(
             terminal_id=row.terminal_id,
@@ -137,7 +140,7 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
             counter=row.counter,
             newest_counter=newest.get(bytes(row.card_uid), 0),
             rule_at=row.received_at + wait_seconds,
-            will_be_held=_may_be_held(row) and row.held is None,
+            will_be_held=_may_be_held(row) and (row.terminal_id, row.sequence) not in held,
         )
         for row in rows
     ]

@@ -12,6 +12,7 @@ has all of it ("reference").
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -1219,14 +1220,74 @@ APPEND_ONLY = (
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 
+ONLY_CHANGES: dict[Table, tuple[str, ...]] = {
+    card_transactions: ("card_mac_verified",),
+    settlement_claims: (),
+}
+"""Tables of whose rows nothing changes but these columns. A card's transaction never goes either; a
+claim only when its run is withdrawn."""
+
+NOT_REPLACED = (
+    vouchers,
+    quarantine,
+    batches,
+    card_transactions,
+    postings,
+    anomalies,
+    anomaly_steps,
+    hotlist_changes,
+    doubt_decisions,
+    doubt_settlements,
+    credit_settlements,
+    restorations,
+    seller_accounts,
+    seller_account_decisions,
+    fee_rules,
+    settlement_runs,
+    settlement_steps,
+    settlement_items,
+    settlement_left_out,
+    settlement_claims,
+    sealed_days,
+    daily_heads,
+    till_heads,
+    kind_days,
+    account_days,
+    salaries,
+    cash_banked,
+)
+"""The ledger's tables of rows that do not change and are more than their key. They are never inserted
+unless they are there (`insert_unless_there`): SQLite would refuse it before it sees that they are."""
+
+STAYS = (
+    members,
+    cards,
+    sellers,
+    terminals,
+    staff,
+    in_doubt,
+    pending_credits,
+    credit_attempts,
+    refunds,
+    replacements,
+    rejected_batches,
+)
+"""Tables whose rows change and never go."""
+
+
+def _refusal(table: str) -> str:
+    """SQLite."""
+    return f"BEGIN SELECT RAISE(ABORT, 'append only: {table}'); END"
+
 
 def append_only(table: str, *, partitioned: bool) -> list[tuple[str, str]]:
     """(dialect, statement) of the triggers. A partition takes over only the parent's for rows."""
     statements = []
     for action in ("UPDATE", "DELETE"):
-        refusal = f"BEGIN SELECT RAISE(ABORT, 'append only: {table}'); END"
         name = f"{table}_no_{action.lower()}"
-        statements.append(("sqlite", f"CREATE TRIGGER {name} BEFORE {action} ON {table} {refusal}"))
+        statements.append(
+            ("sqlite", f"CREATE TRIGGER {name} BEFORE {action} ON {table} {_refusal(table)}")
+        )
     if partitioned:
         events, each = "UPDATE OR DELETE", "ROW"
         statements.append(no_truncate(table))
@@ -1235,6 +1296,44 @@ def append_only(table: str, *, partitioned: bool) -> list[tuple[str, str]]:
     trigger = f"CREATE TRIGGER {table}_append_only BEFORE {events} ON {table} FOR EACH {each}"
     statements.append(("postgresql", f"{trigger} EXECUTE FUNCTION dobmi_append_only()"))
     return statements
+
+
+def stays(table: str) -> list[tuple[str, str]]:
+    """(dialect, statement) of the triggers that refuse DELETE."""
+    trigger = f"CREATE TRIGGER {table}_no_delete BEFORE DELETE"
+    each = "FOR EACH STATEMENT EXECUTE FUNCTION dobmi_append_only()"
+    return [
+        ("sqlite", f"{trigger} ON {table} {_refusal(table)}"),
+        ("postgresql", f"{trigger} OR TRUNCATE ON {table} {each}"),
+    ]
+
+
+def only_changes(table: Table, changeable: Sequence[str]) -> list[tuple[str, str]]:
+    """(dialect, statement) of the triggers that refuse UPDATE of all other columns."""
+    name = table.name
+    fixed = ", ".join(column.name for column in table.columns if column.name not in changeable)
+    trigger = f"CREATE TRIGGER {name}_no_update BEFORE UPDATE OF {fixed} ON {name}"
+    return [
+        ("sqlite", f"{trigger} {_refusal(name)}"),
+        ("postgresql", f"{trigger} FOR EACH STATEMENT EXECUTE FUNCTION dobmi_append_only()"),
+    ]
+
+
+def no_replacing(table: Table) -> str:
+    """SQLite's trigger: INSERT OR REPLACE deletes a row and fires no trigger of DELETE."""
+    given = table.info.get("sqlite_primary_key")
+    keys = [{given} if given else set(table.primary_key.columns.keys())]
+    uniques = [
+        set(constraint.columns.keys())
+        for constraint in table.constraints
+        if isinstance(constraint, UniqueConstraint)
+    ]
+    keys += [key for key in sorted(uniques, key=sorted) if not key >= keys[0]]
+    name = table.name
+    same = [" AND ".join(f"{column} = NEW.{column}" for column in sorted(key)) for key in keys]
+    there = " OR ".join(f"EXISTS (SELECT 1 FROM {name} WHERE {one})" for one in same)  # noqa: S608 - names of ours
+    trigger = f"CREATE TRIGGER {name}_no_replace BEFORE INSERT ON {name} WHEN {there}"
+    return f"{trigger} {_refusal(name)}"
 
 
 def no_truncate(table: str) -> tuple[str, str]:
@@ -1297,11 +1396,49 @@ NO_POSTING_IN_A_SEALED_DAY = (
 )
 """(dialect, statement)."""
 
+_WITHDRAWN = "SELECT 1 FROM settlement_steps WHERE run = OLD.run AND state = 'withdrawn'"
+_CLAIMS_NO_DELETE = "CREATE TRIGGER settlement_claims_no_delete BEFORE DELETE ON settlement_claims"
+_CLAIM_STAYS_FUNCTION = f"""
+CREATE FUNCTION dobmi_claim_stays() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF NOT EXISTS ({_WITHDRAWN}) THEN
+    RAISE EXCEPTION 'append only: settlement_claims';
+END IF;
+RETURN OLD;
+END $$"""
+CLAIMS_OF_WITHDRAWN_RUNS_GO = (
+    (
+        "sqlite",
+        f"{_CLAIMS_NO_DELETE} WHEN NOT EXISTS ({_WITHDRAWN}) {_refusal('settlement_claims')}",
+    ),
+    ("postgresql", _CLAIM_STAYS_FUNCTION),
+    ("postgresql", f"{_CLAIMS_NO_DELETE} FOR EACH ROW EXECUTE FUNCTION dobmi_claim_stays()"),
+    no_truncate("settlement_claims"),
+)
+"""(dialect, statement): a claim that went while its run is paid would have it paid again."""
+_WHOLE = ("at", "debit_account", "credit_account", "amount_rupiah")
+WHOLE_RUPIAH = (
+    "CREATE TRIGGER postings_whole BEFORE INSERT ON postings WHEN "
+    + " OR ".join(f"typeof(NEW.{column}) <> 'integer'" for column in _WHOLE)
+    + " BEGIN SELECT RAISE(ABORT, 'not a whole number: postings'); END"
+)
+"""SQLite, whose columns take texts and fractions."""
+
 for _statement in NO_POSTING_IN_A_SEALED_DAY:
     event.listen(metadata, "after_create", _on_dialect(*_statement))
 for _table in APPEND_ONLY:
     for _statement in append_only(_table.name, partitioned="partitioned_by" in _table.info):
         event.listen(_table, "after_create", _on_dialect(*_statement))
+for _table, _changeable in ONLY_CHANGES.items():
+    for _statement in only_changes(_table, _changeable):
+        event.listen(_table, "after_create", _on_dialect(*_statement))
+for _table in NOT_REPLACED:
+    event.listen(_table, "after_create", _on_dialect("sqlite", no_replacing(_table)))
+for _table in (*STAYS, card_transactions):
+    for _statement in stays(_table.name):
+        event.listen(_table, "after_create", _on_dialect(*_statement))
+for _statement in CLAIMS_OF_WITHDRAWN_RUNS_GO:
+    event.listen(settlement_claims, "after_create", _on_dialect(*_statement))
+event.listen(postings, "after_create", _on_dialect("sqlite", WHOLE_RUPIAH))
 for _table in metadata.tables.values():
     if "partitioned_by" in _table.info:
         event.listen(

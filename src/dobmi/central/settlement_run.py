@@ -273,8 +273,10 @@ def withdraw_run(database: Database, number: int, by: str, reason: str, now: int
         ).scalar()
         if follower is not None:
             raise LaterRunFirst(run=number, later=follower)
+        withdrawn = _step(connection, run, RunState.WITHDRAWN, name, now, note=reason)
+        # The database lets a claim go only once its run is withdrawn.
         connection.execute(delete(settlement_claims).where(settlement_claims.c.run == number))
-        return _step(connection, run, RunState.WITHDRAWN, name, now, note=reason)
+        return withdrawn
 
     return database.write_again(withdraw)
 
