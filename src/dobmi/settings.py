@@ -70,6 +70,10 @@ class TerminalSettings(_Client):
     card_keys: Path = Path("till.keys")
     cashier: str = Field(default="kasir", min_length=1, max_length=80, pattern=_PLAIN)
     card_wait_seconds: float = Field(default=60, gt=0)
+    printer: str = "none"
+    """`usb:VVVV:PPPP`, `serial:/dev/…`, `network:HOST:PORT`, `file:PATH` or `none`."""
+    printer_columns: int = Field(default=32, ge=24, le=64)
+    """Characters to a row: 32 on paper of 58 mm, 48 on 80 mm."""
 
 
 class ProvisioningSettings(_Client):
@@ -137,6 +141,8 @@ class Settings(BaseSettings):
     central: CentralSettings = CentralSettings()
 
     folder: Path = Field(default=Path(), exclude=True)
+    file: Path | None = Field(default=None, exclude=True)
+    """The settings file that was read, if there was one."""
 
     def at(self, path: Path) -> Path:
         """`path` as the settings mean it: relative to the settings file's folder."""
@@ -169,7 +175,7 @@ def load_settings(config: Path | None = None) -> Settings:
             return tuple(sources)
 
     try:
-        settings = FromFile(folder=file.parent if file is not None else Path())
+        settings = FromFile(folder=file.parent if file is not None else Path(), file=file)
     except ValidationError as error:
         detail = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"

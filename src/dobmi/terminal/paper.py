@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -62,9 +62,10 @@ class Size(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """Running text, wrapped."""
+    """Running text, wrapped; the rows after the first stand `hanging` characters to the right."""
 
     text: str
+    hanging: int = 0
     align: Align = Align.LEFT
     bold: bool = False
     size: Size = Size.NORMAL
@@ -102,11 +103,13 @@ Element = Words | Pair | Line | Gap | Qr
 class Paper:
     """`reference` is the number that a person looks for it by: of the sale, the report, the order.
 
-    `copy_mark` stands on it, large, when the same paper may be out already.
+    `unix_seconds`: when what it tells of happened. `copy_mark` stands on it, large, when the same
+    paper may be out already.
     """
 
     kind: PaperKind
     reference: int
+    unix_seconds: int
     title: str
     copy_mark: str
     elements: tuple[Element, ...]
@@ -117,13 +120,7 @@ def as_copy(paper: Paper) -> Paper:
     mark = Words(text=paper.copy_mark, align=Align.CENTRE, bold=True, size=Size.LARGE)
     if paper.elements[:1] == (mark,):
         return paper
-    return Paper(
-        kind=paper.kind,
-        reference=paper.reference,
-        title=paper.title,
-        copy_mark=paper.copy_mark,
-        elements=(mark, Gap(), *paper.elements),
-    )
+    return replace(paper, elements=(mark, *paper.elements))
 
 
 # Layout
@@ -144,11 +141,9 @@ def lay_out(paper: Paper, columns: int) -> tuple[Row | Qr, ...]:
     rows: list[Row | Qr] = []
     for element in paper.elements:
         match element:
-            case Words(text=text, align=align, bold=bold, size=size):
-                width = _characters(columns, size)
-                rows += [
-                    Row(text=part, align=align, bold=bold, size=size) for part in _wrap(text, width)
-                ]
+            case Words(text=text, hanging=hanging, align=align, bold=bold, size=size):
+                parts = _wrap(text, _characters(columns, size), " " * hanging)
+                rows += [Row(text=part, align=align, bold=bold, size=size) for part in parts]
             case Pair(left=left, right=right, bold=bold, size=size):
                 width = _characters(columns, size)
                 rows += [Row(text=part, bold=bold, size=size) for part in _pair(left, right, width)]
@@ -178,12 +173,12 @@ def _characters(columns: int, size: Size) -> int:
     return columns // 2 if size is Size.LARGE else columns
 
 
-def _wrap(text: str, width: int, indent: str = "") -> list[str]:
+def _wrap(text: str, width: int, hanging: str = "", lead: str = "") -> list[str]:
     return textwrap.wrap(
         text,
         width,
-        initial_indent="",
-        subsequent_indent=indent,
+        initial_indent=lead,
+        subsequent_indent=lead + hanging,
         break_on_hyphens=False,
     ) or [""]
 
@@ -193,13 +188,7 @@ def _pair(left: str, right: str, width: int) -> list[str]:
     if len(right) >= width:
         return [*_wrap(left, width), *_wrap(right, width)]
     lead = left[: len(left) - len(left.lstrip())]
-    rows = textwrap.wrap(
-        left.lstrip(),
-        width,
-        initial_indent=lead,
-        subsequent_indent=lead,
-        break_on_hyphens=False,
-    ) or [""]
+    rows = _wrap(left.lstrip(), width, lead=lead)
     if len(rows[-1]) + 1 + len(right) > width:
         rows.append("")
     return [*rows[:-1], rows[-1] + right.rjust(width - len(rows[-1]))]
@@ -302,6 +291,7 @@ def paper_to_json(paper: Paper) -> str:
         {
             "kind": paper.kind,
             "reference": paper.reference,
+            "unix_seconds": paper.unix_seconds,
             "title": paper.title,
             "copy_mark": paper.copy_mark,
             "elements": [
@@ -319,6 +309,7 @@ def paper_from_json(text: str) -> Paper:
     return Paper(
         kind=PaperKind(value["kind"]),
         reference=value["reference"],
+        unix_seconds=value["unix_seconds"],
         title=value["title"],
         copy_mark=value["copy_mark"],
         elements=tuple(_element(name, facts) for name, facts in value["elements"]),
@@ -326,7 +317,8 @@ def paper_from_json(text: str) -> Paper:
 
 
 def _element(name: str, facts: Mapping[str, Any]) -> Element:
-    kinds = {"align": Align, "size": Size}
-    return _ELEMENTS[name](
-        **{key: kinds[key](value) if key in kinds else value for key, value in facts.items()}
-    )
+    kinds: Mapping[str, Callable[[str], Any]] = {"align": Align, "size": Size}
+    typed: dict[str, Any] = {
+        key: kinds[key](value) if key in kinds else value for key, value in facts.items()
+    }
+    return _ELEMENTS[name](**typed)

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,6 +51,8 @@ KEPT_SECONDS = 35 * 24 * 3600
 LISTED_MAX = 100
 LOCK_SUFFIX = ".printing"
 _UNREADABLE = "PRINT-UNREADABLE"
+_ONCE = {PaperKind.SALE, PaperKind.REFUND, PaperKind.Z_REPORT, PaperKind.ORDER}
+"""Of these there is one original."""
 
 
 class JobState(StrEnum):
@@ -92,24 +95,43 @@ class Printed:
 # The queue
 
 
-def add(ledger: Ledger, paper: Paper, unix_seconds: int, *, is_copy: bool = False) -> int:
-    """The number under which the paper waits now. What is done for long is cleared away."""
+def add(ledger: Ledger, paper: Paper, unix_seconds: int) -> int:
+    """The number under which the paper waits now.
+
+    A receipt, slip or Z report that waits already is not doubled, and one that was printed or
+    dismissed before, or is older than what is kept here, is a copy. What is done for long is
+    cleared away.
+    """
+    before = unix_seconds - KEPT_SECONDS
+    same = (print_jobs.c.kind == paper.kind.value, print_jobs.c.reference == paper.reference)
     with ledger.begin() as connection:
-        number = connection.execute(
-            print_jobs.insert().values(
-                kind=paper.kind.value,
-                reference=paper.reference,
-                paper=paper_to_json(paper),
-                is_copy=is_copy,
-                state=JobState.WAITING.value,
-                created_unix_seconds=unix_seconds,
-            )
-        ).inserted_primary_key
-        connection.execute(
-            print_jobs.delete().where(print_jobs.c.done_unix_seconds < unix_seconds - KEPT_SECONDS)
-        )
-    assert number is not None
-    return int(number[0])
+        connection.execute(print_jobs.delete().where(print_jobs.c.done_unix_seconds < before))
+        is_copy = False
+        if paper.kind in _ONCE:
+            earlier = connection.execute(
+                sa.select(print_jobs.c.id, print_jobs.c.state)
+                .where(*same)
+                .order_by(print_jobs.c.id.desc())
+                .limit(1)
+            ).one_or_none()
+            if earlier is not None and earlier.state == JobState.WAITING.value:
+                return int(earlier.id)
+            is_copy = earlier is not None or paper.unix_seconds < before
+        return _insert(connection, paper, unix_seconds, is_copy=is_copy)
+
+
+def _insert(connection: sa.Connection, paper: Paper, unix_seconds: int, *, is_copy: bool) -> int:
+    values = {
+        "kind": paper.kind.value,
+        "reference": paper.reference,
+        "paper": paper_to_json(paper),
+        "is_copy": is_copy,
+        "state": JobState.WAITING.value,
+        "created_unix_seconds": unix_seconds,
+    }
+    key = connection.execute(print_jobs.insert().values(values)).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def job(ledger: Ledger, number: int) -> PrintJob:
@@ -181,7 +203,8 @@ def print_again(ledger: Ledger, number: int, unix_seconds: int) -> int:
         return number
     if old.paper is None:
         raise NoSuchPaper(number=number)
-    return add(ledger, old.paper, unix_seconds, is_copy=True)
+    with ledger.begin() as connection:
+        return _insert(connection, old.paper, unix_seconds, is_copy=True)
 
 
 def print_waiting(
@@ -208,7 +231,7 @@ def print_waiting(
         data = to_escpos(paper, columns, native_qr=address.native_qr)
         try:
             state = printers.deliver(
-                data, address, on_begin=lambda one=one: _begin(ledger, one.number), waits=waits
+                data, address, on_begin=partial(_begin, ledger, one.number), waits=waits
             )
         except PaperDone:
             continue  # dismissed while the printer was asked how it is
@@ -289,7 +312,7 @@ class PrintLock(TillLock):
         try:
             super().acquire()
         except TillInUse as error:
-            raise PrinterInUse(**error.facts) from error
+            raise PrinterInUse(pid=error.facts["pid"]) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,10 +173,15 @@ def sale_paper(facts: SaleFacts, translate: Translate) -> Paper:
     rows += [
         total,
         Line(),
-        Words(text=say(N_("PAID")), align=Align.CENTRE, bold=True, size=Size.LARGE),
+        Words(
+            text=say(N_("ALREADY PAID") if facts.earlier else N_("PAID")),
+            align=Align.CENTRE,
+            bold=True,
+            size=Size.LARGE,
+        ),
     ]
     if facts.earlier:
-        text = N_("Paid at {time} already. Nothing was charged now.")
+        text = N_("Paid at {time}. Nothing was charged now.")
         rows.append(Words(text=say(text).format(time=local_time(facts.unix_seconds))))
     rows += [
         _member(facts.holder, facts.member_number, say),
@@ -188,7 +193,9 @@ def sale_paper(facts: SaleFacts, translate: Translate) -> Paper:
     ]
     rows += _proof(facts.proof, N_("Scan to check this receipt"), say)
     rows += [Gap(), Words(text=say(N_("Thank you")), align=Align.CENTRE)]
-    return _paper(PaperKind.SALE, facts.sequence, say(N_("Receipt")), rows, say)
+    return make_paper(
+        PaperKind.SALE, facts.sequence, facts.unix_seconds, rows, title=say(N_("Receipt")), say=say
+    )
 
 
 def refund_paper(facts: RefundFacts, translate: Translate) -> Paper:
@@ -232,7 +239,9 @@ def refund_paper(facts: RefundFacts, translate: Translate) -> Paper:
         ),
     ]
     rows += _proof(facts.proof, N_("Scan to see how far it is"), say)
-    return _paper(PaperKind.REFUND, facts.sequence, say(N_("Refund")), rows, say)
+    return make_paper(
+        PaperKind.REFUND, facts.sequence, facts.unix_seconds, rows, title=say(N_("Refund")), say=say
+    )
 
 
 def balance_paper(facts: BalanceFacts, translate: Translate) -> Paper:
@@ -261,7 +270,14 @@ def balance_paper(facts: BalanceFacts, translate: Translate) -> Paper:
             rows += _movement(one, say)
         if not facts.movements:
             rows.append(Words(text=say(N_("Nothing yet."))))
-    return _paper(PaperKind.BALANCE, facts.member_number, say(N_("Balance")), rows, say)
+    return make_paper(
+        PaperKind.BALANCE,
+        facts.member_number,
+        facts.unix_seconds,
+        rows,
+        title=say(N_("Balance")),
+        say=say,
+    )
 
 
 def order_paper(facts: OrderFacts, translate: Translate) -> Paper:
@@ -281,9 +297,9 @@ def order_paper(facts: OrderFacts, translate: Translate) -> Paper:
     ]
     for line in facts.lines:
         given = line.quantity - line.short
-        rows.append(Pair(left=f"{count(given)} x {line.name}", right=""))
+        rows.append(Words(text=f"{count(given):>3} x {line.name}", hanging=6))
         if line.short:
-            text = say(N_("  short: {count} of {ordered}"))
+            text = say(N_("      short: {count} of {ordered}"))
             rows.append(Words(text=text.format(count=line.short, ordered=line.quantity), bold=True))
     rows.append(Line())
     if facts.note:
@@ -291,8 +307,10 @@ def order_paper(facts: OrderFacts, translate: Translate) -> Paper:
     if facts.sale is not None:
         rows.append(_number(say(N_("Paid by sale")), facts.sale))
     rows.append(Pair(left=say(N_("Handed over by")), right=facts.by))
-    rows += [Gap(), Gap(), Words(text=say(N_("Received: ........................")))]
-    return _paper(PaperKind.ORDER, facts.order, say(N_("Order")), rows, say)
+    rows += [Gap(), Gap(), Words(text=say(N_("Received: .....................")))]
+    return make_paper(
+        PaperKind.ORDER, facts.order, facts.unix_seconds, rows, title=say(N_("Order")), say=say
+    )
 
 
 def test_paper(facts: TestFacts, translate: Translate) -> Paper:
@@ -316,18 +334,27 @@ def test_paper(facts: TestFacts, translate: Translate) -> Paper:
         Pair(left=say(N_("Left")), right=str(Rupiah(1_234_567))),
     ]
     rows += _proof(facts.proof, N_("The phone must read this code"), say)
-    return _paper(PaperKind.TEST, 0, say(N_("Test page")), rows, say)
+    return make_paper(
+        PaperKind.TEST, 0, facts.unix_seconds, rows, title=say(N_("Test page")), say=say
+    )
 
 
 # Parts
 
 
-def _paper(
-    kind: PaperKind, reference: int, title: str, rows: Sequence[Element], say: Translate
+def make_paper(
+    kind: PaperKind,
+    reference: int,
+    unix_seconds: int,
+    rows: Sequence[Element],
+    *,
+    title: str,
+    say: Translate,
 ) -> Paper:
     return Paper(
         kind=kind,
         reference=reference,
+        unix_seconds=unix_seconds,
         title=title,
         copy_mark=say(N_("COPY")),
         elements=tuple(rows),
@@ -363,9 +390,7 @@ def _total(name: str, amount: Rupiah) -> Element:
 
 
 def _member(holder: str, number: int, say: Translate) -> Element:
-    return Words(
-        text=say(N_("{holder} (member {member})")).format(holder=holder, member=number), bold=True
-    )
+    return Pair(left=holder, right=say(N_("member {member}")).format(member=number), bold=True)
 
 
 def _number(name: str, number: int) -> Element:
@@ -379,12 +404,12 @@ def _hash(voucher_hash: bytes) -> str:
 def _proof(proof: str, invitation: str, say: Translate) -> list[Element]:
     if not proof:
         return []
-    return [Gap(), Qr(proof), Words(text=say(invitation), align=Align.CENTRE)]
+    return [Qr(proof), Words(text=say(invitation), align=Align.CENTRE)]
 
 
 def _movement(one: Movement, say: Translate) -> list[Element]:
     credit = one.kind is RecordKind.CREDIT
-    amount = one.amount if credit else -one.amount
+    amount = f"+{one.amount}" if credit else str(-one.amount)
     where = (
         say(N_("credited"))
         if credit
@@ -393,7 +418,7 @@ def _movement(one: Movement, say: Translate) -> list[Element]:
         else say(N_("till {terminal_id}")).format(terminal_id=one.terminal_id)
     )
     return [
-        Pair(left=local_time(one.unix_seconds).removesuffix(" WIB"), right=str(amount)),
+        Pair(left=local_time(one.unix_seconds).removesuffix(" WIB"), right=amount),
         Pair(
             left=f"  {where}", right=say(N_("balance {balance}")).format(balance=one.balance_after)
         ),
