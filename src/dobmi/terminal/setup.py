@@ -21,6 +21,9 @@ from dobmi.cardlib.readers.base import Reader, Signal, open_reader
 from dobmi.errors import DoBMIError
 from dobmi.settings import BadSettings, FileUnusable, load_settings
 from dobmi.terminal.errors import NoCardCame
+from dobmi.terminal.escpos_bytes import to_escpos
+from dobmi.terminal.printer import PrinterState, deliver, parse_printer, usb_printers
+from dobmi.terminal.receipt import Outlet, TestFacts, test_paper
 from dobmi.terminal.whole_file import replace_file
 
 SettingValue = str | int | bool
@@ -101,6 +104,47 @@ def try_reader(
         return ReaderTest(reader=reader.name, uid=connection.uid, card=card, problem=problem)
     finally:
         reader.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundPrinter:
+    """`setting` is what `printer` in the settings would be; `name` is for people."""
+
+    setting: str
+    name: str
+
+
+def find_printers(devices: Path = Path("/dev")) -> tuple[FoundPrinter, ...]:
+    """Printers on USB, then what the system has under /dev that may be one. Never raises.
+
+    A serial port does not tell what is at its other end: the test page does. Network printers
+    cannot be looked for.
+    """
+    found = [FoundPrinter(setting=setting, name=name) for setting, name in usb_printers()]
+    for pattern, scheme in (("usb/lp*", "file"), ("serial/by-id/*", "serial")):
+        found += [
+            FoundPrinter(setting=f"{scheme}:{path}", name=path.name)
+            for path in sorted(devices.glob(pattern))
+        ]
+    return tuple(found)
+
+
+def try_printer(
+    setting: str,
+    columns: int,
+    unix_seconds: int,
+    translate: Callable[[str], str],
+    outlet: Outlet | None = None,
+) -> PrinterState:
+    """Print the test page, and say how the printer is then.
+
+    Raises BadPrinter, NoPrinter, PrinterGone, PaperOut, PrinterCoverOpen, PrinterFault.
+    """
+    address = parse_printer(setting)
+    facts = TestFacts(outlet=outlet, printer=setting, columns=columns, unix_seconds=unix_seconds)
+    return deliver(
+        to_escpos(test_paper(facts, translate), columns, native_qr=address.native_qr), address
+    )
 
 
 def change_settings(path: Path, changes: Mapping[str, SettingValue | None]) -> None:
