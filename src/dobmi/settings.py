@@ -74,6 +74,8 @@ class TerminalSettings(_Client):
     """`usb:VVVV:PPPP`, `serial:/dev/…`, `network:HOST:PORT`, `file:PATH` or `none`."""
     printer_columns: int = Field(default=32, ge=24, le=64)
     """Characters to a row: 32 on paper of 58 mm, 48 on 80 mm."""
+    drawer: bool = False
+    """A cash drawer hangs on the printer."""
 
 
 class ProvisioningSettings(_Client):
