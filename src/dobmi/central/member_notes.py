@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from dobmi.central.csv_file import read_csv, wrong_line
 from dobmi.central.database import Database, add_to_counter, insert_rows, insert_unless_there
@@ -202,10 +202,10 @@ def _each_once(found: Sequence[Told], problems: list[Phrase]) -> list[Told]:
     return list(found)
 
 
-def _known(connection: Connection, numbers: Iterable[int]) -> Mapping[int, Row[Any]]:
-    """Members with what is told of them so far, by number."""
+def _known(connection: Connection, numbers: Iterable[int]) -> Mapping[int, Any]:
+    """Rows of members with what is told of them so far, by number."""
     wanted = sorted(set(numbers))
-    found: dict[int, Row[Any]] = {}
+    found: dict[int, Any] = {}
     for start in range(0, len(wanted), _AT_A_TIME):
         rows = connection.execute(
             select(

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, select, update
 
 from dobmi.central.csv_file import Line, read_csv, wrong_line
-from dobmi.central.database import insert_rows
+from dobmi.central.database import Database, insert_rows
 from dobmi.central.errors import FileRefused
 from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.outlets import note_change, version_of
@@ -30,7 +30,6 @@ from dobmi.central.schema import (
     sellers,
 )
 from dobmi.central.seller_accounts import seller_number
-from dobmi.central.server import Central
 from dobmi.errors import Phrase
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
@@ -161,13 +160,12 @@ def parse_orders(text: str) -> list[Ordered]:
     ]
 
 
-def import_orders(central: Central, orders: Sequence[Ordered], seller: str) -> Taken:
+def import_orders(database: Database, orders: Sequence[Ordered], seller: str, now: int) -> Taken:
     """Take the orders for the seller's tills to hand out, all or none; those known stay as they are.
 
     Raises FileRefused: a member is not known, an order is known otherwise, or there are too many
     open ones. UnknownSeller.
     """
-    now = central.unix_seconds()
 
     def take(connection: Connection) -> Taken:
         seller_id = seller_number(connection, seller)
@@ -200,7 +198,7 @@ def import_orders(central: Central, orders: Sequence[Ordered], seller: str) -> T
         _refuse_too_many(connection, seller_id, orders[-1].line if orders else 1)
         return Taken(len(new), len(orders) - len(new))
 
-    return central.database.write_again(take)
+    return database.write_again(take)
 
 
 def orders_of(connection: Connection, seller_id: int) -> OutletOrders:
@@ -213,10 +211,10 @@ def orders_of(connection: Connection, seller_id: int) -> OutletOrders:
 
 
 def order_list(
-    central: Central, seller: str | None, *, is_open: bool | None = None
+    database: Database, seller: str | None, *, is_open: bool | None = None
 ) -> list[Listed]:
     """Orders with what became of them, by seller and number. Raises UnknownSeller."""
-    with central.database.read() as connection:
+    with database.read() as connection:
         wanted = select(sellers.c.id).order_by(sellers.c.name)
         if seller is not None:
             wanted = wanted.where(sellers.c.id == seller_number(connection, seller))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from dobmi.central.database import insert_rows
+from dobmi.central.database import Database, insert_rows
 from dobmi.central.errors import RecordDiffers, RecordsMissing
 from dobmi.central.ingest import key_of_till
 from dobmi.central.member_orders import note_order_records
@@ -112,7 +112,7 @@ def _take(
 
 
 def shift_list(
-    central: Central,
+    database: Database,
     *,
     seller: str | None = None,
     terminal_id: int | None = None,
@@ -133,7 +133,7 @@ def shift_list(
         .limit(newest)
     )
     found = []
-    with central.database.read() as connection:
+    with database.read() as connection:
         if seller is not None:
             query = query.where(terminals.c.seller_id == seller_number(connection, seller))
         if terminal_id is not None:

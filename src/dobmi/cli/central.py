@@ -55,7 +55,7 @@ from dobmi.central.serving import (
     server_config,
 )
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
-from dobmi.cli import books
+from dobmi.cli import books, outlets
 from dobmi.cli.context import Context, DomainGroup
 from dobmi.cli.opening import bare_database as _bare_database
 from dobmi.cli.opening import database_to_look_at
@@ -82,7 +82,15 @@ def command() -> None:
     """
 
 
-for _command in (*books.COMMANDS, settlement, seller, staff, work, reconcile_group):
+for _command in (
+    *books.COMMANDS,
+    *outlets.COMMANDS,
+    settlement,
+    seller,
+    staff,
+    work,
+    reconcile_group,
+):
     command.add_command(_command)
 
 

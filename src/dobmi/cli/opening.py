@@ -29,6 +29,7 @@ _HEADINGS = (
 
 
 _NUMBERS = {"amount", "balance", "vouchers", "debits", "credits"}
+_NUMBERS |= {"price", "total", "expected", "counted", "difference"}
 
 
 def print_table(
