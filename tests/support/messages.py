@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,11 +16,34 @@ from dobmi.sync.enrolment import Enrolment, Invitation, encode_enrol_request, en
 from dobmi.sync.feed import (
     Feed,
     Limits,
+    Outlet,
     ServersHead,
     SettledAs,
     Settlement,
     Settlements,
     encode_feed,
+)
+from dobmi.sync.outlet import (
+    Catalogue,
+    CatalogueItem,
+    Duty,
+    MemberNote,
+    MemberNotes,
+    MemberOrder,
+    OrderLine,
+    OutletOrders,
+    OutletStaff,
+    PinVerifier,
+    StaffMember,
+)
+from dobmi.sync.records import (
+    OrderRecord,
+    OrderState,
+    RecordsTaken,
+    ShiftRecord,
+    encode_record,
+    encode_records,
+    encode_records_taken,
 )
 from dobmi.sync.relay import (
     Action,
@@ -105,6 +129,100 @@ SETTLING_FEED = replace(
 
 
 LACKING_FEED = replace(FEED, servers_head=ServersHead(terminal_id=TERMINAL_ID, sequence=5))
+
+
+OUTLET = Outlet(
+    terminal_id=TERMINAL_ID,
+    catalogue=Catalogue(
+        version=3,
+        items=(
+            CatalogueItem(
+                code="BRS5",
+                name="Beras 5 kg",
+                category="Sembako",
+                price=Rupiah(75_000),
+                barcodes=("8991234567890",),
+                class_prices=(("karyawan", Rupiah(72_500)),),
+            ),
+            CatalogueItem(code="SBN", name="Sabun", category="Mandi", price=Rupiah(4_000)),
+        ),
+    ),
+    staff=OutletStaff(
+        version=4,
+        people=(
+            StaffMember(
+                number=11, name="Siti", duty=Duty.CASHIER, pin=PinVerifier(bytes(16), bytes(32))
+            ),
+            StaffMember(number=20, name="Ani", duty=Duty.SUPERVISOR, member_number=4711),
+        ),
+    ),
+    orders=OutletOrders(
+        version=9,
+        orders=(
+            MemberOrder(
+                number=501,
+                member_number=4711,
+                holder="Siti Aminah",
+                placed_unix_seconds=NOW - 86_400,
+                pick_up_on=date(2026, 9, 22),
+                lines=(
+                    OrderLine(
+                        item="BRS5", name="Beras 5 kg", quantity=2, unit_price=Rupiah(75_000)
+                    ),
+                ),
+                note="tanpa kantong",
+            ),
+        ),
+    ),
+    members=MemberNotes(
+        version=8,
+        since=5,
+        more=False,
+        notes=(MemberNote(4711, "karyawan", bytes(range(32))), MemberNote(4712, "", None)),
+    ),
+)
+OUTLET_FEED = replace(FEED, outlet=OUTLET)
+RECORDS = (
+    ShiftRecord(
+        number=3,
+        cashier="Siti",
+        opened_unix_seconds=NOW - 30_000,
+        closed_unix_seconds=NOW,
+        float_cash=Rupiah(200_000),
+        cash_in=Rupiah(50_000),
+        cash_out=Rupiah(20_000),
+        counted=Rupiah(229_500),
+        takeovers=((NOW - 10_000, "Budi"),),
+        sales_count=31,
+        sales_total=Rupiah(1_250_000),
+        refunds_count=1,
+        refunds_total=Rupiah(75_000),
+    ),
+    OrderRecord(
+        order=501,
+        state=OrderState.PAID,
+        sale=1,
+        short=(("BRS5", 1),),
+        by="Siti",
+        unix_seconds=NOW - 5_000,
+    ),
+)
+
+
+def sample_records() -> bytes:
+    """Records 6 and 7 of the till."""
+    encoded = [encode_record(record) for record in RECORDS]
+    return encode_records(TERMINAL_ID, 6, encoded, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+
+
+def sample_records_taken() -> bytes:
+    taken = RecordsTaken(
+        terminal_id=TERMINAL_ID,
+        batch_hash=voucher_hash(sample_records()),
+        up_to=7,
+        unix_seconds=NOW + 1,
+    )
+    return encode_records_taken(taken, SERVER_PUBLIC, SERVER_KEY.sign)
 
 
 def link(sequence: int, previous_hash: bytes) -> Link:
@@ -210,6 +328,9 @@ def samples() -> dict[str, bytes]:
     found["feed"] = encode_feed(FEED, SERVER_PUBLIC, SERVER_KEY.sign)
     found["feed_settlements"] = encode_feed(SETTLING_FEED, SERVER_PUBLIC, SERVER_KEY.sign)
     found["feed_servers_head"] = encode_feed(LACKING_FEED, SERVER_PUBLIC, SERVER_KEY.sign)
+    found["feed_outlet"] = encode_feed(OUTLET_FEED, SERVER_PUBLIC, SERVER_KEY.sign)
+    found["records"] = sample_records()
+    found["records_taken"] = sample_records_taken()
     found["enrol_request"] = encode_enrol_request(
         INVITATION.code, TERMINAL_PUBLIC, TERMINAL_KEY.sign
     )

@@ -46,6 +46,7 @@ from dobmi.sync.pairing import (
     verify_pairing_offer,
     verify_pairing_request,
 )
+from dobmi.sync.records import parse_records, verify_records_taken
 from dobmi.sync.relay import (
     Action,
     CardGone,
@@ -106,7 +107,7 @@ SAMPLES = samples()
 BATCH = SAMPLES["batch"]
 
 
-def read_as(name: str, data: bytes) -> object:  # noqa: PLR0911 - one line a kind
+def read_as(name: str, data: bytes) -> object:  # noqa: C901, PLR0911 - one line a kind
     """`data` read, and every signature in it checked, as a message of the kind `name`."""
     match name.partition("_")[0]:
         case "voucher":
@@ -115,6 +116,10 @@ def read_as(name: str, data: bytes) -> object:  # noqa: PLR0911 - one line a kin
             return parse_batch(data).verify(TERMINAL_PUBLIC)
         case "acknowledgement":
             return verify_acknowledgement(data, SERVER_PUBLIC)
+        case "records" if name == "records_taken":
+            return verify_records_taken(data, SERVER_PUBLIC)
+        case "records":
+            return parse_records(data).verify(TERMINAL_PUBLIC)
         case "feed":
             return verify_feed(data, SERVER_PUBLIC, 9)
         case "enrol":
