@@ -241,4 +241,4 @@ class PinMachine(RuleBasedStateMachine):
 
 
 TestPinMachine = PinMachine.TestCase
-TestPinMachine.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
+TestPinMachine.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)

@@ -331,6 +331,8 @@ class Ledger:
                 )
             )
             connection.execute(schema.state.update().values(server_unix_seconds=reset.unix_seconds))
+            # Who was locked out until a time to come would be so for ever.
+            connection.execute(schema.pin_attempts.update().values(locked_until_unix_seconds=0))
         return reset
 
     def clock_resets(self) -> tuple[ClockReset, ...]:
