@@ -64,6 +64,7 @@ from dobmi.cli.opening import open_central as _central
 from dobmi.cli.opening import open_keys as _open_keys
 from dobmi.cli.opening import parse_time as _parse_time
 from dobmi.cli.opening import print_table as _print_table
+from dobmi.cli.pairing import pairing
 from dobmi.cli.reconciliation import reconcile_group, work
 from dobmi.cli.settlement import seller, settlement, staff
 from dobmi.i18n import N_
@@ -85,6 +86,7 @@ def command() -> None:
 for _command in (
     *books.COMMANDS,
     *outlets.COMMANDS,
+    pairing,
     settlement,
     seller,
     staff,

@@ -15,6 +15,7 @@ import click
 from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
 from dobmi.cardlib.readers.base import open_reader
 from dobmi.cli.context import Context, DomainGroup, show_error
+from dobmi.cli.setup import setup
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
@@ -60,6 +61,9 @@ def command() -> None:
 
     Exit codes: 0 paid or done, 1 refused (no money moved), 3 in doubt.
     """
+
+
+command.add_command(setup)
 
 
 @command.command()
