@@ -103,11 +103,11 @@ _NAMES = """
     INSERT INTO named_before (terminal_id, sequence, card_uid, counter)
     SELECT mine.previous_terminal_id, mine.previous_sequence, mine.card_uid, mine.counter
     FROM card_transactions AS mine JOIN terminals AS maker ON maker.id = mine.previous_terminal_id
-    WHERE NOT EXISTS (
+    WHERE (
         SELECT 1 FROM card_transactions AS before
         WHERE before.card_uid = mine.card_uid AND before.counter = mine.counter - 1
             AND before.terminal_id = mine.previous_terminal_id
-            AND before.sequence = mine.previous_sequence)
+            AND before.sequence = mine.previous_sequence LIMIT 1) IS NULL
 """
 NAMES_BEFORE_BATCH = text(  # of the till's vouchers :first to :last
     f"{_NAMES} AND mine.terminal_id = :terminal_id AND mine.sequence BETWEEN :first AND :last"
