@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+import pytest
+from sqlalchemy import func, select, update
 
+from dobmi.central import pruning
 from dobmi.central.pruning import Pruned, prune
+from dobmi.central.rejected import keep_of
 from dobmi.central.schema import Role, counters, invitations, rejected_batches, request_nonces
 from dobmi.central.server import Central
 from dobmi.central.terminals import invite
@@ -59,3 +62,33 @@ def test_refused_contents_go_after_their_days_and_make_room(office: Office) -> N
             select(counters.c.value).where(counters.c.name.like("rejected-bytes:%"))
         ).scalars()
         assert set(held) == {0}
+
+
+def test_two_that_prune_at_once_make_room_once(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    central = office.world.central
+    till = office.world.till()
+    till.vouchers += [b"no voucher"]
+    later = START + (central.settings.keep_rejected_days + 1) * DAY
+    sent = [b"rubbish", till.batch()]
+    for batch in sent:
+        assert office.upload(batch).status_code >= 400
+    with central.database.write() as connection:
+        # As if as much again were kept that is not old yet.
+        twice = update(counters).where(counters.c.name.like("rejected-bytes:%"))
+        connection.execute(twice.values(value=2 * counters.c.value))
+    left = [True]
+
+    def meanwhile(of: Central, content: bytes) -> str:
+        if left.pop() if left else False:
+            prune(of, later)
+        return keep_of(of, content)
+
+    monkeypatch.setattr(pruning, "keep_of", meanwhile)
+    prune(central, later)
+    with central.database.read() as connection:
+        held = connection.execute(
+            select(counters.c.value).where(counters.c.name.like("rejected-bytes:%"))
+        ).scalars()
+        assert sorted(held) == sorted(map(len, sent))

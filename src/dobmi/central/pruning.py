@@ -49,7 +49,10 @@ def prune(central: Central, now: int) -> Pruned:
 
 
 def _drop_contents(central: Central, now: int) -> int:
-    """Of some refused batches; that they came, their hash and the reason stay. Their keep has room."""
+    """Of some refused batches; that they came, their hash and the reason stay. Their keep has room.
+
+    How many were looked at; 0: there are no more.
+    """
     before = now - central.settings.keep_rejected_days * _SECONDS_PER_DAY
     old = (
         select(rejected_batches.c.batch_hash, rejected_batches.c.content)
@@ -58,11 +61,24 @@ def _drop_contents(central: Central, now: int) -> int:
         .limit(_BATCHES_A_STEP)
     )
     with central.database.read() as connection:
-        found = connection.execute(old).all()
-    freed: Counter[str] = Counter()
-    for row in found:
-        freed[keep_of(central, bytes(row.content))] += len(row.content)
+        found = {
+            bytes(row.batch_hash): (keep_of(central, bytes(row.content)), len(row.content))
+            for row in connection.execute(old)
+        }
     with central.database.write() as connection:
+        # Of two that prune at once each frees what it still finds.
+        left = connection.execute(
+            select(rejected_batches.c.batch_hash)
+            .where(rejected_batches.c.batch_hash.in_(found))
+            .where(rejected_batches.c.content.is_not(None))
+            .order_by(rejected_batches.c.batch_hash)
+            .with_for_update()
+        ).scalars()
+        freed: Counter[str] = Counter()
+        gone = [bytes(batch_hash) for batch_hash in left]
+        for batch_hash in gone:
+            keep, size_bytes = found[batch_hash]
+            freed[keep] += size_bytes
         for keep in sorted(freed):
             name = f"rejected-bytes:{keep}"
             held = add_to_counter(connection, name, 0)
@@ -70,7 +86,7 @@ def _drop_contents(central: Central, now: int) -> int:
             add_to_counter(connection, name, -min(held, freed[keep]))
         connection.execute(
             update(rejected_batches)
-            .where(rejected_batches.c.batch_hash.in_([row.batch_hash for row in found]))
+            .where(rejected_batches.c.batch_hash.in_(gone))
             .values(content=None)
         )
     return len(found)
