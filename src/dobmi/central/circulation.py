@@ -73,10 +73,15 @@ class Circulation:
 
 
 def circulation(central: Central) -> Circulation:
-    newest = (
-        select(card_transactions.c.card_uid, func.max(card_transactions.c.counter).label("counter"))
-        .group_by(card_transactions.c.card_uid)
-        .subquery()
+    newest = card_transactions.alias("newest")
+    # A look-up a card, however many transactions there are.
+    last_word = (
+        select(newest.c.balance_after_rupiah)
+        .where(newest.c.card_uid == cards.c.uid)
+        .order_by(newest.c.counter.desc())
+        .limit(1)
+        .correlate(cards)
+        .scalar_subquery()
     )
     # A lost card may say what it likes: its money is elsewhere.
     restored = select(replacements.c.card_uid).where(replacements.c.safe_at.is_not(None))
@@ -84,13 +89,7 @@ def circulation(central: Central) -> Circulation:
         totals = flows(connection)
         balances = group_balances(totals)
         own_word = connection.execute(
-            select(whole_sum(card_transactions.c.balance_after_rupiah))
-            .join(
-                newest,
-                (newest.c.card_uid == card_transactions.c.card_uid)
-                & (newest.c.counter == card_transactions.c.counter),
-            )
-            .where(card_transactions.c.card_uid.not_in(restored))
+            select(whole_sum(last_word)).where(cards.c.uid.not_in(restored))
         ).scalar_one()
         doubts, doubts_sum = connection.execute(
             select(func.count(), whole_sum(in_doubt.c.amount_rupiah)).where(
