@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from starlette.testclient import TestClient
 
 from dobmi.cardlib.evidence import parse_credit_evidence
+from dobmi.central import replacement
 from dobmi.central.app import create_app
 from dobmi.central.cards import order_credit, set_blocked, statement_of
 from dobmi.central.circulation import circulation
@@ -185,6 +186,27 @@ def test_a_block_that_was_taken_back_does_not_count(loss: Loss) -> None:
     for till in (loss.till, loss.other):
         loss.sync(till, 2)
     assert loss.replace()["safe_at"] is None
+
+
+def test_what_is_not_safe_yet_costs_a_feed_no_writing(
+    loss: Loss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss.replace()
+    loss.sync(loss.till, loss.status().feed_version)
+    asked: list[bytes] = []
+    follow_up = replacement.follow_up
+
+    def counted(connection: Connection, uid: bytes, *rest: Any, **options: Any) -> bool:
+        asked.append(uid)
+        return follow_up(connection, uid, *rest, **options)
+
+    monkeypatch.setattr(replacement, "follow_up", counted)
+    for _ in range(3):
+        loss.sync(loss.till, loss.status().feed_version)
+    assert asked == []
+    loss.sync(loss.other, loss.status().feed_version)
+    assert asked == [loss.old.uid]
+    assert loss.status().safe_at is not None
 
 
 def test_by_rule_after_the_set_days_and_the_posting_says_so(loss: Loss) -> None:

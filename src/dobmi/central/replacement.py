@@ -13,9 +13,10 @@ facts on record ask for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, select, update
 
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
 from dobmi.central.database import insert_rows, next_number, whole_sum
@@ -120,20 +121,26 @@ def replace_card(central: Central, uid: bytes, reason: str, *, by_terminal: int 
 
 
 def restore_due(central: Central) -> int:
-    """Restore what has become safe to restore, also by rule; how many cards that were."""
+    """Restore what has become safe to restore, also by rule; how many cards that were.
+
+    Each feed of a till asks for it: where nothing has become safe it is one look and no writing.
+    """
+    days = central.settings.restore_after_days
+    overdue = central.unix_seconds() - days * _SECONDS_PER_DAY
+    waits = exists().where(_is_behind(replacements.c.block_version))
     with central.database.read() as connection:
         uids = connection.execute(
             select(replacements.c.card_uid)
             .where(replacements.c.safe_at.is_(None))
+            .where(~waits | (replacements.c.at <= overdue))
             .order_by(replacements.c.card_uid)
         ).scalars()
-        waiting = [bytes(uid) for uid in uids]
-    restored = 0
-    for uid in waiting:
-        with central.database.write() as connection:
-            now, days = central.unix_seconds(), central.settings.restore_after_days
-            restored += follow_up(connection, uid, now, restore_after_days=days)
-    return restored
+        due = [bytes(uid) for uid in uids]
+
+    def restore(connection: Connection, uid: bytes) -> bool:
+        return follow_up(connection, uid, central.unix_seconds(), restore_after_days=days)
+
+    return sum(central.database.write_again(partial(restore, uid=uid)) for uid in due)
 
 
 def follow_up(
@@ -212,14 +219,17 @@ def _tills_behind(connection: Connection, block_version: int) -> tuple[int, ...]
     """Tills in use that have not said yet that they have the block."""
     return tuple(
         connection.execute(
-            select(terminals.c.id)
-            .where(
-                terminals.c.role == Role.TILL,
-                terminals.c.status == TerminalStatus.ACTIVE,
-                terminals.c.feed_version < block_version,
-            )
-            .order_by(terminals.c.id)
+            select(terminals.c.id).where(_is_behind(block_version)).order_by(terminals.c.id)
         ).scalars()
+    )
+
+
+def _is_behind(block_version: int | ColumnElement[int]) -> ColumnElement[bool]:
+    """Of a terminal: a till in use that has not said that it has this block list."""
+    return and_(
+        terminals.c.role == Role.TILL,
+        terminals.c.status == TerminalStatus.ACTIVE,
+        terminals.c.feed_version < block_version,
     )
 
 
