@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
+from dobmi.central import overdue
 from dobmi.central.cards import statement_of
 from dobmi.central.circulation import circulation
+from dobmi.central.conclusions import settle_cards
+from dobmi.central.doubts import conclude
+from dobmi.central.ingest import take_batch
 from dobmi.central.overdue import SettledByRule, doubt_list, settle_overdue
 from dobmi.central.schema import anomalies, doubt_settlements, in_doubt, postings
 from dobmi.money import ZERO, Rupiah
@@ -107,6 +113,55 @@ class TestTheRule:
         office.acknowledged(till.batch())
         assert settle(office, IN_TIME) == SettledByRule()
         assert doubt_of(office, till) == ("open", "")
+
+    def test_it_asks_only_the_cards_whose_time_is_over(
+        self,
+        office: Office,
+        till: ModelTill,
+        other: ModelTill,
+        card: ModelCard,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """However many cards have holes, or doubts that are young."""
+        hole, young = office.world.card(4712), office.world.card(4713)
+        for one in (hole, young):
+            office.world.top_up(office.world.station(), one, Rupiah(100_000))
+        other.doubt(hole, AMOUNT, committed=True)  # never sent
+        till.doubt(card, AMOUNT, committed=True)
+        till.sell(hole, AMOUNT)
+        office.acknowledged(till.batch())
+        till.doubt(young, AMOUNT, committed=True)
+        a_day_later = dataclasses.replace(office.world.central, unix_seconds=lambda: START + DAY)
+        take_batch(a_day_later, till.batch())
+        asked: list[bytes] = []
+
+        def counted(connection: Connection, uids: list[bytes], *rest: Any) -> None:
+            asked.extend(uids)
+            settle_cards(connection, uids, *rest)
+
+        monkeypatch.setattr(overdue, "settle_cards", counted)
+        assert settle(office).not_paid_count == 1
+        assert asked == [card.uid]
+
+    def test_one_that_cannot_be_settled_holds_up_no_other(
+        self, office: Office, till: ModelTill, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bad = office.world.card(4712)
+        office.world.top_up(office.world.station(), bad, Rupiah(100_000))
+        for one in (bad, card):
+            till.doubt(one, AMOUNT, committed=True)
+        office.acknowledged(till.batch())
+
+        def broken(connection: Connection, *where: Any, **rest: Any) -> None:
+            if where[1] == 1:
+                raise LookupError("planted")
+            conclude(connection, *where, **rest)
+
+        monkeypatch.setattr(overdue, "conclude", broken)
+        assert settle(office).not_paid_count == 1
+        assert "LookupError" in anomaly_of(office, "card-not-settled")
+        monkeypatch.setattr(overdue, "conclude", conclude)
+        assert settle(office).not_paid_count == 1
 
     def test_with_no_word_of_anybody_it_is_not_paid_and_says_why(
         self, office: Office, till: ModelTill, card: ModelCard

@@ -18,7 +18,7 @@ from dobmi.cardlib.custody import load_key_file, save_key_file
 from dobmi.central import beside, ingest, periodic, verification
 from dobmi.central.beside import look_at_posted, settle_beside
 from dobmi.central.circulation import circulation
-from dobmi.central.database import open_database
+from dobmi.central.database import insert_rows, open_database
 from dobmi.central.errors import ServerBusy, VouchersMissing
 from dobmi.central.ingest import Care, Posting, check_batch, take_batch
 from dobmi.central.schema import (
@@ -27,6 +27,7 @@ from dobmi.central.schema import (
     batches_to_look_at,
     card_transactions,
     in_doubt,
+    posting_keys,
     postings,
     vouchers,
 )
@@ -35,6 +36,7 @@ from dobmi.money import ZERO, Rupiah
 from dobmi.settings import CentralSettings
 from dobmi.sync.acknowledgement import verify_acknowledgement
 from dobmi.sync.batch import parse_batch
+from dobmi.sync.voucher import Outcome
 from support.central_client import RING
 from support.databases import Kind, using
 from support.traffic import START, ModelCard, ModelTill, World
@@ -451,6 +453,48 @@ def test_a_card_that_cannot_be_settled_is_said_and_holds_up_no_till(
         kinds = connection.execute(select(anomalies.c.kind, anomalies.c.card_uid)).all()
     assert [(kind, bytes(uid)) for kind, uid in kinds] == [("card-not-settled", card.uid)]
     assert circulation(world.central).owed_to_outlets == Rupiah(2_000)
+
+
+def test_a_word_that_cannot_be_taken_is_said_and_holds_up_no_till(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise TypeError("planted")
+
+    till, card = world.till(), world.card(4711)
+    world.top_up(world.station(), card, Rupiah(100_000))
+    till.doubt(card, Rupiah(1_000), committed=False)
+    till.resolve(card, len(till.vouchers), Outcome.NOT_PAID)
+    monkeypatch.setattr(beside, "_take_word", broken)
+    take_batch(world.central, till.batch())
+    till.sell(card, Rupiah(2_000))
+    take_batch(world.central, till.batch())
+    assert findings_of(world) == [("card-not-settled", card.uid)]
+    assert circulation(world.central).owed_to_outlets == Rupiah(2_000)
+
+
+def test_a_number_that_is_taken_time_and_again_holds_up_no_till(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(connection: Connection, *_: object) -> None:
+        row = connection.execute(select(posting_keys)).mappings().first()
+        assert row is not None
+        insert_rows(connection, posting_keys, [dict(row)])
+
+    till, card = world.till(), world.card(4711)
+    world.top_up(world.station(), card, Rupiah(100_000))
+    till.doubt(card, Rupiah(1_000), committed=True)
+    monkeypatch.setattr(beside, "settle_cards", twice)
+    take_batch(world.central, till.batch())
+    till.sell(card, Rupiah(2_000))
+    take_batch(world.central, till.batch())
+    assert findings_of(world) == [("card-not-settled", card.uid)]
+
+
+def findings_of(world: World) -> list[tuple[str, bytes]]:
+    with world.central.database.read() as connection:
+        rows = connection.execute(select(anomalies.c.kind, anomalies.c.card_uid))
+        return [(kind, bytes(uid)) for kind, uid in rows]
 
 
 def test_a_sale_is_posted_once_by_its_transactions_uniqueness(world: World) -> None:

@@ -13,10 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from dobmi.cardlib.evidence import parse_sale_evidence
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.conclusions import (
+    FAILS_ALONE,
+    by_itself,
     carry_out_refunds,
     lock_cards,
     post_sale,
@@ -32,6 +35,7 @@ from dobmi.central.doubts import (
     note_claim,
     weigh_decision,
 )
+from dobmi.central.errors import KeyTaken
 from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import follow_up
@@ -47,7 +51,6 @@ from dobmi.central.schema import (
 )
 from dobmi.central.server import Central
 from dobmi.central.verification import MacKeyOf, previous_of
-from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import (
     DecisionVoucher,
@@ -58,6 +61,9 @@ from dobmi.sync.voucher import (
 )
 
 _log = logging.getLogger(__name__)
+
+NO_RACE = (*FAILS_ALONE, IntegrityError)
+"""Failures where no other writer can be the cause of a number that is taken."""
 
 Word = ResolutionVoucher | DecisionVoucher
 """What a till says of its own sale in doubt."""
@@ -152,7 +158,7 @@ def look_at_posted(
         batches_to_look_at.c.first_sequence == first_sequence,
     )
 
-    def look(connection: Connection) -> bool:
+    def look(connection: Connection, failures: tuple[type[Exception], ...] = FAILS_ALONE) -> bool:
         waiting = connection.execute(
             delete(batches_to_look_at).where(mine).returning(batches_to_look_at.c.last_sequence)
         ).scalar_one_or_none()
@@ -162,12 +168,18 @@ def look_at_posted(
         if known is None:
             known = _words_on_record(connection, terminal_id, first_sequence, waiting)
         span = (terminal_id, first_sequence, waiting)
-        if not settle_beside(connection, span, known, mac_key_of, central.unix_seconds()):
+        now = central.unix_seconds()
+        if not settle_beside(connection, span, known, mac_key_of, now, failures=failures):
             # Should a crash lose this commit, the batch is looked at once more.
             connection.execute(text("SET LOCAL synchronous_commit TO off"))
         return True
 
-    return central.database.write_again(look)
+    try:
+        return central.database.write_again(look)
+    except KeyTaken:
+        # Time and again: that is no race. Nobody is helped by a till that is refused for ever.
+        with central.database.write() as connection:
+            return look(connection, NO_RACE)
 
 
 def look_at_all_posted(central: Central, terminal_id: int | None = None) -> int:
@@ -189,10 +201,13 @@ def settle_beside(
     words: Sequence[Word],
     mac_key_of: MacKeyOf,
     now: int,
+    *,
+    failures: tuple[type[Exception], ...] = FAILS_ALONE,
 ) -> bool:
     """Settle what the till's vouchers of `span` (terminal, first, last) decide; whether anything.
 
-    Runs when they are on record, and all that others brought before.
+    Runs when they are on record, and all that others brought before. What raises `failures` is left
+    as it is, and is a finding.
     """
     terminal_id, first, last = span
     where: Mapping[str, object] = {"terminal_id": terminal_id, "first": first, "last": last}
@@ -204,26 +219,15 @@ def settle_beside(
         return False
     lock_cards(connection, to_settle | to_follow_up)
     for word in words:
-        _take_word(connection, word, mac_key_of, now)
+        with by_itself(connection, word.card_uid, now, failures):
+            _take_word(connection, word, mac_key_of, now)
     for uid in sorted(to_settle | to_follow_up):
-        try:
-            with connection.begin_nested():
-                if uid in to_settle:
-                    settle_cards(connection, [uid], mac_key_of, now)
-                else:
-                    carry_out_refunds(connection, uid, now)
-                    follow_up(connection, uid, now)
-        except (AssertionError, LookupError, ValueError, DoBMIError) as error:
-            # One card that cannot be concluded for must not hold up a till for ever.
-            _log.exception("card %s cannot be settled", uid.hex())
-            finding = anomaly_row(
-                "card-not-settled",
-                uid.hex(),
-                at=now,
-                detail=f"{type(error).__name__}: see the server's log",
-                card_uid=uid,
-            )
-            note_findings(connection, [finding])
+        with by_itself(connection, uid, now, failures):
+            if uid in to_settle:
+                settle_cards(connection, [uid], mac_key_of, now)
+            else:
+                carry_out_refunds(connection, uid, now)
+                follow_up(connection, uid, now)
     return True
 
 

@@ -5,7 +5,9 @@ Runs inside the transaction that brought the new facts. Doing it again changes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +48,21 @@ from dobmi.central.schema import (
 )
 from dobmi.central.verification import FOREIGN_READER, MacKeyOf, find_counter
 from dobmi.central.wallets import load_cards
+from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 
+_log = logging.getLogger(__name__)
+
+PROGRAM_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What code raises that fails on something nobody thought of."""
+FAILS_ALONE: tuple[type[Exception], ...] = (*PROGRAM_ERRORS, DoBMIError)
 _SEARCH_AHEAD = 64
 """How many transactions a card may be ahead of what is on record, for an intent to be placed."""
 
@@ -133,6 +148,29 @@ def cards_with_them(connection: Connection, uids: Iterable[bytes]) -> list[bytes
         select(cards.c.uid).where(cards.c.member_number.in_(members_of)).order_by(cards.c.uid)
     ).scalars()
     return [bytes(uid) for uid in found]
+
+
+@contextmanager
+def by_itself(
+    connection: Connection,
+    uid: bytes,
+    now: int,
+    failures: tuple[type[Exception], ...] = FAILS_ALONE,
+) -> Iterator[None]:
+    """What fails in this block is undone, and is a finding: one card must not hold up all others."""
+    try:
+        with connection.begin_nested():
+            yield
+    except failures as error:
+        _log.exception("card %s cannot be settled", uid.hex())
+        finding = anomaly_row(
+            "card-not-settled",
+            uid.hex(),
+            at=now,
+            detail=f"{type(error).__name__}: see the server's log",
+            card_uid=uid,
+        )
+        note_findings(connection, [finding])
 
 
 def settle_cards(

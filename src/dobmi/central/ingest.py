@@ -22,10 +22,17 @@ from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
 from dobmi.cardlib.purse_layout import RecordKind
-from dobmi.central.beside import Word, look_at_all_posted, look_at_posted, settle_beside, words_of
+from dobmi.central.beside import (
+    NO_RACE,
+    Word,
+    look_at_all_posted,
+    look_at_posted,
+    settle_beside,
+    words_of,
+)
 from dobmi.central.booking import booking_time
 from dobmi.central.bulk import BOOL, INT4, INT8, Layout, copy_rows, rows_among
-from dobmi.central.conclusions import NAMES_BEFORE_BATCH
+from dobmi.central.conclusions import NAMES_BEFORE_BATCH, PROGRAM_ERRORS
 from dobmi.central.database import insert_rows
 from dobmi.central.doubts import note_decisions
 from dobmi.central.errors import (
@@ -96,15 +103,6 @@ _WAIT_SECONDS = (0.01, 0.02, 0.04, 0.16, 0.64)
 """At most, before each further try at posting."""
 _CANNOT_BE_POSTED = (IntegrityError, DataError, struct.error, OverflowError)
 """What one voucher's rows may do to the whole batch's statement."""
-_PROGRAM_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-)
-
 VOUCHERS = Layout(
     vouchers,
     {"terminal_id": INT8, "sequence": INT8, "received_at": INT8},
@@ -235,7 +233,7 @@ def check_batch(
     mac_keys.derive(facts.values())
     try:
         return judge_batch(batch, read, facts, mac_keys), facts
-    except _PROGRAM_ERRORS:
+    except PROGRAM_ERRORS:
         _log.exception("a voucher of terminal %d cannot be judged", batch.head.terminal_id)
         return _judge_one_by_one(batch, read, facts, mac_keys), facts
 
@@ -254,7 +252,7 @@ def _judge_one_by_one(
         alone = replace(batch, head=head, vouchers=[encoded])
         try:
             one = judge_batch(alone, [item], facts, mac_key_of)
-        except _PROGRAM_ERRORS as error:
+        except PROGRAM_ERRORS as error:
             detail = f"{type(error).__name__} when it was judged"
             refused = Refused(decode_voucher(encoded), Reason.CANNOT_BE_POSTED, detail)
             judged.others.append((sequence, refused))
@@ -401,7 +399,7 @@ class Posting:
         self._find_anomalies(judged, terminal)
         note_findings(connection, self._anomalies)
         if connection.dialect.name == "sqlite":
-            settle_beside(connection, span, words, self.mac_key_of, self.now)
+            settle_beside(connection, span, words, self.mac_key_of, self.now, failures=NO_RACE)
         else:
             to_look_at = {
                 "terminal_id": span[0],

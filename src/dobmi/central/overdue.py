@@ -7,11 +7,18 @@ older than it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
 
-from dobmi.central.conclusions import carry_out_refunds, last_counters, lock_cards, reconcile
+from dobmi.central.conclusions import (
+    by_itself,
+    carry_out_refunds,
+    last_counters,
+    lock_cards,
+    settle_cards,
+)
 from dobmi.central.doubts import Rule, conclude
 from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import follow_up
@@ -27,6 +34,7 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
+from dobmi.central.verification import MacKeyOf
 from dobmi.money import ZERO, Rupiah
 
 SECONDS_PER_DAY = 24 * 3600
@@ -149,45 +157,66 @@ def doubt_list(central: Central, *, settled_too: bool = False) -> list[Doubt]:
 def settle_overdue(central: Central, now: int) -> SettledByRule:
     """Settle by rule what has been open for `settle_after_days`, after asking the cards' own word.
 
-    Each in a transaction of its own: it can stop anywhere and be run again. Raises ServerBusy.
+    Each in a transaction of its own: it can stop anywhere and be run again. A card on which the program
+    fails is a finding, and its doubts stay open. Raises ServerBusy.
     """
-    reconcile(central.database, central.mac_keys(), now)
-    days = central.settings.settle_after_days
-    overdue = _open(now - days * SECONDS_PER_DAY)
+    overdue = _open(now - central.settings.settle_after_days * SECONDS_PER_DAY)
     with central.database.read() as connection:
         found = connection.execute(overdue).all()
+    mac_key_of = central.mac_keys()
     not_paid: list[Rupiah] = []
     held: list[Rupiah] = []
     for row in found:
-        with central.database.write() as connection:
-            lock_cards(connection, [row.card_uid])
-            still = connection.execute(
-                overdue.where(
-                    in_doubt.c.terminal_id == row.terminal_id, in_doubt.c.sequence == row.sequence
-                )
-            ).one_or_none()
-            if still is None:
-                continue
-            amount = Rupiah(still.amount_rupiah)
-            where = (still.terminal_id, still.sequence)
-            word = f"no word of the card for {days} days"
-            if _may_be_held(still) and not _was_held(connection, bytes(still.card_uid), *where):
-                explanation = f"{word}; {still.explanation}"
-                state, rule = DoubtState.SUSPENDED, Rule.CLAIMED_PAID
-                held.append(amount)
-            else:
-                explanation = f"{word} and none that counts of its till: at the outlet's expense"
-                state, rule = DoubtState.NOT_PAID, Rule.NO_WORD
-                not_paid.append(amount)
-            conclude(connection, *where, state, rule, explanation=explanation, now=now)
-            carry_out_refunds(connection, bytes(row.card_uid), now)
-            follow_up(connection, bytes(row.card_uid), now)
+        settle = partial(_settle_one, central, row=row, mac_key_of=mac_key_of, now=now)
+        state = central.database.write_again(settle)
+        if state is DoubtState.SUSPENDED:
+            held.append(Rupiah(row.amount_rupiah))
+        elif state is DoubtState.NOT_PAID:
+            not_paid.append(Rupiah(row.amount_rupiah))
     return SettledByRule(
         not_paid_count=len(not_paid),
         not_paid_total=sum(not_paid, ZERO),
         held_count=len(held),
         held_total=sum(held, ZERO),
     )
+
+
+def _settle_one(
+    central: Central, connection: Connection, *, row: Row[Any], mac_key_of: MacKeyOf, now: int
+) -> DoubtState | None:
+    """As what the rule settled it; None if it needs no rule any more."""
+    uid = bytes(row.card_uid)
+    lock_cards(connection, [uid])
+    state = None
+    with by_itself(connection, uid, now):
+        settle_cards(connection, [uid], mac_key_of, now)
+        state = _apply_rule(central, connection, row, now)
+    return state  # noqa: RET504 - None where it failed
+
+
+def _apply_rule(
+    central: Central, connection: Connection, row: Row[Any], now: int
+) -> DoubtState | None:
+    uid, where = bytes(row.card_uid), (row.terminal_id, row.sequence)
+    days = central.settings.settle_after_days
+    still = connection.execute(
+        _open(now - days * SECONDS_PER_DAY).where(
+            in_doubt.c.terminal_id == row.terminal_id, in_doubt.c.sequence == row.sequence
+        )
+    ).one_or_none()
+    if still is None:
+        return None
+    word = f"no word of the card for {days} days"
+    if _may_be_held(still) and not _was_held(connection, uid, *where):
+        explanation = f"{word}; {still.explanation}"
+        state, rule = DoubtState.SUSPENDED, Rule.CLAIMED_PAID
+    else:
+        explanation = f"{word} and none that counts of its till: at the outlet's expense"
+        state, rule = DoubtState.NOT_PAID, Rule.NO_WORD
+    conclude(connection, *where, state, rule, explanation=explanation, now=now)
+    carry_out_refunds(connection, uid, now)
+    follow_up(connection, uid, now)
+    return state
 
 
 def _open(received_until: int) -> Select[tuple[object, ...]]:

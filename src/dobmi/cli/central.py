@@ -635,7 +635,7 @@ def settle(context: Context, now: str | None) -> None:
 
     `serve` does it by itself, with the other periodic work.
 
-    First every card's own word, as `reconcile` does. Without one: not paid; or held in suspense,
+    First each such card's own word, as `reconcile` does. Without one: not paid; or held in suspense,
     if the till or a supervisor says that it was paid. A card that turns up later goes before it.
     Running it again changes nothing.
     """
