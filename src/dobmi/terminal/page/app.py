@@ -1,0 +1,201 @@
+"""The page as a web application: its guard, its routes, and what it tells the browser by events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
+
+from dobmi.errors import DoBMIError
+from dobmi.terminal import members
+from dobmi.terminal.counter_state import CounterState
+from dobmi.terminal.page import (
+    routes_orders,
+    routes_people,
+    routes_sales,
+    routes_sell,
+    routes_shift,
+    routes_status,
+)
+from dobmi.terminal.page.errors import ForeignRequest, NotOnDuty, SessionOver
+from dobmi.terminal.page.rendering import STATIC, render
+from dobmi.terminal.page.security import Guard, own_hosts
+from dobmi.terminal.page.visit import Page, Visit, Visited, own_path, stage_facts
+
+SILENCE_SECONDS_MAX: Final = 15.0
+"""After so long without news a comment is sent, so that a dead connection is noticed."""
+
+
+class Hub:
+    """Wakes every open stream of events when anything changes, from whatever thread."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: set[asyncio.Event] = set()
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    def stop(self) -> None:
+        self._loop = None
+
+    def changed(self) -> None:
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        for event in self._waiting:
+            event.set()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            yield event
+        finally:
+            self._waiting.discard(event)
+
+
+class KeptFiles(StaticFiles):
+    """Files whose address has their hash in it: a browser may keep them for good."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type] # passed on as it is
+        response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response
+
+
+def make_app(page: Page, port: int) -> FastAPI:
+    """The page for a counter, answering to this machine's own names with `port` only."""
+    hub = Hub()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        hub.start()
+        page.on_change = hub.changed
+
+        def on_state(state: CounterState) -> None:
+            page.desk.on_counter(state)
+            page.papers.on_counter(state)
+            hub.changed()
+
+        unwatch = page.counter.watch(on_state)
+        try:
+            yield
+        finally:
+            unwatch()
+            hub.stop()
+            page.close()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.page = page
+    app.state.hub = hub
+    app.mount("/static", KeptFiles(directory=STATIC), name="static")
+    app.add_exception_handler(DoBMIError, _say_error)
+    app.add_api_route("/events", _events, methods=["GET"])
+    app.add_api_route("/photos/{sha256}", _photo, methods=["GET"])
+    for routes in (
+        routes_sell,
+        routes_people,
+        routes_sales,
+        routes_orders,
+        routes_shift,
+        routes_status,
+    ):
+        app.include_router(routes.router)
+    app.add_middleware(Guard, hosts=own_hosts(port))
+    return app
+
+
+def _say_error(request: Request, error: Exception) -> Response:
+    """A refusal, where the person can see it: in the part that asked, or on the page it came from."""
+    assert isinstance(error, DoBMIError)
+    visit: Visit | None = getattr(request.state, "visit", None)
+    if isinstance(error, ForeignRequest) or visit is None:
+        return PlainTextResponse(str(error), status_code=403)
+    if isinstance(error, SessionOver):
+        return visit.redirect("/login")
+    if isinstance(error, NotOnDuty):
+        return visit.redirect("/shift", failure=error)
+    if request.method == "GET":
+        return visit.show("failed.html", "", failure=error)
+    if visit.is_partial:
+        said = render("_said.html", visit.language, failure=error)
+        target = visit.fields.get("said", "said")
+        return visit.html(said, HX_Retarget=f"#{target}", HX_Reswap="innerHTML")
+    return visit.redirect(own_path(visit.fields.get("to", "/")), failure=error)
+
+
+def _photo(sha256: str, visit: Visited) -> Response:
+    """The face of the member whose card is being dealt with, and nobody else's."""
+    card = visit.page.counter.state.card
+    jpeg = None
+    if card is not None and card.photo is not None and card.photo.hex() == sha256:
+        jpeg = members.photo(visit.page.ledger, card.photo)
+    if jpeg is None:
+        return PlainTextResponse("", status_code=404)
+    return Response(jpeg, media_type="image/jpeg")
+
+
+async def _events(request: Request, visit: Visited, view: str = "till") -> Response:
+    """What changes, as it changes: each event is a part of the page, ready to be put in."""
+    if view == "till":
+        visit.require_person()
+    hub: Hub = request.app.state.hub
+    parts = _display_parts if view == "display" else _till_parts
+    return StreamingResponse(
+        _stream(visit, hub, parts),
+        media_type="text/event-stream",
+        headers={"x-accel-buffering": "no"},
+    )
+
+
+Parts = Callable[[Visit], dict[str, str]]
+
+
+async def _stream(visit: Visit, hub: Hub, parts: Parts) -> AsyncIterator[str]:
+    sent: dict[str, str] = {}
+    with hub.waiting() as changed:
+        while True:
+            changed.clear()
+            for name, html in parts(visit).items():
+                if sent.get(name) != html:
+                    sent[name] = html
+                    yield f"event: {name}\ndata: {json.dumps(html)}\n\n"
+            try:
+                await asyncio.wait_for(changed.wait(), SILENCE_SECONDS_MAX)
+            except TimeoutError:
+                yield ": still here\n\n"
+
+
+def _till_parts(visit: Visit) -> dict[str, str]:
+    if visit.page.sessions.of(visit.session.key) is None:
+        return {"gone": ""}
+    facts = stage_facts(visit.page, visit.session, visit.language)
+    return {
+        "stage": render("_stage.html", visit.language, **facts).strip(),
+        "ribbon": render("_ribbon.html", visit.language, **facts).strip(),
+        "status": render("_lamp.html", visit.language, **facts).strip(),
+        "cart": render("_cart.html", visit.language, **facts).strip(),
+    }
+
+
+def _display_parts(visit: Visit) -> dict[str, str]:
+    facts = stage_facts(visit.page, visit.session, visit.language)
+    return {
+        "display": render(
+            "_display.html",
+            visit.language,
+            **facts,
+        ).strip()
+    }

@@ -1,0 +1,142 @@
+"""Templates, in one of the two languages: money, times and texts as the people here write them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from gettext import NullTranslations
+from pathlib import Path
+
+from babel.dates import format_date
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from dobmi.errors import DoBMIError, MoneyMoved, Phrase
+from dobmi.i18n import DEFAULT_LANGUAGE, LANGUAGES, N_, translation
+from dobmi.money import Rupiah
+from dobmi.wib import day_of, local_time
+
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+_MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
+_LOCALES = {"id": "id_ID", "en": "en_GB"}
+MONEY_MOVED = {
+    MoneyMoved.NO: N_("No money moved."),
+    MoneyMoved.YES: N_("The money moved."),
+    MoneyMoved.UNKNOWN: N_("It is not known whether the money moved."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """One language. `say` fills the places of a message id's translation."""
+
+    language: str
+
+    @property
+    def translate(self) -> Callable[[str], str]:
+        return _catalogue(self.language).gettext
+
+    def say(self, message: str, **facts: object) -> str:
+        text = self.translate(message)
+        return text.format(**facts) if facts else text
+
+    def count(self, one: str, many: str, number: int, **facts: object) -> str:
+        """`one` or `many`, as the language has it for `number`, which fills `{number}`."""
+        text = _catalogue(self.language).ngettext(one, many, number)
+        return text.format(number=number, **facts)
+
+    def explain(self, error: DoBMIError | Phrase) -> str:
+        return error.explain(self.translate)
+
+    def advise(self, error: DoBMIError) -> str:
+        return error.advise(self.translate)
+
+    def money_moved(self, error: DoBMIError) -> str:
+        return self.translate(MONEY_MOVED[error.money_moved])
+
+    def date(self, unix_seconds: int) -> str:
+        """`Selasa, 24 November 2026`."""
+        day = day_of(unix_seconds)
+        return format_date(day, "EEEE, d MMMM yyyy", locale=_LOCALES[self.language])
+
+    def span(self, seconds: int) -> str:
+        """A length of time, in its largest unit."""
+        if seconds < _MINUTE:
+            return self.say(N_("less than a minute"))
+        if seconds < _HOUR:
+            return self.count(N_("{number} minute"), N_("{number} minutes"), seconds // _MINUTE)
+        if seconds < 2 * _DAY:
+            return self.count(N_("{number} hour"), N_("{number} hours"), seconds // _HOUR)
+        return self.count(N_("{number} day"), N_("{number} days"), seconds // _DAY)
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _catalogue(language: str) -> NullTranslations:
+    return translation(language)
+
+
+def known_language(language: str | None, otherwise: str = DEFAULT_LANGUAGE) -> str:
+    return language if language in LANGUAGES else otherwise
+
+
+def money(amount: Rupiah) -> Markup:
+    """Never broken over two lines."""
+    return Markup("<span class=money>{}</span>").format(str(amount))
+
+
+def clock_time(unix_seconds: int) -> str:
+    """`09:41`."""
+    return local_time(unix_seconds)[11:16]
+
+
+def moment(unix_seconds: int) -> str:
+    """`24-11 09:41`, where a column is narrow."""
+    text = local_time(unix_seconds)
+    return f"{text[:5]} {text[11:16]}"
+
+
+@lru_cache(maxsize=1)
+def _assets() -> Mapping[str, str]:
+    """Each static file with a part of its hash: what a browser keeps is what this program has."""
+    return {
+        path.name: f"/static/{path.name}?v={hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+        for path in STATIC.iterdir()
+        if path.is_file()
+    }
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _environment(language: str) -> Environment:
+    voice = Voice(language)
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals.update(
+        _=voice.say,
+        ngettext=voice.count,
+        voice=voice,
+        asset=lambda name: _assets()[name],
+    )
+    environment.filters.update(
+        money=money,
+        local_time=local_time,
+        clock_time=clock_time,
+        moment=moment,
+        date=voice.date,
+        span=voice.span,
+        explain=voice.explain,
+        advise=voice.advise,
+    )
+    return environment
+
+
+def render(template: str, language: str, **facts: object) -> str:
+    return _environment(language).get_template(template).render(**facts)
