@@ -57,19 +57,23 @@ def next_command(data: bytes) -> Command | None:
     if opcode in _FIXED:
         name, length = _FIXED[opcode]
         return Command(name, data[2 : 2 + length], 2 + length) if len(data) >= 2 + length else None
-    if opcode == b"\x1dv":
-        if len(data) < 8:
+    if opcode in _COUNTED:
+        name, head = _COUNTED[opcode]
+        if len(data) < head:
             return None
-        length = int.from_bytes(data[4:6], "little") * int.from_bytes(data[6:8], "little")
-        whole = 8 + length
-        return Command("raster", data[2:whole], whole) if len(data) >= whole else None
-    if opcode == b"\x1d(":
-        if len(data) < 5:
-            return None
-        whole = 5 + int.from_bytes(data[3:5], "little")
-        return Command("symbol", data[2:whole], whole) if len(data) >= whole else None
+        whole = head + _counted_length(opcode, data)
+        return Command(name, data[2:whole], whole) if len(data) >= whole else None
     msg = f"a printer does not know {data[:8]!r}"
     raise ValueError(msg)
+
+
+_COUNTED = {b"\x1dv": ("raster", 8), b"\x1d(": ("symbol", 5)}
+
+
+def _counted_length(opcode: bytes, data: bytes) -> int:
+    if opcode == b"\x1dv":
+        return int.from_bytes(data[4:6], "little") * int.from_bytes(data[6:8], "little")
+    return int.from_bytes(data[3:5], "little")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,18 +173,8 @@ class Interpreter:
         match command.name:
             case "text":
                 self._row += arguments.decode("ascii")
-            case "line feed":
-                self._end_row()
-            case "reset":
-                self._reset()
-            case "align":
-                self._align = arguments[0]
-            case "bold":
-                self._bold = bool(arguments[0] & 1)
-            case "size":
-                self._width, self._height = (arguments[0] >> 4) + 1, (arguments[0] & 0x0F) + 1
-            case "feed":
-                for _ in range(arguments[0]):
+            case "line feed" | "feed":
+                for _ in range(arguments[0] if arguments else 1):
                     self._end_row()
             case "cut":
                 self.printout.cuts += 1
@@ -190,6 +184,20 @@ class Interpreter:
                 self._picture(_raster(arguments))
             case "symbol":
                 self._take_symbol(arguments)
+            case _:
+                self._set(command)
+
+    def _set(self, command: Command) -> None:
+        value = command.arguments[0] if command.arguments else 0
+        match command.name:
+            case "reset":
+                self._reset()
+            case "align":
+                self._align = value
+            case "bold":
+                self._bold = bool(value & 1)
+            case "size":
+                self._width, self._height = (value >> 4) + 1, (value & 0x0F) + 1
             case _:
                 assert command.name in {"status", "status in turn"}, command
 

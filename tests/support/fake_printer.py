@@ -193,26 +193,20 @@ def network_printer(columns: int = 32) -> Iterator[NetworkPrinter]:
 def serial_printer(printer: FakePrinter) -> Iterator[str]:
     """The device file of the line at whose other end `printer` is."""
     ours, theirs = os.openpty()
-    tty.setraw(ours)
     tty.setraw(theirs)
-    ended = threading.Event()
 
     def serve() -> None:
-        while not ended.is_set():
-            try:
-                data = os.read(ours, 1024)
-            except OSError:
-                return
-            answers = printer.feed(data)
-            if answers:
-                os.write(ours, answers)
+        with contextlib.suppress(OSError):  # which ends it, when the line has no other end any more
+            while data := os.read(ours, 1024):
+                answers = printer.feed(data)
+                if answers:
+                    os.write(ours, answers)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     try:
         yield os.ttyname(theirs)
     finally:
-        ended.set()
         os.close(theirs)
         thread.join(5)
         os.close(ours)

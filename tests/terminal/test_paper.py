@@ -113,7 +113,7 @@ class TestRows:
 
 
 class TestBytes:
-    @settings(deadline=None)
+    @settings(deadline=None, max_examples=40)
     @given(papers, columns)
     def test_whatever_the_texts_are_a_printer_knows_every_byte(
         self, paper: Paper, width: int
@@ -135,7 +135,7 @@ class TestBytes:
         [
             ("José Ñandú", "Jose Nandu"),
             ("Łukasz Ørsted", "Lukasz Orsted"),
-            ("Ma’ruf – „Siti…", "Ma'ruf - ?Siti..."),
+            ("Ma\N{RIGHT SINGLE QUOTATION MARK}ruf \N{EN DASH} Siti…", "Ma'ruf - Siti..."),
             ("½ kg", " 1/2 kg"),
             ("محمد", "????"),
             ("A\x1b@B\x1dV\x00\x7f", "A?@B?V??"),

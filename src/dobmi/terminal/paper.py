@@ -185,6 +185,7 @@ def _wrap(text: str, width: int, hanging: str = "", lead: str = "") -> list[str]
 
 def _pair(left: str, right: str, width: int) -> list[str]:
     """The right side stands at the end of the last row, at least one space from the left one."""
+    right = " ".join(right.split())
     if len(right) >= width:
         return [*_wrap(left, width), *_wrap(right, width)]
     lead = left[: len(left) - len(left.lstrip())]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import re
+import socket
 import struct
 import termios
 import time
@@ -425,29 +426,38 @@ def _connection_errors() -> tuple[type[Exception], ...]:
 
 def _open(address: PrinterAddress, waits: Waits) -> _Link:
     drivers = load_escpos().printer
+    place = str(address.path)
     match address.kind:
         case PrinterKind.NETWORK:
-            driver = drivers.Network(address.host, address.port, timeout=waits.connect_seconds)
-            link: _Link = _NetworkLink(address, driver)
+            driver = drivers.Network(address.host, address.port)
+            # Opened here: the driver forgets to close a socket that it could not connect.
+            driver.device = socket.create_connection(
+                (address.host, address.port), waits.connect_seconds
+            )
+            return _NetworkLink(address, driver)
         case PrinterKind.SERIAL:
-            link = _SerialLink(address, drivers.Serial(str(address.path), baudrate=address.baud))
+            driver = drivers.Serial(place, baudrate=address.baud)
+            driver.open()
+            return _SerialLink(address, driver)
         case PrinterKind.USB:
-            import usb.core  # noqa: PLC0415 - only a till with such a printer loads it
-
-            device = usb.core.find(idVendor=address.vendor, idProduct=address.product)
-            ends = None if device is None else _usb_endpoints(device)
-            if ends is None:
-                raise _gone(address, N_("no such printer is plugged in"))
-            out, back = ends
-            driver = drivers.Usb(address.vendor, address.product, in_ep=back or 0, out_ep=out)
-            link = _UsbLink(address, driver, answers=back is not None)
+            return _open_usb(address, drivers)
         case _:
-            driver = drivers.File(str(address.path))
-            driver.device = address.path.open("ab")
+            driver = drivers.File(place)
+            driver.device = address.path.open("ab")  # the driver would empty a file first
             return _FileLink(address, driver)
-    driver = link.driver
+
+
+def _open_usb(address: PrinterAddress, drivers: Any) -> _Link:
+    import usb.core  # noqa: PLC0415 - only a till with such a printer loads it
+
+    device = usb.core.find(idVendor=address.vendor, idProduct=address.product)
+    ends = None if device is None else _usb_endpoints(device)
+    if ends is None:
+        raise _gone(address, N_("no such printer is plugged in"))
+    out, back = ends
+    driver = drivers.Usb(address.vendor, address.product, in_ep=back or 0, out_ep=out)
     driver.open()
-    return link
+    return _UsbLink(address, driver, answers=back is not None)
 
 
 class _Link:
@@ -527,7 +537,8 @@ class _SerialLink(_Link):
             time.sleep(0.02)
 
     def close(self) -> None:
-        self.driver.device.reset_output_buffer()  # closing would wait for a line that stands still
+        if self.driver.device.out_waiting:  # closing would wait for a line that stands still
+            self.driver.device.reset_output_buffer()
         super().close()
 
 
