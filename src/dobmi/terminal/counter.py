@@ -437,14 +437,14 @@ class Counter:
     def _wait_for_card(self, till: Till, error: DoBMIError | None = None) -> None:
         """`error`: why the last one did not do; no money moved."""
         self._deadline = self._monotonic() + self._times.card_wait_seconds
-        if self._stay is None or self._stay.is_spent:
-            till.signal(Signal.READY)
         self._show(
             Phase.WAITING,
             error=error,
             card=self._card_that_waits(),
             wait_ends_unix_seconds=till.clock.now() + int(self._times.card_wait_seconds),
         )
+        if self._stay is None or self._stay.is_spent:
+            till.signal(Signal.READY)
 
     def _cancel(self) -> None:
         self._show(Phase.IDLE, is_end=True)
@@ -465,6 +465,7 @@ class Counter:
             self._stay = _Stay(None, error)
         if self._tries_in_place >= _TRIES_IN_PLACE_MAX:
             self._stay.is_spent = True
+            self._publish(lift_card=True)
         if self._request is None:
             self._read_before(till, self._stay)
         elif self._state.card is not None and self._state.card.uid == self._stay.uid:
@@ -568,11 +569,10 @@ class Counter:
                 )
                 self._doubt = doubt
                 stay.is_spent = True
-                till.signal(Signal.FAILURE)
                 self._show(Phase.IN_DOUBT, doubt=doubt, error=error, card=stay.card)
+                till.signal(Signal.FAILURE)
             case CardRemoved() | NoCard() | GarbledResponse() | ReaderUnavailable():
                 self._try_in_place()
-                till.signal(Signal.FAILURE)
                 self._wait_for_card(till, error)
                 if isinstance(error, ReaderUnavailable):
                     raise error
@@ -583,10 +583,10 @@ class Counter:
 
     def _in_doubt(self, till: Till, error: SaleInDoubt, card: CardShown | None = None) -> None:
         self._doubt = _doubt_shown(error)
-        till.signal(Signal.FAILURE)
         # A card that is not the one in doubt is not shown.
         card = card if card is not None and card.uid == error.uid else None
         self._show(Phase.IN_DOUBT, doubt=self._doubt, error=error, card=card)
+        till.signal(Signal.FAILURE)
 
     def _try_in_place(self) -> None:
         """The connection has ended; a card that still lies there is connected to anew, not for ever."""
@@ -634,10 +634,10 @@ class Counter:
         assert self._request is not None
         if self._stay is not None:
             changes.setdefault("card", self._stay.card)
+        self._tell_shown(till)
         self._show(phase, is_end=True, **changes)
         self._request = self._doubt = None
         self._stopped_look_at = 0.0
-        self._tell_shown(till)
         if signal is not None:
             till.signal(signal)
 
