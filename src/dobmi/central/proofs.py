@@ -81,6 +81,8 @@ _OF_REFUND = {
 def proof_of(central: Central, token: str) -> Proof:
     """What the server knows of the receipt with this code. Raises MalformedMessage."""
     terminal_id, sequence, prefix = decode_proof(token)
+    if not 0 < sequence < 1 << 63:
+        return _NOT_KNOWN
     with central.database.read() as connection:
         row = connection.execute(
             select(sellers.c.name, vouchers.c.encoded)
@@ -92,7 +94,7 @@ def proof_of(central: Central, token: str) -> Proof:
             )
             .where(terminals.c.id == terminal_id)
         ).one_or_none()
-        if row is None or not 0 < sequence < 1 << 63:
+        if row is None:
             return _NOT_KNOWN
         if row.encoded is None:
             return Proof(
