@@ -62,6 +62,9 @@ def test_a_month_end_by_the_commands(payday: Payday, tmp_path: Path) -> None:
     day = payday.yesterday.isoformat()
     desk.ok("staff", "add", "Eka", "--role", "proposer")
     assert "Eka" in desk.ok("staff", "list")
+    assert "merchant, 0 tills" in desk.ok("seller", "add", "Warung Ibu", "--kind", "merchant")
+    assert "Warung Ibu" in desk.ok("seller", "list")
+    desk.refused("CENTRAL-SELLER-SOLD", "seller", "add", TOKO, "--kind", "merchant")
     account = (
         "--bank",
         "BCA",

@@ -17,6 +17,7 @@ from dobmi.central.days import GRACE_SECONDS, close_days
 from dobmi.central.errors import (
     AccountAwaitsNobody,
     BadParameters,
+    BankNotCompared,
     CutOffNotOver,
     CutOffSettled,
     FeeRuleTooLate,
@@ -34,6 +35,7 @@ from dobmi.central.errors import (
 from dobmi.central.fees import FeeRule
 from dobmi.central.owed import set_fee_rule
 from dobmi.central.posting_rules import Group, Kind, account_number
+from dobmi.central.restoring import mark_restored
 from dobmi.central.schema import (
     LeftOut,
     RunState,
@@ -52,7 +54,7 @@ from dobmi.central.seller_accounts import (
     decide_account,
     propose_account,
 )
-from dobmi.central.settlement_run import movements, run_of
+from dobmi.central.settlement_run import movements, propose_run, run_of
 from dobmi.central.staff import add_staff, remove_staff, staff_list
 from dobmi.money import ZERO, Rupiah
 from dobmi.wib import days_since_1970
@@ -461,6 +463,29 @@ def test_a_fee_is_set_for_days_that_no_run_holds(payday: Payday) -> None:
     payday.sell(WARUNG, 10_000)
     payday.next_day()
     assert [item.fee for item in payday.propose().items] == [Rupiah(300), Rupiah(100)]
+
+
+def test_after_a_restored_backup_nothing_is_proposed_before_the_bank_was_asked(
+    payday: Payday,
+) -> None:
+    payday.sell(TOKO, 10_000)
+    payday.next_day()
+    before = payday.propose()
+    payday.clock[0] += 60
+    mark_restored(payday.world.central)
+    assert payday.propose().number == before.number, "what is there is shown"
+    payday.withdraw(before.number)
+    payday.clock[0] += 60
+    mark_restored(payday.world.central)
+    with pytest.raises(BankNotCompared):
+        payday.propose()
+    run = propose_run(
+        payday.database, payday.yesterday, PROPOSER, payday.now, compared_with_bank=True
+    )
+    assert "backup restored" in run.steps[0].note
+    payday.sell(TOKO, 1_000)
+    payday.next_day()
+    assert payday.propose().net == Rupiah(1_000)
 
 
 def test_a_rule_of_its_own_leaves_the_days_before_it_to_the_rules_for_all(payday: Payday) -> None:

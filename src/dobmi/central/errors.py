@@ -75,6 +75,7 @@ CentralError
     NotOfStaff
     SecondPersonNeeded         who proposed cannot approve
     UnknownSeller
+    SellerHasSold              its sales would be in two accounts
     AccountAwaitsNobody        no such bank account is proposed
     PayerUnknown               the settings do not say from which account is paid
     FeeRuleTooLate             a run holds that day already
@@ -83,6 +84,7 @@ CentralError
     CutOffNotOver
     CutOffSettled
     NothingToPay
+    BankNotCompared            a backup was restored: payments since are not known
     LaterRunFirst              another run goes on from where this one ends
     RunNotAsInJournal
     PaymentFileDiffers         it would not be the file that was written first
@@ -533,7 +535,13 @@ class SecondPersonNeeded(SettlementProblem):
 class UnknownSeller(SettlementProblem):
     code = "CENTRAL-SELLER-UNKNOWN"
     message = N_("There is no seller {seller}.")
-    next_step = N_("See `dobmi central settlement owed` for the sellers' names.")
+    next_step = N_("See `dobmi central seller list` for the sellers' names.")
+
+
+class SellerHasSold(SettlementProblem):
+    code = "CENTRAL-SELLER-SOLD"
+    message = N_("{seller} has sold already and stays what it is: its sales are in one account.")
+    next_step = N_("Register it under another name, and invite its tills anew for that.")
 
 
 class AccountAwaitsNobody(SettlementProblem):
@@ -583,6 +591,18 @@ class NothingToPay(SettlementProblem):
     message = N_("Up to {day} there is nothing to pay; sellers left out: {left_out}.")
     next_step = N_(
         "See `dobmi central settlement owed` for what is owed, and bank accounts missing."
+    )
+
+
+class BankNotCompared(SettlementProblem):
+    code = "CENTRAL-BANK-COMPARE"
+    message = N_(
+        "The database came back from a backup on {day}: runs that were paid since that backup are "
+        "not known here, and would be paid again."
+    )
+    next_step = N_(
+        "Compare the bank's statements with `dobmi central settlement list`. What to do with payments "
+        "that are missing here is in docs/operations.md; then propose with --compared-with-bank."
     )
 
 

@@ -24,6 +24,7 @@ from dobmi.central.database import (
     next_number,
 )
 from dobmi.central.errors import (
+    BankNotCompared,
     CutOffNotOver,
     CutOffSettled,
     LaterRunFirst,
@@ -44,6 +45,7 @@ from dobmi.central.schema import (
     SellerKind,
     StaffRole,
     postings,
+    restorations,
     seller_accounts,
     sellers,
     settlement_claims,
@@ -60,7 +62,7 @@ from dobmi.central.seller_accounts import (
 from dobmi.central.staff import require_role
 from dobmi.central.texts import require_text
 from dobmi.money import ZERO, Rupiah
-from dobmi.wib import day_number, days_since_1970
+from dobmi.wib import day_number, day_of, days_since_1970
 
 _ITEMS: Final = "settlement-item"
 _NOTE_LENGTH_MAX: Final = 140
@@ -135,11 +137,15 @@ class Movement:
     amount: Rupiah
 
 
-def propose_run(database: Database, cut_off: date, by: str, now: int) -> Run:
+def propose_run(
+    database: Database, cut_off: date, by: str, now: int, *, compared_with_bank: bool = False
+) -> Run:
     """A run of all that is owed and in no other, booked up to the end of `cut_off`.
 
-    If there is one for that day that is not withdrawn, it is that one, as it is. Raises NotOfStaff,
-    CutOffNotOver, CutOffSettled, NothingToPay.
+    If there is one for that day that is not withdrawn, it is that one, as it is. The first one after
+    a backup was restored needs somebody's word that it was `compared_with_bank`: runs may be paid
+    that are not known any more. Raises NotOfStaff, CutOffNotOver, CutOffSettled, NothingToPay,
+    BankNotCompared.
     """
     day = days_since_1970(cut_off)
 
@@ -168,7 +174,13 @@ def propose_run(database: Database, cut_off: date, by: str, now: int) -> Run:
                 run=newest.number,
                 settled=f"{day_number(newest.cut_off_day):%d-%m-%Y}",
             )
-        return _make_run(connection, day, name, now)
+        restored = _restored_since_last_step(connection)
+        if restored is None:
+            return _make_run(connection, day, name, now)
+        if not compared_with_bank:
+            raise BankNotCompared(day=f"{day_of(restored):%d-%m-%Y}")
+        note = f"compared with the bank after the backup restored on {day_of(restored):%d-%m-%Y}"
+        return _make_run(connection, day, name, now, note=note)
 
     return database.write_again(propose)
 
@@ -333,7 +345,14 @@ def movements(database: Database, number: int, seller: str) -> list[Movement]:
         ]
 
 
-def _make_run(connection: Connection, day: int, name: str, now: int) -> Run:
+def _restored_since_last_step(connection: Connection) -> int | None:
+    """When a backup was restored, if no step of any run was taken since."""
+    restored = connection.execute(select(func.max(restorations.c.at))).scalar()
+    last = connection.execute(select(func.max(settlement_steps.c.at))).scalar()
+    return restored if restored is not None and (last is None or last < restored) else None
+
+
+def _make_run(connection: Connection, day: int, name: str, now: int, *, note: str = "") -> Run:
     accounts = accounts_in_force(connection)
     pays: list[Due] = []
     left_out: list[tuple[Due, LeftOut]] = []
@@ -401,7 +420,7 @@ def _make_run(connection: Connection, day: int, name: str, now: int) -> Run:
         "previous": None,
         "proposed_by": name,
         "done_by": name,
-        "note": "",
+        "note": note,
         "at": now,
     }
     insert_rows(connection, settlement_steps, [step])

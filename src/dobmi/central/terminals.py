@@ -23,7 +23,6 @@ from dobmi.central.errors import (
 from dobmi.central.restoring import known_feed_version
 from dobmi.central.schema import (
     Role,
-    SellerKind,
     TerminalStatus,
     invitations,
     request_nonces,
@@ -31,6 +30,7 @@ from dobmi.central.schema import (
     terminals,
     vouchers,
 )
+from dobmi.central.sellers import seller_or_new
 from dobmi.central.server import Central
 from dobmi.central.texts import NAME_LENGTH_MAX, require_text
 from dobmi.sync.enrolment import (
@@ -137,7 +137,7 @@ def take_in(
         "id": terminal_id,
         "name": name,
         "role": role.value,
-        "seller_id": _seller_id(connection, seller),
+        "seller_id": seller_or_new(connection, seller),
         "public_key": public_key,
         "status": TerminalStatus.ACTIVE.value,
         "head_sequence": 0,
@@ -146,20 +146,6 @@ def take_in(
     }
     insert_rows(connection, terminals, [row])
     return terminal_id
-
-
-def _seller_id(connection: Connection, name: str) -> int:
-    """The seller of that name, new if there was none."""
-    known: int | None = connection.execute(
-        select(sellers.c.id).where(sellers.c.name == name)
-    ).scalar_one_or_none()
-    if known is not None:
-        return known
-    number = next_number(connection, "seller")
-    insert_rows(
-        connection, sellers, [{"id": number, "name": name, "kind": SellerKind.OUTLET.value}]
-    )
-    return number
 
 
 def encoded_enrolment(central: Central, terminal_id: int, public_key: bytes, seller: str) -> bytes:

@@ -16,7 +16,7 @@ from dobmi.central.errors import PayerUnknown
 from dobmi.central.fees import FeeRule
 from dobmi.central.owed import dues, fee_rule_list, positions, set_fee_rule
 from dobmi.central.payment_file import to_csv, to_pain_001
-from dobmi.central.schema import LeftOut, RunState, StaffRole
+from dobmi.central.schema import LeftOut, RunState, SellerKind, StaffRole
 from dobmi.central.seller_accounts import (
     BankAccount,
     SellerAccount,
@@ -25,6 +25,7 @@ from dobmi.central.seller_accounts import (
     decide_account,
     propose_account,
 )
+from dobmi.central.sellers import add_seller, seller_list
 from dobmi.central.server import now_unix_seconds
 from dobmi.central.settlement_run import (
     Run,
@@ -53,6 +54,7 @@ _STATES = {
     RunState.PAID: N_("paid"),
     RunState.WITHDRAWN: N_("withdrawn"),
 }
+_KINDS = {SellerKind.OUTLET: N_("outlet"), SellerKind.MERCHANT: N_("merchant")}
 _LEFT_OUT = {
     LeftOut.NO_ACCOUNT: N_("{seller} is left out, {amount}: it has no bank account."),
     LeftOut.NOTHING_DUE: N_("{seller} is left out, {amount}: carried over to the next run."),
@@ -125,7 +127,43 @@ def staff_show(context: Context) -> None:
 
 @click.group(cls=DomainGroup)
 def seller() -> None:
-    """Sellers' bank accounts and fees."""
+    """Sellers: what they are, their bank accounts and fees."""
+
+
+@seller.command("add")
+@click.argument("name")
+@click.option(
+    "--kind",
+    required=True,
+    type=click.Choice([kind.value for kind in SellerKind]),
+    help="An outlet is the cooperative's own, a merchant a partner.",
+)
+@click.pass_obj
+def seller_add(context: Context, name: str, kind: str) -> None:
+    """Register seller NAME, before its tills are invited; or say what it is, until its first sale.
+
+    A seller that `invite` names and nobody registered is an outlet.
+    """
+    with _database(context) as database:
+        done = add_seller(database, name, SellerKind(kind))
+    context.say(
+        N_("{seller} is registered: {kind}, {count} tills."),
+        seller=done.name,
+        kind=context.translate(_KINDS[done.kind]),
+        count=done.tills,
+    )
+
+
+@seller.command("list")
+@click.pass_obj
+def seller_show(context: Context) -> None:
+    """List all sellers, what they are and how many tills they have."""
+    with _database(context) as database:
+        rows = [
+            (one.name, context.translate(_KINDS[one.kind]), str(one.tills))
+            for one in seller_list(database)
+        ]
+    _print_table(context, ("seller", "kind", "tills"), rows)
 
 
 @seller.command("set")
@@ -261,15 +299,28 @@ def settlement_owed(context: Context, cut_off: datetime | None) -> None:
 
 @settlement.command("propose")
 @click.option("--cut-off", type=_DAY, required=True, help="The last day of it, e.g. 2026-11-30.")
+@click.option(
+    "--compared-with-bank",
+    is_flag=True,
+    help="After a backup was restored: the bank's statements have no payment that is missing here.",
+)
 @_BY
 @click.pass_obj
-def settlement_propose(context: Context, cut_off: datetime, by: str) -> None:
+def settlement_propose(
+    context: Context, cut_off: datetime, compared_with_bank: bool, by: str
+) -> None:
     """Make a run of all that is owed up to the end of that day and is in no run yet.
 
     Proposing again for the same day shows the run that there is.
     """
     with _database(context) as database:
-        run = propose_run(database, cut_off.date(), by, now_unix_seconds())
+        run = propose_run(
+            database,
+            cut_off.date(),
+            by,
+            now_unix_seconds(),
+            compared_with_bank=compared_with_bank,
+        )
     _print_run(context, run)
 
 
@@ -467,7 +518,7 @@ _HEADINGS = (
     N_("in runs"), N_("owed"), N_("sales"), N_("net"), N_("run"), N_("cut-off"), N_("state"),
     N_("payments"), N_("booked"), N_("kind"), N_("voucher"), N_("card"), N_("amount"),
     N_("bank account"), N_("from"), N_("basis points"), N_("per sale"), N_("per run"),
-    N_("minimum"), N_("maximum"),
+    N_("minimum"), N_("maximum"), N_("tills"),
 )  # fmt: skip
 _TEXTS = frozenset(
     {"name", "role", "seller", "cut-off", "state", "booked", "kind", "voucher", "card"}
