@@ -7,8 +7,9 @@ It starts a PostgreSQL of its own (or takes a SQLite file), fills it with as man
 says, one size after the other, and sends batches to a real `dobmi central serve --workers N` over
 HTTP, 1, 2, 4 and 8 tills at once: verified, posted, durable and looked at, or the till would not
 have its answer. Beside it, in the same run and on the same server: pgbench's TPC-B; the same posting
-with one sale in a transaction (batches of one through `take_batch`, no HTTP, a process for each
-worker); verification alone on one core; and a binary COPY of the same rows into tables of the same
+with one sale in a transaction, as plain as it can be (lock the till, insert the three rows, move its
+head, commit; one connection, nothing verified within the time); batches of one
+through `take_batch` (no HTTP, a process for each worker); verification alone on one core; and a binary COPY of the same rows into tables of the same
 columns with the same primary keys and nothing else (no other index, trigger, check or partition),
 committed by batches as large, from a connection for each worker. The load generator, the server and
 the database share the machine's cores, so compare ratios within one run.
@@ -34,6 +35,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ from dobmi.central.ingest import SALES, TRANSACTIONS, VOUCHERS, Posting, check_b
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.fleet.postgres import Postgres, running
 from dobmi.settings import CentralSettings
-from dobmi.sync.batch import parse_batch
+from dobmi.sync.batch import UncheckedBatch, parse_batch
 
 AT_ONCE = (1, 2, 4, 8)
 BACKLOG = 200_000
@@ -181,6 +183,38 @@ def one_by_one(url: str, keys: Path, step: Step, workers: int) -> float:
     return step.vouchers / seconds
 
 
+def posted_one_by_one(central: Central, step: Step) -> float:
+    """Sales a second over one connection, each in a transaction of its own."""
+    work = []
+    for number, batches in step.batches.items():
+        public_key = till_key(number).public_key().public_bytes_raw()
+        for data in batches:
+            batch = parse_batch(data)
+            rows = _rows(central, batch, public_key)
+            work += [(number, batch.head, one) for one in zip(*rows, strict=True)]
+    is_sqlite = central.database.engine.dialect.name == "sqlite"
+    place = "?" if is_sqlite else "%s"
+    statements = [
+        f"INSERT INTO {layout.table.name} ({', '.join(layout.names)}) "  # noqa: S608 - our own tables
+        f"VALUES ({', '.join([place] * len(layout.names))})"
+        for layout in (VOUCHERS, TRANSACTIONS, SALES)
+    ]
+    lock = f"SELECT 1 FROM terminals WHERE id = {place}" + ("" if is_sqlite else " FOR UPDATE")  # noqa: S608
+    move = f"UPDATE terminals SET head_sequence = {place}, head_hash = {place} WHERE id = {place}"  # noqa: S608
+    writing = central.database.engine.connect().execution_options(dobmi_writes=True)
+    with writing as connection:
+        begun = time.perf_counter()
+        for number, head, (voucher, transaction, posting) in work:
+            with connection.begin():
+                connection.exec_driver_sql(lock, (number,))
+                rows_of_one = (voucher, transaction, (*posting, *SALES.constants.values()))
+                for statement, row in zip(statements, rows_of_one, strict=True):
+                    connection.exec_driver_sql(statement, row)
+                connection.exec_driver_sql(move, (voucher[1], head.head_hash, number))
+        seconds = time.perf_counter() - begun
+    return len(work) / seconds
+
+
 def _nothing(_: int) -> None:
     time.sleep(0.05)
 
@@ -246,24 +280,27 @@ def copied_per_second(central: Central, step: Step, workers: int) -> float:
 
 def _encoded(central: Central, data: bytes, public_key: bytes) -> list[tuple[str, bytes]]:
     """The very rows that ingest writes of this batch, as it encodes them."""
-    batch = parse_batch(data)
-    judged, facts = check_batch(central, batch, public_key, central.mac_keys())
-    posting = Posting(
-        central, batch, bytes(32), judged, facts, central.mac_keys(), int(time.time())
-    )
-    transactions, journal = posting.rows_of_sales(judged.sales, 5 * 10**12, int(time.time()))
-    rows: list[tuple[Layout, list[tuple[Any, ...]]]] = [
-        (VOUCHERS, posting.rows_of_vouchers(batch.head.first_sequence)),
-        (TRANSACTIONS, transactions),
-        (SALES, journal),
-    ]
+    rows = _rows(central, parse_batch(data), public_key)
+    layouts: Sequence[Layout] = (VOUCHERS, TRANSACTIONS, SALES)
     return [
         (
             f"COPY bare_{layout.table.name} ({', '.join(layout.names)}) FROM STDIN (FORMAT BINARY)",
             layout.encode(values),
         )
-        for layout, values in rows
+        for layout, values in zip(layouts, rows, strict=True)
     ]
+
+
+def _rows(
+    central: Central, batch: UncheckedBatch, public_key: bytes
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Of vouchers, card transactions and postings, in the order of their sequences."""
+    now = int(time.time())
+    judged, facts = check_batch(central, batch, public_key, central.mac_keys())
+    posting = Posting(central, batch, bytes(32), judged, facts, central.mac_keys(), now)
+    transactions, journal = posting.rows_of_sales(judged.sales, 5 * 10**12, now)
+    transactions.sort(key=itemgetter(4))
+    return posting.rows_of_vouchers(batch.head.first_sequence), transactions, journal
 
 
 def pgbench_tps(postgres: Postgres) -> float:
@@ -287,7 +324,7 @@ def wanted(arguments: argparse.Namespace, *, backlog: bool) -> list[tuple[str, i
     steps += [(f"{tills} at once", tills, arguments.vouchers, arguments.batch) for tills in AT_ONCE]
     if backlog:
         steps.append(("backlog", TILLS, BACKLOG, arguments.batch))
-    return [*steps, ("one by one", 8, SINGLES, 1)]
+    return [*steps, ("one by one", 8, SINGLES, 1), ("posted one by one", 8, 2 * SINGLES, 250)]
 
 
 def measure_size(
@@ -337,9 +374,12 @@ def measure_size(
             say(f"  a backlog of {load.vouchers:,} vouchers in {load.seconds:.1f} s")
     if beside:
         singles = one_by_one(url, folder / "central.keys", steps["one by one"], arguments.workers)
-        found["one_transaction_per_sale_per_second"] = round(singles)
+        found["batches_of_one_per_second"] = round(singles)
         step = steps[f"{AT_ONCE[-1]} at once"]
         found["verify_per_second_per_core"] = round(verified_per_second(central, step))
+        found["one_transaction_per_sale_per_second"] = round(
+            posted_one_by_one(central, steps["posted one by one"])
+        )
         if arguments.database == "postgresql":
             found["copied"] = copied_per_second(central, step, arguments.workers)
     _check(database)
@@ -442,6 +482,7 @@ def _summary(by_size: list[dict[str, Any]], tps: float | None) -> dict[str, Any]
         "verify_per_second_per_core": first["verify_per_second_per_core"],
         "slowdown_at_10m": slowdown,
         "backlog_200k_seconds": first.get("backlog_200k_seconds"),
+        "batches_of_one_per_second": first["batches_of_one_per_second"],
         "times_one_transaction_per_sale": round(rate / singles, 1),
         "share_of_copy": None if copied is None else round(rate / copied, 2),
         "sizes": by_size,
