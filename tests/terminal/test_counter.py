@@ -162,7 +162,7 @@ class TestSale:
             look(given.value)
             signal(given)
 
-        bench.reader.signal = seen  # type: ignore[method-assign] # to look at the ledger then
+        bench.reader.signal = seen  # type: ignore[assignment,method-assign] # a spy
         watched.counter.watch(lambda state: look(state.phase.value))
         asked = a_sale()
         watched.do(asked)
@@ -245,10 +245,10 @@ class TestSale:
         bench.tap(card_with())
         watched.ends(asked)
         watched.do(Acknowledge(request="another"))
-        assert watched.state.phase is Phase.PAID
+        assert watched.settles().phase is Phase.PAID
         watched.do(Acknowledge(request=asked.request))
-        assert watched.state.phase is Phase.IDLE
-        assert watched.state.sale is None
+        assert watched.settles().phase is Phase.IDLE
+        assert watched.settles().sale is None
 
     def test_nobody_taps(self, bench: Bench) -> None:
         times = CounterTimes(card_wait_seconds=0.05, sync_interval_seconds=0)
@@ -343,9 +343,9 @@ class TestCancel:
         asked = a_sale()
         watched.do(asked)
         watched.do(Cancel(request="another"))
-        assert watched.state.phase is Phase.WAITING
+        assert watched.settles().phase is Phase.WAITING
         watched.do(Cancel(request=asked.request))
-        assert watched.state.phase is Phase.IDLE
+        assert watched.settles().phase is Phase.IDLE
         bench.tap(card_with())
         watched.shows(Phase.CARD_HERE)
         watched.do(asked)  # a click that comes late

@@ -728,9 +728,14 @@ class Counter:
                 self._closing.wait(_TILL_RETRY_SECONDS)
                 seconds = 0.0
                 continue
-            went_well = self._sync(till)
-            pause = interval if went_well else min(interval, _SYNC_RETRY_SECONDS_MAX)
-            seconds = pause * (1 + _SYNC_JITTER * (2 * self._random_number() - 1))
+            seconds = self.sync_pause_seconds(went_well=self._sync(till))
+
+    def sync_pause_seconds(self, *, went_well: bool) -> float:
+        """Drawn anew with every call."""
+        pause = self._times.sync_interval_seconds
+        if not went_well:
+            pause = min(pause, _SYNC_RETRY_SECONDS_MAX)
+        return pause * (1 + _SYNC_JITTER * (2 * self._random_number() - 1))
 
     def _sync(self, till: Till) -> bool:
         self._show_sync(is_running=True, done=0, total=0)
