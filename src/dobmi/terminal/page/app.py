@@ -21,6 +21,7 @@ from dobmi.terminal.page import (
     routes_people,
     routes_sales,
     routes_sell,
+    routes_setup,
     routes_shift,
     routes_status,
 )
@@ -111,6 +112,7 @@ def make_app(page: Page, port: int) -> FastAPI:
         routes_orders,
         routes_shift,
         routes_status,
+        routes_setup,
     ):
         app.include_router(routes.router)
     app.add_middleware(Guard, hosts=own_hosts(port))

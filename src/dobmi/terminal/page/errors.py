@@ -7,6 +7,7 @@ PageError
   FormIncomplete     a field that the page itself would have sent is missing or unreadable
   CartChanged        the cart is not the one any more that was to be paid
   NotOnDuty          the open shift is another cashier's
+  NoSetUp            this page was started without what sets a till up
 """
 
 from dobmi.errors import DoBMIError
@@ -52,3 +53,9 @@ class NotOnDuty(PageError):
     code = "PAGE-NOT-ON-DUTY"
     message = N_("The open shift is that of {name}.")
     next_step = N_("Take the shift over, or have {name} log in.")
+
+
+class NoSetUp(PageError):
+    code = "PAGE-NO-SET-UP"
+    message = N_("This page cannot set the till up.")
+    next_step = N_("Use the commands: dobmi terminal setup")

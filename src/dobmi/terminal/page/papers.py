@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dobmi.errors import DoBMIError
-from dobmi.i18n import N_, translation
+from dobmi.i18n import translation
 from dobmi.terminal import print_queue
 from dobmi.terminal.counter_state import CardShown, CounterState, Phase
 from dobmi.terminal.ledger import Ledger
@@ -99,8 +99,8 @@ class Papers:
             return ""
         text = f"{voice.explain(error)} {voice.advise(error)}"
         if shown.waiting_count:
-            text += " " + voice.count(
-                N_("{number} paper waits."), N_("{number} papers wait."), shown.waiting_count
+            text += " " + voice.plural(
+                "{number} paper waits.", "{number} papers wait.", shown.waiting_count
             )
         return text
 

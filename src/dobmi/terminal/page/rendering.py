@@ -43,7 +43,7 @@ class Voice:
         text = self.translate(message)
         return text.format(**facts) if facts else text
 
-    def count(self, one: str, many: str, number: int, **facts: object) -> str:
+    def plural(self, one: str, many: str, number: int, **facts: object) -> str:
         """`one` or `many`, as the language has it for `number`, which fills `{number}`."""
         text = _catalogue(self.language).ngettext(one, many, number)
         return text.format(number=number, **facts)
@@ -67,10 +67,10 @@ class Voice:
         if seconds < _MINUTE:
             return self.say(N_("less than a minute"))
         if seconds < _HOUR:
-            return self.count(N_("{number} minute"), N_("{number} minutes"), seconds // _MINUTE)
+            return self.plural("{number} minute", "{number} minutes", seconds // _MINUTE)
         if seconds < 2 * _DAY:
-            return self.count(N_("{number} hour"), N_("{number} hours"), seconds // _HOUR)
-        return self.count(N_("{number} day"), N_("{number} days"), seconds // _DAY)
+            return self.plural("{number} hour", "{number} hours", seconds // _HOUR)
+        return self.plural("{number} day", "{number} days", seconds // _DAY)
 
 
 @lru_cache(maxsize=len(LANGUAGES))
@@ -121,7 +121,7 @@ def _environment(language: str) -> Environment:
     )
     environment.globals.update(
         _=voice.say,
-        ngettext=voice.count,
+        ngettext=voice.plural,
         voice=voice,
         asset=lambda name: _assets()[name],
     )

@@ -33,9 +33,8 @@ def sell(visit: Visited) -> Response:
     visit.require_person()
     try:
         visit.require_on_duty()
-    except (NoShift, NotOnDuty) as refusal:
-        failure = None if isinstance(refusal, NoShift) else refusal
-        return visit.redirect("/shift", failure=failure)
+    except (NoShift, NotOnDuty):  # that page says so, and what to do
+        return visit.redirect("/shift")
     return visit.show("sell.html", "sell", **_goods_facts(visit), **cart_facts(visit))
 
 
@@ -96,7 +95,7 @@ def add_amount(visit: Visited) -> Response:
     visit.require_on_duty()
     amount = parse_amount(visit.field("amount"))
     visit.page.desk.change(lambda cart: cart.add_amount(amount), added=str(amount))
-    return _cart(visit, sound="added")
+    return _cart(visit, sound="added", clears=True)
 
 
 @router.get("/sell/line/{index}")
@@ -229,7 +228,7 @@ def pay(visit: Visited) -> Response:
     visit.require_on_duty()
     typed = visit.fields.get("typed", "").strip()
     visit.page.desk.pay(visit.field("request"), parse_amount(typed) if typed else ZERO)
-    return _cart(visit)
+    return _cart(visit, clears=True)
 
 
 @router.post("/sell/again")

@@ -145,9 +145,9 @@ def _unsent(now: TillStatus, limits: Limits, voice: Voice) -> Light:
         return Light(
             name="unsent", label=label, level="ok", text=voice.say(N_("All have been sent."))
         )
-    text = voice.count(
-        N_("{number} waits, {total} in all; the oldest for {span}."),
-        N_("{number} wait, {total} in all; the oldest for {span}."),
+    text = voice.plural(
+        "{number} waits, {total} in all; the oldest for {span}.",
+        "{number} wait, {total} in all; the oldest for {span}.",
         unsent.count,
         total=unsent.total,
         span=voice.span(age or 0),
@@ -177,8 +177,8 @@ def _doubts(now: TillStatus, voice: Voice) -> Light:
         name="doubts",
         label=label,
         level="warn",
-        text=voice.count(
-            N_("{number} sale is in doubt."), N_("{number} sales are in doubt."), len(now.doubts)
+        text=voice.plural(
+            "{number} sale is in doubt.", "{number} sales are in doubt.", len(now.doubts)
         ),
         todo=voice.say(N_("They are settled when the card is tapped again, or by the office.")),
     )

@@ -32,6 +32,7 @@ from dobmi.terminal.page.errors import FormIncomplete, NotOnDuty, SessionOver
 from dobmi.terminal.page.papers import Papers
 from dobmi.terminal.page.rendering import Voice, known_language, render
 from dobmi.terminal.page.security import SESSION_COOKIE, Person, Session, Sessions, read_form
+from dobmi.terminal.page.set_up import SetUp
 from dobmi.terminal.print_queue import PrintWorker
 from dobmi.terminal.shift import current_shift
 from dobmi.terminal.staff import Cashier, has_staff, staff_members
@@ -100,6 +101,8 @@ class Page:
     server: str = ""
     """The central server's address, as it stands in the code of receipts."""
     worker: PrintWorker | None = None
+    setup: SetUp | None = None
+    """None: this page sets nothing up."""
     pending: dict[str, dict[str, str]] = field(default_factory=dict)
     """Request of a supervisor's card: the form that waits for it."""
     flashes: dict[str, Flash] = field(default_factory=dict)

@@ -258,6 +258,7 @@
       field.dispatchEvent(new Event("input", { bubbles: true }));
     }
     if (button.dataset.close !== undefined) closeWindow();
+    if (button.dataset.dismiss !== undefined) button.parentElement.remove();
     if (button.dataset.tab) showTab(button.dataset.tab);
     if (button.dataset.reload !== undefined) location.reload();
   }, true);
@@ -312,15 +313,12 @@
       if (!(target.querySelector("[data-keep-window]"))) closeWindow();
       const cart = target.querySelector("[data-added]");
       if (cart && cart.dataset.added) play(cart.dataset.added);
+      if (cart && cart.dataset.clears) setTyped("");
       onCart();
     }
   });
   addEventListener("htmx:configRequest", (event) => {
     event.detail.headers["X-CSRF-Token"] = TOKEN;
-  });
-  addEventListener("htmx:afterRequest", (event) => {
-    const element = event.detail.elt;
-    if (event.detail.successful && element.dataset.clears !== undefined) setTyped("");
   });
   addEventListener("htmx:sendError", () => { const lost = $("lost"); if (lost) lost.hidden = false; });
 
@@ -408,16 +406,24 @@
 
   // --- begin --------------------------------------------------------------------------------------
 
-  const over = $("window");
-  if (over) over.addEventListener("close", () => { hideKeys(); over.innerHTML = ""; });
-  let tab = null;
-  try { tab = sessionStorage.getItem("tab"); } catch { tab = null; }
-  if (document.querySelector("[data-tab]")) showTab(tab && document.querySelector(`[data-tab="${tab}"]`) ? tab : document.querySelector("[data-tab]").dataset.tab);
-  setTyped("");
-  if ($("stage") && $("stage").firstElementChild) showStage("", true);
-  autosubmit(document.querySelector("main") || body);
-  const home = document.querySelector("[data-home]");
-  if (home && !($("stage") && $("stage").firstElementChild)) home.focus({ preventScroll: true });
-  listen();
-  body.dataset.ready = "yes";
+  function begin() {
+    const over = $("window");
+    if (over) over.addEventListener("close", () => { hideKeys(); over.innerHTML = ""; });
+    let tab = null;
+    try { tab = sessionStorage.getItem("tab"); } catch { tab = null; }
+    if (document.querySelector("[data-tab]")) showTab(tab && document.querySelector(`[data-tab="${tab}"]`) ? tab : document.querySelector("[data-tab]").dataset.tab);
+    setTyped("");
+    if ($("stage") && $("stage").firstElementChild) showStage("", true);
+    autosubmit(document.querySelector("main") || body);
+    const home = document.querySelector("[data-home]");
+    if (home && !($("stage") && $("stage").firstElementChild)) home.focus({ preventScroll: true });
+    listen();
+    if (words.waitFor) {
+      const look = () => fetch(words.waitFor, { redirect: "manual" }).then(() => location.assign(words.waitFor)).catch(() => setTimeout(look, 500));
+      setTimeout(look, 1500);
+    }
+    body.dataset.ready = "yes";
+  }
+  // After htmx has taken the page over: a form sent before that would be sent by the browser itself.
+  addEventListener("DOMContentLoaded", begin);
 })();
