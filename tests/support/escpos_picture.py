@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import qrcode
+import zxingcpp
 from PIL import Image, ImageDraw, ImageFont
 from qrcode.constants import (
     ERROR_CORRECT_H,
@@ -274,3 +275,8 @@ def print_out(data: bytes, columns: int) -> Printout:
     for command in commands(data):
         interpreter.take(command)
     return interpreter.printout
+
+
+def read_codes(picture: Image.Image) -> list[str]:
+    """The texts of the QR codes in a picture, as a phone reads them."""
+    return [found.text for found in zxingcpp.read_barcodes(picture)]

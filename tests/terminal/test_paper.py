@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-import zxingcpp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -33,7 +32,7 @@ from dobmi.terminal.paper import (
     to_text,
 )
 from dobmi.terminal.receipt import sale_paper
-from support.escpos_picture import commands, print_out
+from support.escpos_picture import commands, print_out, read_codes
 from support.papers import SALE, every_paper
 
 texts = st.text(max_size=120)
@@ -72,10 +71,6 @@ def paper_of(*parts: Element) -> Paper:
         copy_mark="SALINAN",
         elements=parts,
     )
-
-
-def read_codes(picture: Image.Image) -> list[str]:
-    return [found.text for found in zxingcpp.read_barcodes(picture)]
 
 
 class TestRows:
