@@ -466,11 +466,9 @@ def _add_pages(app: FastAPI, central: Central) -> None:
         PROOF_PATH + "{token}",
         summary="For people: whether a receipt's sale is on record, and what became of it",
         response_class=HTMLResponse,
-        responses={404: {"description": "Not the code of a receipt.", **_HTML}},
+        responses={404: {"description": "Not the code of a receipt.", **_HTML}, **problems(503)},
     )
-    def get_proof(
-        request: Request, token: Annotated[str, Path(max_length=100)], lang: str = ""
-    ) -> Response:
+    def get_proof(request: Request, token: str, lang: str = "") -> Response:
         language = page_language(lang, request.headers.get("accept-language", ""))
         return proof_response(central, token, language)
 
