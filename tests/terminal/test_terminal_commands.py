@@ -9,33 +9,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from dobmi.cardlib.custody import save_key_file
 from dobmi.cardlib.readers.base import Reader
 from dobmi.central.circulation import anomaly_list
 from dobmi.central.overdue import doubt_list, settle_overdue
 from dobmi.central.schema import DoubtState, SettledBy
-from dobmi.central.server import Central
 from dobmi.cli import terminal as commands
+from dobmi.cli import till as till_commands
 from dobmi.cli.main import root
-from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import FaultyCard, Moment, at_command
 from dobmi.firmware_sim.reader import CardFileReader
 from dobmi.terminal import till as till_module
 from dobmi.terminal.till import Till
-from support.servers import issued, new_central, serving, till_invitation
-from support.tills import RING, TILL_KEYS, Crash, balance_of, crash_around
+from support.servers import issued, new_central, till_invitation
+from support.till_commands import PASSPHRASE, Counter, row, till_at_work
+from support.tills import RING, TILL_KEYS, Crash, crash_around
 
 COMMIT = 0xC7
-PASSPHRASE = "a passphrase for tests"
 
 
 class TornOnce(CardFileReader):
@@ -61,61 +58,9 @@ class TornOnce(CardFileReader):
         return True
 
 
-@dataclass
-class Counter:
-    """A till's folder with its settings file, and a card lying on its reader."""
-
-    folder: Path
-    central: Central
-    url: str
-
-    @property
-    def card_path(self) -> Path:
-        return self.folder / "card.json"
-
-    @property
-    def balance(self) -> int:
-        return balance_of(SimulatedCard.load(self.card_path))
-
-    def lay(self, card: SimulatedCard) -> None:
-        card.save(self.card_path)
-
-    def settings(self, server: str | None = None, card: Path | None = None) -> None:
-        (self.folder / "dobmi.toml").write_text(
-            f'language = "en"\npassphrase = "{PASSPHRASE}"\n[terminal]\n'
-            f'reader = "sim:{card or self.card_path}"\nserver = "{server or self.url}"\n'
-            'cashier = "Siti"\ncard_wait_seconds = 0.2\n',
-            encoding="utf-8",
-        )
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        result: Result = CliRunner().invoke(
-            root, ["--config", str(self.folder / "dobmi.toml"), "terminal", *arguments]
-        )
-        if isinstance(result.exception, DoBMIError):
-            raise result.exception
-        assert result.exit_code == code, (result.output, result.exception)
-        return result.output
-
-    def json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.run(*arguments, "--json", code=code))
-        return found
-
-
 @pytest.fixture
 def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
-    """Enrolled through the command itself; the card holds 100,000."""
-    # Each command opens two key files: stretch their test passphrase less.
-    monkeypatch.setattr("dobmi.cardlib.custody._SCRYPT_N", 16)
-    central = new_central(tmp_path)
-    with serving(central) as url:
-        made = Counter(tmp_path, central, url)
-        made.settings()
-        save_key_file(tmp_path / "till.keys", TILL_KEYS, PASSPHRASE)
-        made.lay(issued(central, 100_000))
-        output = made.run("enrol", str(till_invitation(central)))
-        assert "This is now till" in output
-        assert "Block list version" in output
+    with till_at_work(tmp_path, monkeypatch) as made:
         yield made
 
 
@@ -145,7 +90,7 @@ class TestSell:
         output = counter.run(
             "sell", "--item", "Beras 5 kg=20.000", "--qty", "2", "--item", "Telur=2500"
         )
-        assert "2 x Beras 5 kg  Rp 40.000" in output
+        assert row(output, "2 x Rp 20.000") == "Rp 40.000"
         assert counter.balance == 57_500
 
     def test_as_json_for_scripts(self, counter: Counter) -> None:
@@ -336,7 +281,7 @@ class TestAroundTheSale:
             "In doubt  0",
             "simulated card",
             "a sale at most Rp 2.000.000",
-            "Shift 1",
+            "Shift     1, Siti since",
         ):
             assert part in output
 
@@ -358,16 +303,26 @@ class TestAroundTheSale:
         assert counter.json("status")["unsent_count"] == 0
 
     def test_a_shift_from_open_to_close(self, counter: Counter) -> None:
-        assert "Shift 1 is open" in counter.run("shift", "open")
         assert "SHIFT-OPEN" in counter.run("shift", "open", code=1)
         counter.run("sell", "12500")
         counter.run("sell", "500")
-        shown = counter.run("shift", "show")
-        closed = counter.run("shift", "close")
+        assert "Rp 250.000" in counter.run("shift", "cash", "50000", "--reason", "uang kecil")
+        assert "SHIFT-CASH" in counter.run("shift", "cash", "-300000", "--reason", "x", code=1)
+        counter.run("shift", "cash", "-20000", "--reason", "setor")
+        shown, x = counter.run("shift", "show"), counter.run("shift", "x")
+        assert shown.splitlines()[4:] == x.splitlines()[4:]
+        closed = counter.run("shift", "close", "--counted", "229.000")
         for output in (shown, closed):
             assert "Cashier Siti" in output
-            assert "Total paid: Rp 13.000" in output
-        assert "SHIFT-NONE" in counter.run("shift", "close", code=1)
+            assert row(output, "PAID BY CARD (2)") == "Rp 13.000"
+            assert row(output, "should be there") == "Rp 230.000"
+        assert row(closed, "difference") == "-Rp 1.000"
+        assert counter.run("shift", "z") == counter.run("shift", "z", "1") == closed
+        assert row(counter.run("shift", "show"), "counted") == "Rp 229.000"
+        for refused in (["close", "--counted", "0"], ["x"], ["takeover"]):
+            assert "SHIFT-NONE" in counter.run("shift", *refused, code=1)
+        assert "SHIFT-NONE" in counter.run("sell", "500", code=1)
+        assert "SHIFT-NO-REPORT" in counter.run("shift", "z", "2", code=1)
 
     def test_a_clock_reset_says_from_when_to_when_and_needs_a_name_and_a_reason(
         self, counter: Counter
@@ -382,7 +337,7 @@ class TestAroundTheSale:
         self, counter: Counter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         far_ahead = time.time() + 100 * 24 * 3600
-        monkeypatch.setattr(commands, "Till", partial(Till, system_time=lambda: far_ahead))
+        monkeypatch.setattr(till_commands, "Till", partial(Till, system_time=lambda: far_ahead))
         output = counter.run("sell", "500", code=1)
         assert "too far ahead" in output
         assert "SALE-CLOCK" in output
@@ -438,6 +393,7 @@ class TestInDoubt:
         other.settings(card=counter.card_path)
         save_key_file(folder / "till.keys", TILL_KEYS, PASSPHRASE)
         other.run("enrol", str(till_invitation(counter.central, "Kasir 2")))
+        other.run("shift", "open")
         return other
 
     @pytest.mark.usefixtures("doubt")
@@ -482,8 +438,8 @@ class TestInDoubt:
         assert [(one.decided_by, one.decision_reason) for one in doubts] == [("Ani", "nota ada")]
         assert doubts[0].state == (DoubtState.OPEN if word == "PAID" else DoubtState.NOT_PAID)
         shown = counter.run("shift", "show")
-        assert ("said to be paid, not confirmed     1  Rp 12.500" in shown) is (word == "PAID")
-        assert "Total paid: Rp 0" in shown
+        assert ("said to be paid, not confirmed (1)" in shown) is (word == "PAID")
+        assert row(shown, "PAID BY CARD (0)") == "Rp 0"
 
     @pytest.mark.usefixtures("doubt")
     def test_it_is_not_closed_without_a_word_why_nor_twice(self, counter: Counter) -> None:
@@ -501,7 +457,7 @@ class TestInDoubt:
         self, counter: Counter, tmp_path: Path
     ) -> None:
         counter.run("sync")
-        assert "in doubt      1  Rp 12.500" in counter.run("shift", "show")
+        assert row(counter.run("shift", "show"), "In doubt (1)") == "Rp 12.500"
         other = self.other_till(counter, tmp_path / "other")
         other.run("sell", "500")
         other.run("sync")
@@ -514,13 +470,13 @@ class TestInDoubt:
         (closed,) = counter.json("in-doubt")["closed"]
         assert closed["settlement"]["outcome"] == "paid"
         shown = counter.run("shift", "show")
-        assert "settled by the central server     1  Rp 12.500" in shown
-        assert "in doubt      0  Rp 0" in shown
-        assert "Total paid: Rp 12.500" in shown
+        assert row(shown, "settled by the server (1)") == "Rp 12.500"
+        assert "In doubt" not in shown
+        assert row(shown, "PAID BY CARD (1)") == "Rp 12.500"
         assert "settled by the central server" not in counter.run("sync"), "it is told once"
         # The goods are still here: the same sale to the same card charges nothing.
         assert "ALREADY PAID" in counter.run("sell", "12500")
-        assert "Total paid: Rp 12.500" in counter.run("shift", "show")
+        assert row(counter.run("shift", "show"), "PAID BY CARD (1)") == "Rp 12.500"
 
     @pytest.mark.usefixtures("doubt")
     def test_settled_by_rule_it_says_why_and_the_card_still_goes_before_the_rule(

@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import click
 
 from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
+from dobmi.cardlib.purse import PurseView
 from dobmi.cardlib.readers.base import open_reader
+from dobmi.cli import outlet, printing
 from dobmi.cli.context import Context, DomainGroup, show_error
+from dobmi.cli.page import page
+from dobmi.cli.printing import put_on_paper, show_paper
 from dobmi.cli.setup import setup
+from dobmi.cli.till import opened_ledger, opened_till, the_supervisor
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import N_
-from dobmi.money import ZERO, Rupiah
+from dobmi.money import ZERO
 from dobmi.sync import http
 from dobmi.sync.client import HttpClient, Patience
 from dobmi.sync.enrolment import Invitation
 from dobmi.sync.errors import SyncError
 from dobmi.sync.feed import SettledAs
+from dobmi.sync.outlet import StaffMember
 from dobmi.sync.voucher import GoodsLine, Outcome, RefundVoucher
 from dobmi.terminal.errors import (
     AnotherCard,
     BadCart,
+    BadRefundGoods,
     NoCardCame,
-    NoCardKeys,
-    NotEnrolled,
     PassphrasesDiffer,
+    PriceClassDiffers,
     SaleInDoubt,
     StillInDoubt,
 )
-from dobmi.terminal.ledger import DoubtRow, IntentRow, Ledger, ShiftTotals
-from dobmi.terminal.purchase import parse_amount, parse_goods_line
-from dobmi.terminal.refund import RefundResult
+from dobmi.terminal.ledger import DoubtRow, IntentRow
+from dobmi.terminal.paper import Paper
+from dobmi.terminal.papers import paper_of_refund, paper_of_sale
+from dobmi.terminal.purchase import Purchase, parse_amount, parse_goods_line
+from dobmi.terminal.refund import RefundResult, goods_of_lines
 from dobmi.terminal.sale import SaleResult
+from dobmi.terminal.staff import has_staff
 from dobmi.terminal.status import TillStatus, till_status
-from dobmi.terminal.till import SIGNING_KEY, BalanceResult, ShiftReport, Till, enrol_till
+from dobmi.terminal.till import SIGNING_KEY, BalanceResult, Till, enrol_till
 from dobmi.wib import local_time
 
 EXIT_REFUSED = 1
@@ -64,6 +73,13 @@ def command() -> None:
 
 
 command.add_command(setup)
+command.add_command(page)
+
+
+command.add_command(printing.command)
+command.add_command(outlet.shift)
+command.add_command(outlet.catalogue)
+command.add_command(outlet.orders)
 
 
 @command.command()
@@ -109,32 +125,54 @@ def enrol(context: Context, invitation: str) -> None:
     multiple=True,
     help="Pieces of the item.",
 )
+@click.option("--code", "codes", multiple=True, metavar="CODE[=PIECES]", help="From the catalogue.")
+@click.option("--class", "member_class", default="", help="At the prices of this member class.")
+@click.option("--discount", metavar="10%|5000", help="On all that comes from catalogue or order.")
+@click.option("--order", type=click.IntRange(min=1), metavar="NUMBER", help="A member's order.")
+@click.option("--short", "shorts", multiple=True, metavar="CODE=PIECES", help="Missing of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def sell(
     context: Context,
+    *,
     amount: str | None,
     items: tuple[str, ...],
     quantities: tuple[int, ...],
+    codes: tuple[str, ...],
+    member_class: str,
+    discount: str | None,
+    order: int | None,
+    shorts: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Sell for AMOUNT (12500, 12.500 or "Rp 12.500"), or for what the items come to.
+    """Sell for AMOUNT (12500, 12.500 or "Rp 12.500"), or for what the goods come to.
 
     The first --qty belongs to the first --item, and so on: --item "Beras 5 kg=75000" --qty 2
     """
     with _reporting(context, as_json) as beside:
         goods = _goods(items, quantities)
-        if amount is None and not goods:
+        from_outlet = bool(codes) or order is not None
+        if amount is None and not goods and not from_outlet:
             raise BadCart(detail=N_("neither an amount nor goods"))
+        if from_outlet and (amount is not None or goods):
+            raise BadCart(detail=N_("catalogue or order, or else an amount and items of your own"))
         total = (
             sum((line.amount for line in goods), ZERO) if amount is None else parse_amount(amount)
         )
-        with _till(context) as till:
+        with opened_till(context) as till:
+            asked = _Asked(Purchase(total, goods))
+            if from_outlet:
+                cart = outlet.cart_of(
+                    till.ledger, codes, order, shorts, discount=discount, member_class=member_class
+                )
+                asked = _Asked(
+                    cart.purchase(), cart.member_class if cart.has_class_prices else None, order
+                )
             beside.update(_not_shown_json(till.not_shown, till.refunds_not_shown))
             _say_not_shown(context, till, as_json)
             _warn_of_clock(context, till, as_json)
             try:
-                result, retapped = _sell_with_patience(context, till, total, goods, as_json)
+                result, retapped = _sell_with_patience(context, till, asked, as_json)
             except DoBMIError:
                 beside["settled"] = _settled_json(till)
                 _say_settled(context, till, as_json)
@@ -144,19 +182,29 @@ def sell(
                 if doubt is None:
                     raise
                 raise doubt from None
+            earlier = result.already_paid and not retapped
+            paper = _receipt(context, till, result, earlier=earlier)
             if as_json:
                 _print_json({**_sale_json(result), **beside, "settled": _settled_json(till)})
             else:
-                _receipt(context, result, earlier=result.already_paid and not retapped)
+                show_paper(paper)
                 _say_settled(context, till, as_json, besides=result.sequence)
             till.acknowledge_not_shown()
+            put_on_paper(context, till.ledger, paper)
 
 
 @command.command()
 @click.argument("sequence", type=click.IntRange(min=1))
 @click.option("--amount", help="A part of the sale only; all that is left of it when left out.")
 @click.option("--reason", required=True, help="Why: stands on the paper and at the office.")
-@click.option("--supervisor", default="", help="Who agreed; needed for a sale of an earlier shift.")
+@click.option("--line", "lines", multiple=True, metavar="LINE=PIECES", help="Of the goods only.")
+@click.option(
+    "--supervisor",
+    default="",
+    metavar="NUMBER|NAME",
+    help="Who agrees to a sale of an earlier shift: by number and PIN where the staff is listed.",
+)
+@click.option("--supervisor-card", is_flag=True, help="The supervisor agrees by card.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def refund(
@@ -165,24 +213,39 @@ def refund(
     sequence: int,
     amount: str | None,
     reason: str,
+    lines: tuple[str, ...],
     supervisor: str,
+    supervisor_card: bool,
     as_json: bool,
 ) -> None:
     """Give the money of this till's sale number SEQUENCE back, or a part of it.
 
     No card is needed: the money comes to the member's card through the central server.
     """
-    with _reporting(context, as_json) as beside, _till(context, cards=False) as till:
+    with (
+        _reporting(context, as_json) as beside,
+        opened_till(context, cards=supervisor_card) as till,
+    ):
         beside.update(_not_shown_json(till.not_shown, till.refunds_not_shown))
         _say_not_shown(context, till, as_json)
         _warn_of_clock(context, till, as_json)
         part = None if amount is None else parse_amount(amount)
-        result = till.refund(sequence, part, reason=reason, supervisor=supervisor)
+        goods: tuple[GoodsLine, ...] = ()
+        if lines:
+            goods = goods_of_lines(till.ledger, sequence, _pieces_of_lines(lines))
+            part = sum((line.amount for line in goods), ZERO)
+        agreed: StaffMember | str = supervisor
+        if supervisor_card or (supervisor.isdecimal() and has_staff(till.ledger)):
+            number = None if supervisor_card else int(supervisor[:9])
+            agreed = the_supervisor(context, till, number)
+        result = till.refund(sequence, part, reason=reason, supervisor=agreed, goods=goods)
+        paper = _refund_paper(context, till, result)
         if as_json:
             _print_json({**_refund_json(result), **beside})
         else:
-            _refund_paper(context, till, result)
+            show_paper(paper)
         till.acknowledge_not_shown()
+        put_on_paper(context, till.ledger, paper)
 
 
 @command.command()
@@ -190,7 +253,7 @@ def refund(
 @click.pass_obj
 def balance(context: Context, as_json: bool) -> None:
     """Show what is on a card."""
-    with _reporting(context, as_json) as beside, _till(context) as till:
+    with _reporting(context, as_json) as beside, opened_till(context) as till:
         beside.update(_not_shown_json(till.not_shown, till.refunds_not_shown))
         _say_not_shown(context, till, as_json)
         if not as_json:
@@ -209,7 +272,7 @@ def balance(context: Context, as_json: bool) -> None:
 @click.pass_obj
 def status(context: Context, as_json: bool) -> None:
     """Show network, unsent vouchers, doubts, clock, reader, limits and shift."""
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         now = till_status(ledger)
     network = _network(context)
     reader = _reader(context)
@@ -227,44 +290,6 @@ def sync(context: Context) -> None:
 
 
 @command.group()
-def shift() -> None:
-    """Open, show or close a shift."""
-
-
-@shift.command("open")
-@click.pass_obj
-def shift_open(context: Context) -> None:
-    """Open a shift; the first sale does it too."""
-    with _till(context, cards=False) as till:
-        opened = till.open_shift()
-        context.say(
-            "Shift {shift} is open since {time}.",
-            shift=opened.number,
-            time=local_time(opened.opened_unix_seconds),
-        )
-
-
-@shift.command("show")
-@click.pass_obj
-def shift_show(context: Context) -> None:
-    """Show the totals of the last shift."""
-    with _ledger(context) as ledger:
-        last = ledger.last_shift()
-        if last is None:
-            context.say("There has been no shift yet.")
-            return
-        _say_shift(context, ShiftReport(shift=last, totals=ledger.shift_totals(last.number)))
-
-
-@shift.command("close")
-@click.pass_obj
-def shift_close(context: Context) -> None:
-    """Close the shift and print its totals."""
-    with _till(context, cards=False) as till:
-        _say_shift(context, till.close_shift())
-
-
-@command.group()
 def clock() -> None:
     """Mend a till that has kept a wrong time."""
 
@@ -278,7 +303,7 @@ def clock_reset(context: Context, supervisor: str, reason: str) -> None:
 
     Set the machine's clock first. Who did it, and why, is kept.
     """
-    with _till(context, cards=False) as till:
+    with opened_till(context, cards=False) as till:
         reset = till.reset_clock(supervisor=supervisor, reason=reason)
     context.say(
         "The till went on from {before}; it goes on from {time} now, as the central server says.",
@@ -299,7 +324,7 @@ def in_doubt(click_context: click.Context, show_all: bool, as_json: bool) -> Non
     if click_context.invoked_subcommand is not None:
         return
     context = click_context.ensure_object(Context)
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         now = till_status(ledger)
     since = 0 if show_all else now.clock.unix_seconds - _CLOSED_SHOWN_SECONDS
     closed = [one for one in now.closed_doubts if _closed_at(one) >= since]
@@ -335,7 +360,7 @@ def close_doubt(
     if paid is None:
         raise click.UsageError(context.translate(N_("Give --paid or --not-paid.")))
     outcome = Outcome.PAID if paid else Outcome.NOT_PAID
-    with _till(context, cards=False) as till:
+    with opened_till(context, cards=False) as till:
         intent = till.close_doubt(sequence, outcome, supervisor=supervisor, reason=reason)
     facts: dict[str, object] = {
         "sequence": sequence,
@@ -360,46 +385,15 @@ def close_doubt(
 # Settings to parts
 
 
-@contextmanager
-def _till(context: Context, *, cards: bool = True) -> Iterator[Till]:
-    settings = context.settings.terminal
-    identity = context.settings.at(settings.identity)
-    if not identity.exists():
-        raise NotEnrolled
-    signing = _load_keys(context, identity, N_("Passphrase of this till's identity"))
-    custody = None
-    if cards:
-        path = context.settings.at(settings.card_keys)
-        if not path.exists():
-            raise NoCardKeys
-        custody = _load_keys(context, path, N_("Passphrase of the card keys"))
-    with Till(
-        database=context.settings.at(settings.database),
-        signing=signing,
-        custody=custody,
-        reader=settings.reader if cards else None,
-        cashier=settings.cashier,
-        server=settings.server,
-        card_wait_seconds=settings.card_wait_seconds,
-        language=context.language,
-    ) as till:
-        yield till
-
-
-def _load_keys(context: Context, path: Path, purpose: str) -> KeyRing:
-    return load_key_file(path, context.passphrase(context.translate(purpose)))
-
-
-@contextmanager
-def _ledger(context: Context) -> Iterator[Ledger]:
-    path = context.settings.at(context.settings.terminal.database)
-    if not path.exists():
-        raise NotEnrolled
-    ledger = Ledger(path)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
+def _pieces_of_lines(lines: tuple[str, ...]) -> dict[int, int]:
+    """By index from 0; as people count the receipt's lines, they are from 1. Raises BadRefundGoods."""
+    pieces = {}
+    for text in lines:
+        line, equals, count = text.partition("=")
+        if not (equals and line.isdecimal() and count.isdecimal() and text.isascii()):
+            raise BadRefundGoods(name=text[:40])
+        pieces[int(line[:9]) - 1] = int(count[:9])
+    return pieces
 
 
 def _goods(items: tuple[str, ...], quantities: tuple[int, ...]) -> tuple[GoodsLine, ...]:
@@ -414,25 +408,63 @@ def _goods(items: tuple[str, ...], quantities: tuple[int, ...]) -> tuple[GoodsLi
 # Selling
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """`member_class`: whose prices it was made at, None where they are the same for all."""
+
+    purchase: Purchase
+    member_class: str | None = None
+    order: int | None = None
+
+
+def _bound(till: Till, asked: _Asked) -> str | None:
+    """A member's order is paid under a number, to which it is bound before the card is asked."""
+    if asked.order is None:
+        return None
+    request = secrets.token_hex(16)
+    till.bind_sale(
+        request, asked.purchase, member_class=asked.member_class or "", order=asked.order
+    )
+    return request
+
+
+def _checking_class(till: Till, asked: _Asked) -> Callable[[PurseView], None]:
+    """What is shown is what is charged: a card of another class is refused before its money is asked."""
+
+    def see(view: PurseView) -> None:
+        found = till.describe(view)
+        if asked.member_class not in {None, found.note.member_class}:
+            raise PriceClassDiffers(
+                holder=found.holder.name,
+                card_class=found.note.member_class,
+                cart_class=asked.member_class or "",
+            )
+
+    return see
+
+
 def _sell_with_patience(
-    context: Context, till: Till, amount: Rupiah, goods: tuple[GoodsLine, ...], as_json: bool
+    context: Context, till: Till, asked: _Asked, as_json: bool
 ) -> tuple[SaleResult, bool]:
     """Sell; after a tear ask for the same card until it answers, or nobody taps it any more.
 
     The result, and whether the card had to be tapped again for it.
     """
+    amount, goods = asked.purchase.amount, asked.purchase.goods
 
     def announce() -> None:
         if not as_json:
             context.say("Tap the card: {amount}", amount=amount)
 
+    request = _bound(till, asked)
+    see = _checking_class(till, asked)
     doubt: SaleInDoubt | None = None
     for _ in range(TAPS_MAX):
         try:
             if doubt is None:
-                result = till.sell(amount, goods, announce=announce)
+                result = till.sell(amount, goods, announce=announce, request=request, see=see)
             else:
-                result = till.sell(amount, goods, only_card=doubt.uid)
+                result = till.sell(amount, goods, only_card=doubt.uid, request=request, see=see)
         except StillInDoubt:
             raise
         except SaleInDoubt as error:
@@ -450,7 +482,7 @@ def _sell_with_patience(
 
 
 def _sync(context: Context) -> None:
-    with _till(context, cards=False) as till:
+    with opened_till(context, cards=False) as till:
         shown = False
 
         def progress(done: int, total: int) -> None:
@@ -476,6 +508,13 @@ def _sync(context: Context) -> None:
                 sequence=sequence,
                 reason=reason,
             )
+        if result.records_sent_count:
+            context.say("Shifts and orders reported: {count}.", count=result.records_sent_count)
+        if result.records_problem is not None:
+            context.say(
+                "The central server did not take the reports of shifts and orders; they wait here."
+            )
+            show_error(result.records_problem, context.translate)
         context.say(
             "Block list version {version}: {count} cards.",
             version=result.feed_version,
@@ -519,63 +558,20 @@ def _print_json(value: dict[str, Any]) -> None:
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
-def _receipt(context: Context, result: SaleResult, *, earlier: bool) -> None:
-    if earlier:
-        context.say(
-            "ALREADY PAID at {time}. Nothing was charged now.", time=local_time(result.unix_seconds)
-        )
-    else:
-        context.say("PAID")
-    for line in result.goods:
-        context.say(
-            "  {quantity} x {name}  {amount}",
-            quantity=line.quantity,
-            name=line.name,
-            amount=line.amount,
-        )
-    context.say("Amount          {amount}", amount=result.amount)
-    context.say(
-        "Member          {holder} ({member})", holder=result.holder, member=result.member_number
-    )
-    context.say("Balance before  {balance}", balance=result.balance_before)
-    context.say("Balance after   {balance}", balance=result.balance_after)
-    context.say(
-        "Voucher         {sequence}  {hash}  {time}",
-        sequence=result.sequence,
-        hash=result.voucher_hash.hex()[:12].upper(),
-        time=local_time(result.unix_seconds),
-    )
+def _receipt(context: Context, till: Till, result: SaleResult, *, earlier: bool) -> Paper:
+    server = context.settings.terminal.server
+    return paper_of_sale(till.ledger, server, result.sequence, context.translate, earlier=earlier)
 
 
-def _refund_paper(context: Context, till: Till, result: RefundResult) -> None:
+def _refund_paper(context: Context, till: Till, result: RefundResult) -> Paper:
     """What the member takes home: the money is owed, and when it will be on the card."""
-    if result.already_written:
-        context.say("This refund was written down before. Nothing was added now.")
-    context.say("REFUND")
-    context.say("Amount          {amount}", amount=result.amount)
-    context.say(
-        "Of sale         {sequence} over {sale}; given back in all {total}",
-        sequence=result.refunds,
-        sale=result.sale_amount,
-        total=result.refunded_total,
+    return paper_of_refund(
+        till.ledger,
+        context.settings.terminal.server,
+        result.sequence,
+        context.translate,
+        already_written=result.already_written,
     )
-    context.say(
-        "Member          {holder} ({member})", holder=result.holder, member=result.member_number
-    )
-    context.say("Reason          {reason}", reason=result.reason)
-    if result.supervisor:
-        context.say("Supervisor      {supervisor}", supervisor=result.supervisor)
-    context.say(
-        "Voucher         {sequence}  {hash}  {time}",
-        sequence=result.sequence,
-        hash=result.voucher_hash.hex()[:12].upper(),
-        time=local_time(result.unix_seconds),
-    )
-    context.say(
-        "The money is NOT ON THE CARD YET. This till reports it when it next syncs (last: {time});",
-        time=local_time(till.ledger.sync_state().synced_unix_seconds),
-    )
-    context.say("after that the office puts it on the card. Keep this paper until then.")
 
 
 def _say_balance(context: Context, result: BalanceResult) -> None:
@@ -783,65 +779,6 @@ def _closed_at(one: DoubtRow) -> int:
     return max(each.unix_seconds for each in told if each is not None)
 
 
-def _say_shift(context: Context, report: ShiftReport) -> None:
-    shift = report.shift
-    context.say(
-        "Shift {shift}, opened {time} by {cashier}",
-        shift=shift.number,
-        time=local_time(shift.opened_unix_seconds),
-        cashier=shift.cashier,
-    )
-    if shift.closed_unix_seconds is not None:
-        context.say("Closed {time}", time=local_time(shift.closed_unix_seconds))
-    for totals in report.totals:
-        _say_totals(context, totals)
-    context.say(
-        "Total paid: {total}",
-        total=sum(
-            (one.sales_total + one.settled_total + one.server_paid_total for one in report.totals),
-            ZERO,
-        ),
-    )
-    refunded = sum((one.refunds_total for one in report.totals), ZERO)
-    if refunded:
-        context.say("Total refunded: {total}", total=refunded)
-
-
-def _say_totals(context: Context, totals: ShiftTotals) -> None:
-    context.say("Cashier {cashier}", cashier=totals.cashier)
-    context.say(
-        "  sales     {count:>5}  {total}", count=totals.sales_count, total=totals.sales_total
-    )
-    if totals.settled_count:
-        context.say(
-            "  settled   {count:>5}  {total}",
-            count=totals.settled_count,
-            total=totals.settled_total,
-        )
-    if totals.server_paid_count:
-        context.say(
-            "  settled by the central server {count:>5}  {total}",
-            count=totals.server_paid_count,
-            total=totals.server_paid_total,
-        )
-    if totals.claimed_count:
-        context.say(
-            "  said to be paid, not confirmed {count:>5}  {total}",
-            count=totals.claimed_count,
-            total=totals.claimed_total,
-        )
-    context.say("  voided    {count:>5}", count=totals.void_count)
-    if totals.refunds_count:
-        context.say(
-            "  refunded  {count:>5}  {total}",
-            count=totals.refunds_count,
-            total=totals.refunds_total,
-        )
-    context.say(
-        "  in doubt  {count:>5}  {total}", count=totals.in_doubt_count, total=totals.in_doubt_total
-    )
-
-
 def _network(context: Context) -> str | None:
     """None when the central server answers, else why not."""
     try:
@@ -921,7 +858,13 @@ def _say_status(
     if now.shift is None or now.shift.closed_unix_seconds is not None:
         say("Shift     none open")
     else:
-        _say_shift(context, ShiftReport(shift=now.shift, totals=now.shift_totals))
+        say(
+            "Shift     {shift}, {cashier} since {time}; paid {total}",
+            shift=now.shift.number,
+            cashier=now.shift.on_duty,
+            time=local_time(now.shift.opened_unix_seconds),
+            total=sum((one.sales_total + one.settled_total for one in now.shift_totals), ZERO),
+        )
 
 
 def _sale_json(result: SaleResult) -> dict[str, Any]:

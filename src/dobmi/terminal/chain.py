@@ -176,14 +176,14 @@ class Chain:
         """For a voucher that is no sale: in the open shift, or outside any."""
         head = self.head()
         shift = self.ledger.last_shift()
-        is_open = shift is not None and shift.closed_unix_seconds is None
+        is_open = shift is not None and shift.is_open
         return Link(
             terminal_id=self.identity.terminal_id,
             sequence=head.sequence + 1,
             previous_hash=head.hash,
             unix_seconds=self.now(),
             shift=shift.number if shift is not None and is_open else OUTSIDE_SHIFTS,
-            cashier=self.cashier,
+            cashier=shift.on_duty if shift is not None and is_open else self.cashier,
         )
 
     def _link_of(self, intent: IntentRow) -> Link:

@@ -125,6 +125,11 @@ def current_shift(ledger: Ledger) -> Shift:
     return shift
 
 
+def on_duty(shift: Shift) -> Cashier:
+    """Who sells in it now."""
+    return Cashier(shift.on_duty, shift.on_duty_number)
+
+
 def open_shift(ledger: Ledger, cashier: Cashier, float_cash: Rupiah, now: int) -> Shift:
     """Raises ShiftOpen, BadCash, BadCashier."""
     _check_cash(float_cash)

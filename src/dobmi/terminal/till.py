@@ -214,10 +214,13 @@ class Till:
         *,
         only_card: bytes | None = None,
         announce: Callable[[], None] = lambda: None,
+        request: str | None = None,
+        see: Callable[[PurseView], None] = lambda _: None,
     ) -> SaleResult:
         """Wait for a card and sell to it. Paid when this returns.
 
-        `announce` is called when the purchase is accepted and a card is waited for.
+        `announce` is called when the purchase is accepted and a card is waited for; `request` and
+        `see` are as for `sell_to`.
 
         After SaleInDoubt call it again with `only_card` set to the error's `uid`: the same card and
         amount are the same sale, which is then found paid, or sold anew if the card did not pay.
@@ -232,7 +235,9 @@ class Till:
         try:
             with self._card(announce) as connection:
                 came = True
-                found = self.sell_to(connection, purchase, only_card=only_card)
+                found = self.sell_to(
+                    connection, purchase, only_card=only_card, request=request, see=see
+                )
                 self.signal(Signal.SUCCESS)
         except DoBMIError as error:
             if not came and only_card is not None:

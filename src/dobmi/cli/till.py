@@ -1,0 +1,94 @@
+"""What commands at a till share: the settings' till or ledger opened, and people logging in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from dobmi.cardlib.custody import KeyRing, load_key_file
+from dobmi.cli.context import Context
+from dobmi.i18n import N_
+from dobmi.sync.outlet import StaffMember
+from dobmi.terminal.errors import CardBlocked, CardExpired, NoCardKeys, NotEnrolled
+from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.staff import (
+    Cashier,
+    cashier_of,
+    log_in_by_card,
+    log_in_by_pin,
+    require_supervisor,
+    unlisted_cashier,
+)
+from dobmi.terminal.till import Till
+
+
+@contextmanager
+def opened_till(context: Context, *, cards: bool = True) -> Iterator[Till]:
+    """Raises NotEnrolled, NoCardKeys and what Till raises."""
+    settings = context.settings.terminal
+    identity = context.settings.at(settings.identity)
+    if not identity.exists():
+        raise NotEnrolled
+    signing = load_keys(context, identity, N_("Passphrase of this till's identity"))
+    custody = None
+    if cards:
+        path = context.settings.at(settings.card_keys)
+        if not path.exists():
+            raise NoCardKeys
+        custody = load_keys(context, path, N_("Passphrase of the card keys"))
+    with Till(
+        database=context.settings.at(settings.database),
+        signing=signing,
+        custody=custody,
+        reader=settings.reader if cards else None,
+        cashier=settings.cashier,
+        server=settings.server,
+        card_wait_seconds=settings.card_wait_seconds,
+        language=context.language,
+    ) as till:
+        yield till
+
+
+@contextmanager
+def opened_ledger(context: Context) -> Iterator[Ledger]:
+    """To read in, also while the till sells. Raises NotEnrolled."""
+    path = context.settings.at(context.settings.terminal.database)
+    if not path.exists():
+        raise NotEnrolled
+    with contextlib.closing(Ledger(path)) as ledger:
+        yield ledger
+
+
+def load_keys(context: Context, path: Path, purpose: str) -> KeyRing:
+    return load_key_file(path, context.passphrase(context.translate(purpose)))
+
+
+def the_cashier(context: Context, till: Till, number: int | None, *, by_card: bool) -> Cashier:
+    """Who logs in: by number and PIN, by card, or, where nobody is listed, the settings' cashier.
+
+    Raises LoginRefused and its kinds, and what reading a card raises.
+    """
+    if number is None and not by_card:
+        return unlisted_cashier(till.ledger, context.settings.terminal.cashier)
+    return cashier_of(logged_in(context, till, number))
+
+
+def the_supervisor(context: Context, till: Till, number: int | None) -> StaffMember:
+    """By number and PIN, or, without a number, by card. Raises LoginRefused and its kinds."""
+    return require_supervisor(logged_in(context, till, number))
+
+
+def logged_in(context: Context, till: Till, number: int | None) -> StaffMember:
+    if number is not None:
+        pin = str(click.prompt(context.translate(N_("PIN")), hide_input=True))
+        return log_in_by_pin(till.ledger, number, pin, till.clock.now())
+    card = till.balance(lambda: context.say(N_("Tap your own card.")))
+    if card.is_blocked:
+        raise CardBlocked
+    if card.is_expired:
+        raise CardExpired(expires=card.holder.expires.strftime("%d-%m-%Y"))
+    return log_in_by_card(till.ledger, card.holder.member_number)
