@@ -130,5 +130,15 @@ def test_every_file_that_a_station_writes_is_a_point(played: dict[str, Any]) -> 
         assert any(point.startswith(f"station.{step}.before-sync:") for point in played["points"])
 
 
-def test_a_till_writes_no_other_file_than_its_ledger() -> None:
-    assert functions("terminal", lambda node: called(node) in ON_DISK) == set()
+def test_a_till_writes_no_other_file_than_its_ledger_but_while_it_is_set_up(
+    played: dict[str, Any],
+) -> None:
+    writing = functions("terminal", lambda node: called(node) in ON_DISK)
+    assert writing == {
+        *("pairing.open_identity", "pairing.finish_pairing", "whole_file.replace_file"),
+    }
+    for file in ("kiosk.keys.new", "kiosk-till.keys.new"):
+        assert f"kiosk.custody._write_beside.before-sync:{file}" in played["points"]
+    assert "kiosk.whole_file.replace_file.before-sync:kiosk.keys.pairing.new" in played["points"]
+    for file in ("kiosk.keys", "kiosk-till.keys"):
+        assert f"kiosk.custody.save_key_file.after-link:{file}" in played["points"]

@@ -48,6 +48,7 @@ from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault, FaultyCard, Moment, at_command
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.reader import SimulatedConnection, SimulatedReader
+from dobmi.fleet.crash_kiosk import kiosk_handlers, pairing_handlers
 from dobmi.fleet.crash_payday import payday_handlers
 from dobmi.fleet.crash_points import (
     CrashPoints,
@@ -351,16 +352,14 @@ def _run(name: str, site: Site, orders: Orders, pipe: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.disable(logging.CRITICAL)
     points = CrashPoints(name, orders.deadly, orders.ending, counts=Counter(orders.counts))
-    recording = Recording("station-" if name == "station" else "")
+    recording = Recording(f"{name}-" if name in {"station", "kiosk"} else "")
     hook_commits(points)
     hook_writers(points)
     hook_client(points)
     hook_disk(points, site.data.resolve(), recording.disk if orders.records else None)
     if site.synchronous:
         _weaken(site.synchronous)
-    {"server": _server, "office": _office, "station": _station, "till": _till}[name](
-        site, points, recording, pipe
-    )
+    _LIVES[name](site, points, recording, pipe)
     stopped = Stopped(points.distinct(), points.counts, recording.events, points.writers)
     pipe.send((stopped, set(sys.modules)))
 
@@ -474,6 +473,7 @@ def _office(site: Site, points: CrashPoints, recording: Recording, pipe: Connect
         "settle_credit": settle_one_credit,
         "mark_restored": lambda: mark_restored(central).feed_version,
         **payday_handlers(central),
+        **pairing_handlers(central),
     }
     _obey(pipe, handlers, recording, points)
     central.database.close()
@@ -747,3 +747,14 @@ def _is_enrolled(site: Site) -> bool:
         except NotEnrolled:
             return False
     return True
+
+
+# A machine that is to become a till
+
+
+def _kiosk(site: Site, points: CrashPoints, recording: Recording, pipe: Connection) -> None:
+    handlers = kiosk_handlers(site.data, site.server, QUICK, site.now)
+    _obey(pipe, handlers, recording, points)
+
+
+_LIVES = {"server": _server, "office": _office, "station": _station, "till": _till, "kiosk": _kiosk}

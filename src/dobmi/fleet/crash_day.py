@@ -143,6 +143,7 @@ SECOND_PART: Steps = (
     ("after-a-month", _after_a_month),
     ("another-month", _another_month),
     ("payday", lambda world: world.payday("budi", 5_000)),
+    ("pair", lambda world: world.pair()),
 )
 
 DAY = FIRST_PART + SECOND_PART

@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Row, create_engine, func, select, text
 from dobmi.central.cards import OWN_KEYS, statement_of
 from dobmi.central.circulation import anomaly_list, circulation
 from dobmi.central.dispute import dispute
-from dobmi.central.schema import card_transactions, cards, invitations, pending_credits, terminals
+from dobmi.central.schema import card_transactions, cards, pending_credits
 from dobmi.central.schema import vouchers as central_vouchers
 from dobmi.central.server import Central
 from dobmi.errors import DoBMIError
 from dobmi.fleet.crash_actors import Site
+from dobmi.fleet.crash_kiosk import pairing_violations
 from dobmi.fleet.crash_world import Books, card_balance
 from dobmi.sync.voucher import (
     Outcome,
@@ -39,6 +40,8 @@ def violations(site: Site, books: Books) -> list[str]:
     central = site.central()
     try:
         found += _central_violations(central, books)
+        with central.database.read() as connection:
+            found += pairing_violations(central, connection, site.data, books.paired)
         if books.uids:
             found += _money_violations(site, central, books)
         if books.paid or books.given_up:
@@ -68,12 +71,6 @@ def _central_violations(central: Central, books: Books) -> list[str]:
     with central.database.read() as connection:
         found += _credit_violations(connection, books)
         found += _card_violations(connection, books)
-        used = connection.execute(
-            select(func.count()).select_from(invitations).where(invitations.c.used_by.is_not(None))
-        ).scalar_one()
-        count = connection.execute(select(func.count()).select_from(terminals)).scalar_one()
-    if used != count:
-        found.append(f"{count} terminals of {used} invitations")
     return found
 
 

@@ -119,7 +119,7 @@ class Search:
         books = Books()
         events: list[Event] = []
         for name, step in FIRST_PART:
-            names = ("server", "till", "station", "office")
+            names = ("server", "till", "station", "office", "kiosk")
             world = World(site, books, {name: Orders(records=True) for name in names})
             _played(world, name, step)
             for stopped in world.stopped.values():

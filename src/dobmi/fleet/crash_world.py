@@ -55,6 +55,8 @@ class Books:
     """Promised back: card, amount, sequence, voucher hash."""
     salaries: list[tuple[str, int]] = field(default_factory=list)
     """Card and amount of what came out of a salary."""
+    paired: int | None = None
+    """The number of the machine that was paired, as it was told."""
     acknowledged: tuple[int, bytes] = (0, b"")
     blocked: dict[str, bool] = field(default_factory=dict)
     lost: dict[str, str] = field(default_factory=dict)
@@ -206,6 +208,15 @@ class World:
         invitation = self.insist("office", "invite", role, f"Toko {name}")
         self.insist(name, "enrol", invitation)
         self.stop(name)
+
+    def pair(self) -> None:
+        """A machine is refused, asks again, and is taken in by its code."""
+        self.insist("office", "refuse_pairing", self.insist("kiosk", "pair"))
+        self.insist("kiosk", "ask", until="PAIRING-REFUSED")
+        code = self.insist("kiosk", "pair")
+        self.insist("kiosk", "ask")
+        reply = self.insist("office", "approve_pairing", code)
+        self.books.paired = self.insist("kiosk", "finish", reply)
 
     def issue(self, card: str, member: int, fault: tuple[int, str] | None = None) -> None:
         self.books.members[card] = member
