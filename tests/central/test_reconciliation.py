@@ -259,8 +259,9 @@ def test_the_page_of_a_day_needs_nothing_else_and_escapes_what_tills_say(
     assert page.folds > 20
     assert "<b>Toko</b>" not in written
     assert "&lt;b&gt;Toko&lt;/b&gt;" in written
-    for part in ("<svg", "Rp 7.000", "card_mac", "the card&#x27;s transaction"):
+    for part in ("<svg", "Rp 7.000", "card_mac", "the card&#x27;s transaction", "top-up in cash"):
         assert part in written, part
+    assert "top-up<" not in written
     if shutil.which("chromium"):
         shot = tmp_path / "day.png"
         subprocess.run(

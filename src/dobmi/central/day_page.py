@@ -17,6 +17,7 @@ from dobmi.central.reconciled_day import (
     voucher_in_words,
 )
 from dobmi.central.server import Central
+from dobmi.central.words import GROUP_NAMES, KIND_NAMES
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.sync.voucher import (
@@ -33,18 +34,6 @@ from dobmi.wib import day_number, local_time
 
 Translate = Callable[[str], str]
 
-GROUP_NAMES: Mapping[Group, str] = {
-    Group.CASH: N_("cash taken in"),
-    Group.SALARY: N_("out of salaries"),
-    Group.IN_FLIGHT: N_("in flight to cards"),
-    Group.CARD: N_("on cards"),
-    Group.OUTLET: N_("owed to outlets"),
-    Group.SUSPENSE: N_("in suspense"),
-    Group.BANK: N_("bank"),
-    Group.MERCHANT: N_("owed to merchants"),
-    Group.WALLET: N_("in wallets"),
-    Group.FEES: N_("fees"),
-}
 COLOURS: Mapping[Group, str] = {
     Group.CARD: "#1b6ca8",
     Group.WALLET: "#3a9188",
@@ -182,7 +171,7 @@ def _stocks(account: DayAccount, tr: Translate) -> str:
 
 def _kinds(account: DayAccount, tr: Translate) -> str:
     rows = "".join(
-        f"<tr><td>{escape(kind.value)}</td>{_numbers(amount)}</tr>"
+        f"<tr><td>{escape(tr(KIND_NAMES[kind]))}</td>{_numbers(amount)}</tr>"
         for kind, amount in sorted(account.kinds.items())
     )
     head = _head(tr, N_("kind"), N_("amount"))
@@ -225,7 +214,7 @@ class _Drill:
 
     def _posting(self, line: PostingLine) -> str:
         title = (
-            f"{local_time(line.at)} {line.kind.value} {line.debit} → {line.credit} "
+            f"{local_time(line.at)} {self._tr(KIND_NAMES[line.kind])}: {line.debit} → {line.credit} "
             f"({line.terminal_id}/{line.sequence}) {line.explanation}"
         )
         inside = ""

@@ -30,6 +30,7 @@ from dobmi.central.errors import (
 )
 from dobmi.central.posting_rules import Group, account_name
 from dobmi.central.salaries import convert_salaries, parse_salaries
+from dobmi.central.words import KIND_NAMES
 from dobmi.cli.context import Context
 from dobmi.cli.opening import looking, open_central, parse_time, print_table
 from dobmi.i18n import N_
@@ -189,7 +190,7 @@ def show_statement(
 def _statement_row(context: Context, line: AccountLine, balance: Rupiah) -> tuple[str, ...]:
     return (
         local_time(line.at),
-        line.kind.value,
+        context.translate(KIND_NAMES[line.kind]),
         _named(context, line.other),
         line.reference,
         str(line.amount),

@@ -16,7 +16,6 @@ from dobmi.central.cards import parse_card
 from dobmi.central.conclusions import reconcile
 from dobmi.central.day_page import (
     COLOURS,
-    GROUP_NAMES,
     day_page,
     verdict,
     voucher_sentences,
@@ -45,6 +44,7 @@ from dobmi.central.reconciliation import (
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import DoubtState, WorkState
 from dobmi.central.server import Central
+from dobmi.central.words import GROUP_NAMES, KIND_NAMES
 from dobmi.central.work_kinds import MEANINGS
 from dobmi.central.work_list import (
     NOT_DONE,
@@ -571,7 +571,7 @@ def reconcile_one_day(
             lines = [
                 (
                     local_time(one.at),
-                    one.kind.value,
+                    context.translate(KIND_NAMES[one.kind]),
                     one.debit,
                     one.credit,
                     str(one.amount),
@@ -610,7 +610,7 @@ def _draw(context: Context, found: DayAccount) -> None:
         table.add_row(name, str(amount), _bar(amount.amount, whole, COLOURS[group]))
     Console().print(table)
     for kind, amount in sorted(found.kinds.items()):
-        click.echo(f"  {kind.value}: {amount}")
+        click.echo(f"  {context.translate(KIND_NAMES[kind])}: {amount}")
     for line in verdict(found, context.translate)[1]:
         click.echo(line)
 

@@ -39,6 +39,7 @@ from dobmi.central.settlement_run import (
     withdraw_run,
 )
 from dobmi.central.staff import add_staff, remove_staff, staff_list
+from dobmi.central.words import KIND_NAMES
 from dobmi.cli.context import Context, DomainGroup
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
@@ -358,7 +359,7 @@ def settlement_show(context: Context, run: int, of: str | None) -> None:
     rows = [
         (
             local_time(one.at),
-            one.kind.value,
+            context.translate(KIND_NAMES[one.kind]),
             f"{one.terminal_id}/{one.sequence}",
             one.card_uid.hex().upper(),
             str(one.amount),

@@ -1,0 +1,42 @@
+"""Groups of accounts and kinds of postings as people say them: message ids, for the screen to translate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from dobmi.central.posting_rules import Group, Kind
+from dobmi.i18n import N_
+
+GROUP_NAMES: Final[Mapping[Group, str]] = {
+    Group.CASH: N_("cash taken in"),
+    Group.SALARY: N_("out of salaries"),
+    Group.IN_FLIGHT: N_("in flight to cards"),
+    Group.CARD: N_("on cards"),
+    Group.OUTLET: N_("owed to outlets"),
+    Group.SUSPENSE: N_("in suspense"),
+    Group.BANK: N_("bank"),
+    Group.MERCHANT: N_("owed to merchants"),
+    Group.WALLET: N_("in wallets"),
+    Group.FEES: N_("fees"),
+}
+KIND_NAMES: Final[Mapping[Kind, str]] = {
+    Kind.TOP_UP: N_("top-up in cash"),
+    Kind.SALARY: N_("salary for the card"),
+    Kind.DELIVERED: N_("credit came onto the card"),
+    Kind.MOVED: N_("credit goes to the new card"),
+    Kind.RESTORED: N_("restored from a lost card"),
+    Kind.SHORTFALL: N_("spent with a lost card, at our expense"),
+    Kind.SHORTFALL_BACK: N_("spent with a lost card, explained since"),
+    Kind.SALE: N_("sale"),
+    Kind.REFUND: N_("refund"),
+    Kind.UNEXPLAINED_LOSS: N_("the card lost it, unexplained"),
+    Kind.UNEXPLAINED_GAIN: N_("the card gained it, or it is explained since"),
+    Kind.CLAIM_HELD: N_("held: said to be paid"),
+    Kind.CLAIM_RELEASED: N_("held no more"),
+    Kind.EARNED: N_("salary into the wallet"),
+    Kind.LOADED: N_("from the wallet to the card"),
+    Kind.BANKED: N_("cash brought to the bank"),
+    Kind.FEE: N_("fee"),
+    Kind.PAID_OUT: N_("paid to the seller"),
+}
