@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sqlite3
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from dobmi.audit.rules import RULES
+from dobmi.audit.source import Replica, Source
 from dobmi.cardlib.custody import save_key_file
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.cli.audit import command
@@ -147,6 +149,30 @@ def test_without_keys_it_says_what_it_could_not_check(desk: Desk) -> None:
     assert done.exit_code == 0, done.output
     for rule in ("CARD-MAC", "ACK"):
         assert f"Not checked for want of its key: {rule}" in done.output
+
+
+def test_without_a_database_it_is_the_replica_of_the_settings(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (
+        "Missing argument 'DATABASE'" in desk.audit("--keys", desk.folder / "auditor.json").output
+    )
+    central = CentralSettings(
+        database="postgresql+psycopg://nobody@127.0.0.1:1/gone",
+        reports_database_url=f"sqlite:///{desk.file}",
+    )
+    settings = desk.context.settings.model_copy(update={"central": central})
+    desk.context = dataclasses.replace(desk.context, settings=settings)
+    report = desk.folder / "report.html"
+    told = ("--json", desk.folder / "found.json", "--report", report)
+    done = desk.audit("--keys", desk.folder / "auditor.json", *told)
+    assert (done.exit_code, "behind" in done.stderr) == (0, False)
+    assert json.loads((desk.folder / "found.json").read_text())["replica"] is None
+    monkeypatch.setattr(Source, "replica", lambda _: Replica(7))
+    done = desk.audit("--keys", desk.folder / "auditor.json", *told)
+    assert "From the replica, 7 s behind." in done.stderr
+    assert "From the replica, 7 s behind." in report.read_text(encoding="utf-8")
+    assert json.loads((desk.folder / "found.json").read_text())["replica"] == {"seconds_behind": 7}
 
 
 @pytest.mark.parametrize("database", ["nothing-here.db", "sqlite:///nothing-here.db", "oracle://x"])

@@ -52,6 +52,9 @@ def as_json(audit: Audit) -> str:
             "clean": not audit.findings,
             "looked_at": {name: count for name, _, count in counts(audit)},
             "unchecked_rules": list(audit.unchecked),
+            "replica": None
+            if audit.replica is None
+            else {"seconds_behind": audit.replica.seconds_behind},
             "balances_rupiah": {
                 group.value: amount for group, amount in audit.totals.by_group.items()
             },
@@ -66,6 +69,16 @@ def verdict(audit: Audit, translate: Translate) -> str:
     if not audit.findings:
         return translate(_CLEAN)
     return translate(_FOUND).format(count=len(audit.findings), rupiah=at_stake(audit.findings))
+
+
+def where(audit: Audit, translate: Translate) -> str:
+    """That it was looked at on a replica, and how far that was behind; empty if it was not."""
+    if audit.replica is None:
+        return ""
+    behind = audit.replica.seconds_behind
+    if behind is None:
+        return translate(N_("From the replica; it does not know how far behind."))
+    return translate(N_("From the replica, {seconds} s behind.")).format(seconds=behind)
 
 
 def counts(audit: Audit) -> list[tuple[str, str, int]]:
@@ -107,7 +120,7 @@ def as_html(audit: Audit, *, subject: str, at: int, language: str, translate: Tr
     parts = [
         f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>{title}</title>',
         f"<style>{_STYLE}</style></head><body><h1>{title}</h1>",
-        f"<p>{escape(subject)} · {escape(local_time(at))}</p>",
+        f"<p>{escape(subject)} · {escape(local_time(at))} {escape(where(audit, t))}</p>",
         f'<p class="verdict {colour}">{escape(verdict(audit, t))}</p>',
     ]
     if audit.findings:

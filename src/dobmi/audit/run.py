@@ -29,7 +29,7 @@ from dobmi.audit.ledger import (
 from dobmi.audit.offices import check_offices
 from dobmi.audit.rules import ISSUER_KEY, MAC_KEY, RULES, SERVER_KEY
 from dobmi.audit.runs import check_runs
-from dobmi.audit.source import Place, Source, open_place, open_snapshot
+from dobmi.audit.source import Place, Replica, Source, open_place, open_snapshot
 from dobmi.audit.state import State, fingerprint
 from dobmi.audit.tills import PIECE, Keys, PieceResult, Seen, Till, Word, audit_till
 from dobmi.central.posting_rules import Group
@@ -55,7 +55,10 @@ def _silent(step: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What was found, and what was looked at. `unchecked`: rules for which a key was not given."""
+    """What was found, and what was looked at. `unchecked`: rules for which a key was not given.
+
+    `replica`: where it was looked at on one, which may have lacked the newest.
+    """
 
     findings: tuple[Finding, ...]
     unchecked: tuple[str, ...]
@@ -67,6 +70,7 @@ class Audit:
     postings: int
     closed_days: int
     totals: Totals
+    replica: Replica | None
     state: State = field(repr=False)
 
 
@@ -149,6 +153,7 @@ class _Audit:
         self.findings: list[Finding] = []
 
     def run(self) -> Audit:
+        replica = self.source.replica()
         self._read_tills()
         self.heads = days.read_heads(self.source)
         with ExitStack() as stack:
@@ -175,6 +180,7 @@ class _Audit:
             postings=sum(count for count, _ in totals.by_kind.values()),
             closed_days=len(closed),
             totals=totals,
+            replica=replica,
             state=self._state(pieces, cards),
         )
 

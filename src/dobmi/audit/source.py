@@ -41,6 +41,23 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Replica:
+    """That it is one, and how many whole seconds it lacked; None: it does not know."""
+
+    seconds_behind: int | None
+
+
+# Nothing left to replay is up to date only while log is coming in.
+_REPLICA = """
+    SELECT pg_is_in_recovery(), CASE
+        WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+            AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) THEN 0
+        ELSE ceil(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()))
+    END
+"""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One connection to the snapshot."""
 
@@ -73,6 +90,15 @@ class Source:
             names = {f"key_{i}": part[min(i, len(part) - 1)] for i in range(size)}
             found += self.rows(_with_keys(statement, size), **names, **values)
         return found
+
+    def replica(self) -> Replica | None:
+        """None of what is no replica."""
+        if self.connection.dialect.name != "postgresql":
+            return None
+        ((is_replica, behind),) = self.rows(_REPLICA)
+        if not is_replica:
+            return None
+        return Replica(None if behind is None else max(0, int(behind)))
 
     def has_table(self, name: str) -> bool:
         sqlite = self.connection.dialect.name == "sqlite"
@@ -132,7 +158,10 @@ def _connected(place: Place) -> Iterator[Source]:
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, poolclass=NullPool)
+        # The server's word to PgBouncer, no parameter of a connection's.
+        return create_engine(
+            parsed.difference_update_query(["prepare_threshold"]), poolclass=NullPool
+        )
     path = Path(parsed.database or "").resolve()
     if not path.is_file():
         raise DatabaseNotReadable(database=_name(url), detail=f"{path.name}: no such file")

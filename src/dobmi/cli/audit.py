@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from dobmi.audit.card_proof import MacKeys
-from dobmi.audit.report import as_html, as_json, balances, counts, verdict
+from dobmi.audit.report import as_html, as_json, balances, counts, verdict, where
 from dobmi.audit.rules import ISSUER_KEY, MAC_KEY, RULES, SERVER_KEY
 from dobmi.audit.run import Audit, audit
 from dobmi.audit.state import load_state, save_state
@@ -104,13 +104,15 @@ def command(
 ) -> None:
     """Audit DATABASE: a file made by `dobmi central export`, or the URL of a replica. It only reads.
 
+    Left out, it is the replica of the settings (`reports_database_url`), if they name one.
     Every signature, chain, card MAC, counter, posting, balance and closed day is worked out again
     from the vouchers up. Exit code 0: nothing is wrong; 1: findings; 2: the audit could not run.
     """
     if rules:
         _list_rules(context)
         return
-    if database is None:
+    database = database or context.settings.central.reports_database_url
+    if not database:
         raise click.UsageError("Missing argument 'DATABASE'.")
     try:
         keys = _keys(context, key_file, server_key, issuer_key)
@@ -180,6 +182,8 @@ def _list_rules(context: Context) -> None:
 def _show(context: Context, done: Audit) -> None:
     translate = context.translate
     console = Console(highlight=False)
+    if done.replica is not None:
+        click.echo(where(done, translate), err=True)
     for one in done.findings[:_SHOWN_MAX]:
         console.print(f"[{one.rule}] {one.row}: {one.explain(translate)}", markup=False)
     if len(done.findings) > _SHOWN_MAX:
