@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 from datetime import date
 from decimal import Decimal
+from importlib.resources import files
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from xmlschema import XMLSchema
 
 from dobmi.central.payment_file import (
     NAMESPACE,
@@ -128,6 +131,50 @@ def test_the_message_has_the_elements_of_pain_001_001_09_in_their_order() -> Non
     )
     amounts = list(root.iter(f"{{{NAMESPACE}}}InstdAmt"))
     assert [amount.attrib for amount in amounts] == [{"Ccy": "IDR"}] * 2
+
+
+SCHEMA = XMLSchema(str(files("sepaxml") / "schemas" / "pain.001.001.09.xsd"))
+"""The standard's own, of ISO 20022, as that package ships it."""
+codes = st.from_regex(r"([A-Z]{6}[A-Z0-9]{2}([A-Z0-9]{3})?|[0-9]{3,7})", fullmatch=True)
+accounts = st.from_regex(r"[A-Z0-9]{4,34}", fullmatch=True)
+
+
+def test_the_schema_refuses_what_it_must() -> None:
+    """Or it would show nothing."""
+    SCHEMA.validate(to_pain_001(TWO))
+    for whole, spoiled in (
+        (b"<PmtMtd>TRF</PmtMtd>", b""),
+        (b'Ccy="IDR"', b'Ccy="rupiah"'),
+        (b"<BICFI>CENAIDJA</BICFI>", b"<BICFI>cena</BICFI>"),
+        (b"<NbOfTxs>2</NbOfTxs>", b"<NbOfTxs>two</NbOfTxs>"),
+    ):
+        assert whole in to_pain_001(TWO)
+        assert not SCHEMA.is_valid(to_pain_001(TWO).replace(whole, spoiled))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.text(max_size=80), codes, accounts, st.integers(1, 10**14)), min_size=1),
+    codes,
+    st.integers(1, 10**6),
+)
+def test_every_file_is_of_the_standards_own_schema(
+    sellers: list[tuple[str, str, str, int]], payer_code: str, run: int
+) -> None:
+    made = PaymentOrder(
+        run=run,
+        cut_off=date(2026, 11, 30),
+        payer=dataclasses.replace(PAYER, bank_code=payer_code),
+        at=1_800_000_000,
+        payments=[
+            dataclasses.replace(
+                payment(number, name, net),
+                to=BankAccount(bank="B", bank_code=code, account=account, holder=name),
+            )
+            for number, (name, code, account, net) in enumerate(sellers, start=1)
+        ],
+    )
+    SCHEMA.validate(to_pain_001(made))
 
 
 @given(st.lists(st.tuples(st.text(max_size=80), st.integers(1, 10**14)), min_size=1, max_size=20))
