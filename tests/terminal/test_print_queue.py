@@ -235,6 +235,18 @@ class TestCopies:
         with pytest.raises(NoSuchPaper):
             job(ledger, left)
 
+    def test_a_receipt_of_long_ago_is_a_copy_whatever_time_it_is_asked_for(
+        self, ledger: Ledger
+    ) -> None:
+        """What there was of it may have been cleared away."""
+        before = ledger.latest_unix_seconds()
+        with ledger.begin() as connection:
+            connection.execute(
+                sa.text("UPDATE state SET server_unix_seconds = :now"),
+                {"now": max(before, AT) + KEPT_SECONDS + 1},
+            )
+        assert job(ledger, add(ledger, receipt(1), AT)).is_copy
+
     def test_the_newest_paper_of_a_sale_is_found(self, ledger: Ledger) -> None:
         number = add(ledger, receipt(7), AT)
         found = find(ledger, PaperKind.SALE, 7)

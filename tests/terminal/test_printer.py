@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import usb.core
 
 from dobmi.terminal.errors import (
     BadPrinter,
@@ -27,6 +29,7 @@ from dobmi.terminal.printer import (
     parse_printer,
     printer_status,
     shown_after,
+    usb_printers,
 )
 from dobmi.terminal.receipt import sale_paper
 from support.fake_printer import FakePrinter, NetworkPrinter, network_printer, serial_printer
@@ -279,6 +282,99 @@ class TestFile:
     def test_a_folder_that_is_not_there_is_a_printer_that_is_gone(self, tmp_path: Path) -> None:
         with pytest.raises(PrinterGone):
             deliver(RECEIPT, parse_printer(f"file:{tmp_path / 'no' / 'lp0'}"))
+
+
+class FakeUsb:
+    """A USB device of two interfaces, of which the second is a printer's."""
+
+    class _Interface(list[SimpleNamespace]):
+        def __init__(self, number: int, kind: int, *ends: int) -> None:
+            super().__init__(SimpleNamespace(bEndpointAddress=end) for end in ends)
+            self.bInterfaceNumber, self.bInterfaceClass = number, kind
+
+    manufacturer, product = "EPSON", "TM-T20"
+    idVendor, idProduct = 0x04B8, 0x0E15  # noqa: N815 - as the library names them
+
+    def __init__(self, printer: FakePrinter, *, back: bool = True, unplugged: bool = False) -> None:
+        ends = (0x03, 0x85) if back else (0x03,)
+        self._configuration = [self._Interface(0, 3, 0x81), self._Interface(1, 7, *ends)]
+        self._printer = printer
+        self._unplugged = unplugged
+        self._answers = b""
+        self.detached: list[int] = []
+        self.claimed: list[int] = []
+        self._ctx = SimpleNamespace(
+            managed_claim_interface=lambda _device, number: self.claimed.append(number),
+            dispose=lambda _device: None,
+        )
+
+    def __iter__(self) -> Iterator[list[_Interface]]:
+        yield self._configuration
+
+    def is_kernel_driver_active(self, interface: int) -> bool:
+        return interface not in self.detached
+
+    def detach_kernel_driver(self, interface: int) -> None:
+        self.detached.append(interface)
+
+    def write(self, endpoint: int, data: bytes, timeout: int) -> int:
+        assert endpoint == 0x03
+        assert timeout > 0
+        if self._unplugged:
+            raise usb.core.USBError("No such device", errno=19)
+        self._answers += self._printer.feed(data)
+        return len(data)
+
+    def read(self, endpoint: int, size: int, timeout: int) -> bytes:
+        assert endpoint == 0x85
+        assert timeout > 0
+        if not self._answers:
+            raise usb.core.USBTimeoutError("Operation timed out")
+        found, self._answers = self._answers[:size], self._answers[size:]
+        return found
+
+
+class TestUsb:
+    ADDRESS = parse_printer("usb:04b8:0e15")
+
+    def plug_in(self, monkeypatch: pytest.MonkeyPatch, device: FakeUsb) -> None:
+        def find(*, find_all: bool = False, **ids: int) -> object:
+            if find_all:
+                return iter([device])
+            is_it = ids == {"idVendor": device.idVendor, "idProduct": device.idProduct}
+            return device if is_it else None
+
+        monkeypatch.setattr(usb.core, "find", find)
+
+    @pytest.mark.parametrize("back", [True, False])
+    def test_its_printer_interface_is_found_and_takes_the_paper(
+        self, monkeypatch: pytest.MonkeyPatch, back: bool
+    ) -> None:
+        printer = FakePrinter()
+        device = FakeUsb(printer, back=back)
+        self.plug_in(monkeypatch, device)
+        state = deliver(RECEIPT, self.ADDRESS, waits=QUICK)
+        assert state is (PrinterState.READY if back else PrinterState.MUTE)
+        assert len(printer.papers) == 1
+        assert device.detached == device.claimed == [1]
+
+    def test_without_paper_it_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        printer = FakePrinter()
+        printer.lines_left = 0
+        self.plug_in(monkeypatch, FakeUsb(printer))
+        with pytest.raises(PaperOut):
+            deliver(RECEIPT, self.ADDRESS, waits=QUICK)
+
+    def test_unplugged_it_is_gone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.plug_in(monkeypatch, FakeUsb(FakePrinter(), unplugged=True))
+        with pytest.raises(PrinterGone):
+            deliver(RECEIPT, self.ADDRESS, waits=QUICK)
+
+    def test_it_is_listed_by_the_setting_that_names_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.plug_in(monkeypatch, FakeUsb(FakePrinter()))
+        assert usb_printers() == (("usb:04b8:0e15", "EPSON TM-T20"),)
 
 
 def test_a_usb_printer_that_is_not_plugged_in_is_gone() -> None:

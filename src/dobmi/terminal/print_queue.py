@@ -102,7 +102,7 @@ def add(ledger: Ledger, paper: Paper, unix_seconds: int) -> int:
     dismissed before, or is older than what is kept here, is a copy. What is done for long is
     cleared away.
     """
-    before = unix_seconds - KEPT_SECONDS
+    before = max(unix_seconds, ledger.latest_unix_seconds()) - KEPT_SECONDS
     same = (print_jobs.c.kind == paper.kind.value, print_jobs.c.reference == paper.reference)
     with ledger.begin() as connection:
         connection.execute(print_jobs.delete().where(print_jobs.c.done_unix_seconds < before))

@@ -47,6 +47,7 @@ from dobmi.terminal.escpos_bytes import drawer_kick, load_escpos
 
 NETWORK_PORT = 9100
 _USB_PRINTER_CLASS = 7
+_USB_IN = 0x80
 
 _ASK_PRINTER, _ASK_PAPER, _ASK_OFFLINE = b"\x10\x04\x01", b"\x10\x04\x04", b"\x10\x04\x02"
 """DLE EOT n."""
@@ -243,7 +244,7 @@ def usb_printers() -> tuple[tuple[str, str], ...]:
     found = []
     with contextlib.suppress(usb.core.NoBackendError, usb.core.USBError):
         for device in usb.core.find(find_all=True):
-            if _usb_endpoints(device) is not None:
+            if _usb_place(device) is not None:
                 setting = f"usb:{device.idVendor:04x}:{device.idProduct:04x}"
                 found.append((setting, _usb_name(device)))
     return tuple(found)
@@ -256,16 +257,25 @@ def _usb_name(device: Any) -> str:
         return ""
 
 
-def _usb_endpoints(device: Any) -> tuple[int, int | None] | None:
-    """(out, in) of its printer interface; None where it has none (USB printer class, section 5)."""
+@dataclass(frozen=True, slots=True)
+class _UsbPlace:
+    """Of a printer's interface: its number, and the endpoints to and from it."""
+
+    interface: int
+    out: int
+    back: int | None
+
+
+def _usb_place(device: Any) -> _UsbPlace | None:
+    """None for a device that is no printer (USB printer class 1.1, section 5.1)."""
     for configuration in device:
         for interface in configuration:
             if interface.bInterfaceClass == _USB_PRINTER_CLASS:
-                addresses = [one.bEndpointAddress for one in interface]
-                out = next((one for one in addresses if not one & 0x80), None)
-                back = next((one for one in addresses if one & 0x80), None)
+                ends = [one.bEndpointAddress for one in interface]
+                out = next((one for one in ends if not one & _USB_IN), None)
+                back = next((one for one in ends if one & _USB_IN), None)
                 if out is not None:
-                    return out, back
+                    return _UsbPlace(interface.bInterfaceNumber, out, back)
     return None
 
 
@@ -448,16 +458,21 @@ def _open(address: PrinterAddress, waits: Waits) -> _Link:
 
 
 def _open_usb(address: PrinterAddress, drivers: Any) -> _Link:
+    """Opened here: the driver would reset the printer each time, and lose what it has not printed."""
     import usb.core  # noqa: PLC0415 - only a till with such a printer loads it
+    import usb.util  # noqa: PLC0415
 
     device = usb.core.find(idVendor=address.vendor, idProduct=address.product)
-    ends = None if device is None else _usb_endpoints(device)
-    if ends is None:
+    place = None if device is None else _usb_place(device)
+    if place is None:
         raise _gone(address, N_("no such printer is plugged in"))
-    out, back = ends
-    driver = drivers.Usb(address.vendor, address.product, in_ep=back or 0, out_ep=out)
-    driver.open()
-    return _UsbLink(address, driver, answers=back is not None)
+    with contextlib.suppress(NotImplementedError):
+        if device.is_kernel_driver_active(place.interface):
+            device.detach_kernel_driver(place.interface)
+    usb.util.claim_interface(device, place.interface)
+    driver = drivers.Usb(address.vendor, address.product, in_ep=place.back or 0, out_ep=place.out)
+    driver.device = device
+    return _UsbLink(address, driver, answers=place.back is not None)
 
 
 class _Link:
