@@ -41,12 +41,12 @@ class Voice:
 
     def say(self, message: str, **facts: object) -> str:
         text = self.translate(message)
-        return text.format(**facts) if facts else text
+        return text.format(**_unbroken(facts)) if facts else text
 
     def plural(self, one: str, many: str, number: int, **facts: object) -> str:
         """`one` or `many`, as the language has it for `number`, which fills `{number}`."""
         text = _catalogue(self.language).ngettext(one, many, number)
-        return text.format(number=number, **facts)
+        return text.format(number=number, **_unbroken(facts))
 
     def explain(self, error: DoBMIError | Phrase) -> str:
         return error.explain(self.translate)
@@ -76,6 +76,14 @@ class Voice:
 @lru_cache(maxsize=len(LANGUAGES))
 def _catalogue(language: str) -> NullTranslations:
     return translation(language)
+
+
+def _unbroken(facts: dict[str, object]) -> dict[str, object]:
+    """An amount stays on one line also within a sentence."""
+    return {
+        name: str(fact).replace(" ", "\N{NO-BREAK SPACE}") if isinstance(fact, Rupiah) else fact
+        for name, fact in facts.items()
+    }
 
 
 def known_language(language: str | None, otherwise: str = DEFAULT_LANGUAGE) -> str:

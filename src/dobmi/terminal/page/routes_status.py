@@ -118,7 +118,7 @@ def lights_of(page: Page, now: TillStatus, voice: Voice) -> list[Light]:
 
 
 def _network(state: CounterState, now: TillStatus, limits: Limits, voice: Voice) -> Light:
-    label = voice.say(N_("Network and sync"))
+    label = voice.say(N_("Network"))
     age = now.sync_age_seconds
     text = voice.say(N_("Last sync {span} ago."), span=voice.span(age))
     if state.sync.is_running:
@@ -139,7 +139,7 @@ def _network(state: CounterState, now: TillStatus, limits: Limits, voice: Voice)
 
 
 def _unsent(now: TillStatus, limits: Limits, voice: Voice) -> Light:
-    label = voice.say(N_("Vouchers to be sent"))
+    label = voice.say(N_("To be sent"))
     unsent, age = now.unsent, now.oldest_unsent_age_seconds
     if not unsent.count:
         return Light(
@@ -170,7 +170,7 @@ def _unsent(now: TillStatus, limits: Limits, voice: Voice) -> Light:
 
 
 def _doubts(now: TillStatus, voice: Voice) -> Light:
-    label = voice.say(N_("Sales in doubt"))
+    label = voice.say(N_("In doubt"))
     if not now.doubts:
         return Light(name="doubts", label=label, level="ok", text=voice.say(N_("None.")))
     return Light(

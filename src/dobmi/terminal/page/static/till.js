@@ -263,6 +263,12 @@
     if (button.dataset.reload !== undefined) location.reload();
   }, true);
 
+  addEventListener("input", (event) => {
+    const choice = event.target.dataset && event.target.dataset.chooses;
+    const radio = choice && document.querySelector(`input[type=radio][value="${choice}"]`);
+    if (radio) radio.checked = true;
+  });
+
   addEventListener("submit", (event) => {
     const form = event.target;
     if (form.hasAttribute("hx-post") || form.method !== "post") return;
