@@ -25,6 +25,8 @@ OFFICE_ALONE = (
     errors.BackupProblem,
     errors.CreditNotSettled,
     errors.BooksProblem,
+    errors.FileRefused,
+    errors.TillStaffProblem,
     errors.SettlementProblem,
     errors.DisputeImpossible,
     errors.WorkProblem,
