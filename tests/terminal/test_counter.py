@@ -1023,7 +1023,22 @@ class TestThreads:
         watched.do(a_sale())
         assert watched.counter.changes(state.version, SOON_SECONDS).phase is Phase.WAITING
 
-    def test_a_fault_of_whoever_asks_for_work_is_theirs_to_hear_of(self, watched: Watched) -> None:
+    def test_a_fault_of_whoever_asks_for_work_is_theirs_alone(
+        self, bench: Bench, watched: Watched
+    ) -> None:
+        asked = a_sale()
+        watched.do(asked)
         with pytest.raises(ZeroDivisionError):
             watched.run(lambda _: 1 // 0)
-        watched.sees(lambda state: state.phase is not Phase.STARTING)
+        bench.tap(card_with())
+        assert watched.ends(asked).phase is Phase.PAID
+        assert Phase.STARTING not in watched.phases()
+
+    def test_a_fault_in_a_command_is_as_a_crash(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Till, "bind_sale", lambda *_, **__: 1 // 0)
+            with pytest.raises(ZeroDivisionError):
+                watched.do(a_sale())
+        assert isinstance(watched.shows(Phase.REFUSED).error, CounterFault)
