@@ -365,11 +365,12 @@ TestQueueMachine.settings = settings(max_examples=8, stateful_step_count=12, dea
 
 
 class TestWorker:
-    def work(self, bench: Bench, printer: NetworkPrinter) -> PrintWorker:
+    def work(self, bench: Bench, printer: NetworkPrinter, *, drawer: bool = False) -> PrintWorker:
         return PrintWorker(
             bench.database,
             printer.setting,
             32,
+            drawer=drawer,
             waits=QUICK,
             retry_seconds=0.05,
             look_seconds=0.2,
@@ -457,13 +458,40 @@ class TestWorker:
             self.until(lambda: printer.connections > 3)
         assert [one.printer.state for one in told] == [PrinterState.READY]
 
-    def test_the_drawer_is_opened_now(self, bench: Bench, printer: NetworkPrinter) -> None:
-        with self.work(bench, printer) as worker:
+    def test_the_drawer_is_opened_between_two_papers_or_not_at_all(
+        self, bench: Bench, ledger: Ledger, printer: NetworkPrinter
+    ) -> None:
+        with self.work(bench, printer, drawer=True) as worker:
+            for number in (1, 2, 3):
+                add(ledger, receipt(number), AT)
             worker.open_drawer().result(5)
+            self.until(lambda: numbers(printer) == [1, 2, 3])
             self.until(lambda: printer.drawer_kicks == 1)
             printer.unplug()
             with pytest.raises(PrinterGone):
                 worker.open_drawer().result(5)
+            printer.plug_in()
+            self.until(lambda: worker.shown.printer.state is PrinterState.READY)
+        assert printer.drawer_kicks == 1
+
+    def test_while_another_program_prints_the_drawer_says_so(
+        self, bench: Bench, printer: NetworkPrinter
+    ) -> None:
+        with (
+            PrintLock(bench.database),
+            self.work(bench, printer, drawer=True) as worker,
+            pytest.raises(PrinterInUse),
+        ):
+            worker.open_drawer().result(5)
+        assert not printer.drawer_kicks
+
+    def test_where_no_drawer_is_set_nothing_is_opened(
+        self, bench: Bench, printer: NetworkPrinter
+    ) -> None:
+        with self.work(bench, printer) as worker:
+            worker.open_drawer().result(5)
+            self.until(lambda: worker.shown.printer.state is PrinterState.READY)
+        assert not printer.drawer_kicks
 
     def test_without_a_printer_it_does_nothing(self, bench: Bench) -> None:
         before = threading.active_count()

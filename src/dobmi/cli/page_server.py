@@ -55,7 +55,9 @@ def _serve(context: Context, port: int | None) -> bool:
         server.should_exit = True
 
     with contextlib.ExitStack() as stack:
-        worker = PrintWorker(files.database, settings.printer, settings.printer_columns)
+        worker = PrintWorker(
+            files.database, settings.printer, settings.printer_columns, drawer=settings.drawer
+        )
         counter = stack.enter_context(Counter(lambda: _till(context), times))
         shown = Page(
             counter=counter,

@@ -15,9 +15,6 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-import qrcode
-from qrcode.constants import ERROR_CORRECT_M
-
 from dobmi.i18n import N_
 
 Translate = Callable[[str], str]
@@ -204,6 +201,9 @@ QR_QUIET_MODULES = 4
 @lru_cache(maxsize=64)
 def qr_modules(text: str) -> tuple[tuple[bool, ...], ...]:
     """Rows of modules, True for black, without the quiet margin; error correction M."""
+    import qrcode  # noqa: PLC0415 - a command that shows no code need not load it
+    from qrcode.constants import ERROR_CORRECT_M  # noqa: PLC0415
+
     code = qrcode.QRCode(error_correction=ERROR_CORRECT_M, border=0)
     code.add_data(text)
     code.make(fit=True)

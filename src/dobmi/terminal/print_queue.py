@@ -14,11 +14,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -50,6 +51,7 @@ KEPT_SECONDS = 35 * 24 * 3600
 """So long a paper that is printed or dismissed can be printed again as it was."""
 LISTED_MAX = 100
 LOCK_SUFFIX = ".printing"
+_KICK_SECONDS_MAX = 10
 _UNREADABLE = "PRINT-UNREADABLE"
 _ONCE = {PaperKind.SALE, PaperKind.REFUND, PaperKind.Z_REPORT, PaperKind.ORDER}
 """Of these there is one original."""
@@ -330,7 +332,8 @@ class PrintWorker:
     """Prints what waits, in a thread of its own, as long as it runs.
 
     with PrintWorker(database, "network:10.0.0.9", columns=32) as worker:
-        print_queue.add(ledger, paper, now); worker.wake()
+        print_queue.add(ledger, paper, now)
+        worker.wake()
 
     A printer that is away is tried again every `retry_seconds`, and one that is there asked how it
     is every `look_seconds`. With no printer set it does nothing. Thread-safe.
@@ -342,16 +345,20 @@ class PrintWorker:
         setting: str,
         columns: int,
         *,
+        drawer: bool = False,
         waits: Waits = WAITS,
         retry_seconds: float = 5,
         look_seconds: float = 30,
         now: Callable[[], float] = time.time,
         on_change: Callable[[PrintingShown], None] = lambda _shown: None,
     ) -> None:
-        """`on_change` is called in the worker's thread. Raises BadPrinter."""
+        """`drawer`: one hangs on the printer. `on_change` is called in the worker's thread. Raises
+        BadPrinter.
+        """
         self._database = database
         self._address = printers.parse_printer(setting)
         self._columns = columns
+        self._has_drawer = drawer and self.prints
         self._waits = waits
         self._retry_seconds = retry_seconds
         self._look_seconds = look_seconds
@@ -361,7 +368,7 @@ class PrintWorker:
         self._closing = threading.Event()
         self._shown = PrintingShown(printer=PrinterShown(setting=setting, state=PrinterState.NONE))
         self._thread = threading.Thread(target=self._run, name="printer", daemon=True)
-        self._drawer = ThreadPoolExecutor(1, "drawer")
+        self._kicks: SimpleQueue[tuple[float, Future[None]]] = SimpleQueue()
 
     def __enter__(self) -> Self:
         self.start()
@@ -387,7 +394,6 @@ class PrintWorker:
         """What waits stays. A paper that the printer is at is finished if that does not take long."""
         self._closing.set()
         self._wake.set()
-        self._drawer.shutdown(wait=False)
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
 
@@ -396,12 +402,18 @@ class PrintWorker:
         self._wake.set()
 
     def open_drawer(self) -> Future[None]:
-        """Now or not at all: a drawer that opens an hour later is a danger.
+        """Now, after the paper that is being printed, or not at all: one that opens an hour later is
+        a danger. Nothing happens where there is no drawer.
 
-        The future raises NoPrinter, PrinterGone. A network printer that prints at that moment may
-        take only one connection, and opens the drawer after that.
+        The future raises PrintFailed.
         """
-        return self._drawer.submit(printers.kick_drawer, self._address, self._waits)
+        asked: Future[None] = Future()
+        if self._has_drawer:
+            self._kicks.put((time.monotonic(), asked))
+            self._wake.set()
+        else:
+            asked.set_result(None)
+        return asked
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -410,13 +422,16 @@ class PrintWorker:
                     self._work(own)
             except DoBMIError as error:  # another program prints, or the ledger cannot be used now
                 self._show(PrintingShown(printer=self._shown.printer, error=error))
+                self._kick_drawer(error)
                 self._wake.wait(self._retry_seconds)
                 self._wake.clear()
+        self._kick_drawer(PrintFailed())
 
     def _work(self, ledger: Ledger) -> None:
         looked = float("-inf")
         while not self._closing.is_set():
             self._wake.clear()
+            self._kick_drawer()
             printer, error = self._shown.printer, None
             state: PrinterState | None = None
             try:
@@ -444,8 +459,34 @@ class PrintWorker:
             self._columns,
             now=self._now,
             waits=self._waits,
-            stopped=self._closing.is_set,
+            stopped=self._is_closing,
         ).state
+
+    def _is_closing(self) -> bool:
+        """Between two papers."""
+        self._kick_drawer()
+        return self._closing.is_set()
+
+    def _kick_drawer(self, cannot: DoBMIError | None = None) -> None:
+        """Once for all that asked since; `cannot`: why it is not to be."""
+        asked: list[Future[None]] = []
+        with contextlib.suppress(Empty):
+            while True:
+                since, one = self._kicks.get_nowait()
+                if time.monotonic() - since > _KICK_SECONDS_MAX:
+                    one.set_exception(PrintFailed())
+                else:
+                    asked.append(one)
+        if asked and cannot is None:
+            try:
+                printers.kick_drawer(self._address, self._waits)
+            except PrintFailed as error:
+                cannot = error
+        for one in asked:
+            if cannot is None:
+                one.set_result(None)
+            else:
+                one.set_exception(cannot)
 
     def _show(self, shown: PrintingShown) -> None:
         if shown != self._shown:
