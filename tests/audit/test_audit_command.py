@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
+from dobmi.audit.findings import finding
+from dobmi.audit.report import at_stake
 from dobmi.audit.rules import RULES
 from dobmi.audit.source import Replica, Source
 from dobmi.cardlib.custody import save_key_file
@@ -21,6 +23,7 @@ from dobmi.cli.audit import command
 from dobmi.cli.central import command as central_command
 from dobmi.cli.context import Context
 from dobmi.i18n import translation
+from dobmi.money import Rupiah
 from dobmi.settings import CentralSettings, Settings
 from support.audited import Ledger, first_part, new_ledger
 from support.central_client import RING
@@ -221,3 +224,14 @@ def test_the_office_gives_the_auditor_a_key_that_opens_no_card(desk: Desk) -> No
     again = audited.audit(desk.file, "--keys", desk.folder / "given.json")
     assert again.exit_code == 0, again.output
     assert "CARD-MAC" not in again.output
+
+
+def test_one_rupiah_counts_once_however_many_sums_it_is_in() -> None:
+    itself = finding("POSTING-AMOUNT", "card 04 posting sale 2/5", "", 50)
+    sums = [
+        finding("DAY-JOURNAL", "day 2026-11-21", "", 50),
+        finding("DAY-ACCOUNTS", "day 2026-11-21 card 5", "", 50),
+        finding("DAY-ACCOUNTS", "day 2026-11-21 outlet 2", "", 50),
+    ]
+    assert at_stake([*sums, itself]) == at_stake([itself]) == at_stake(sums) == Rupiah(50)
+    assert at_stake([]) == Rupiah(0)

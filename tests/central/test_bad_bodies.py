@@ -297,6 +297,56 @@ def test_a_body_that_is_cut_off_posts_nothing(
     assert sold(world) == 1_000
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS greeting\r\n\r\n",
+        b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000,
+    ],
+    ids=["no HTTP", "a length below nought", "two lengths", "a head without an end"],
+)
+def test_what_is_no_request_gets_a_problem(world: World, words: bytes) -> None:
+    with serving(world.central) as url:
+        with connected(url) as connection:
+            connection.sendall(words)
+            status, problem = answer_of(connection)
+        assert requests.get(f"{url}/healthz", timeout=5).status_code == 200
+    assert (status, problem["code"], problem["money_moved"]) == (400, "CENTRAL-REQUEST", "no")
+    assert problem["advice"]
+
+
+@pytest.mark.parametrize(
+    "words", [b"", b"POST /v1/batches HTTP/1.1\r\nHost: x\r\nX-Half"], ids=["silence", "half"]
+)
+@pytest.mark.parametrize("after_a_request", [False, True])
+def test_a_head_that_does_not_come_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, words: bytes, after_a_request: bool
+) -> None:
+    monkeypatch.setattr("dobmi.central.serving.HEAD_SECONDS_MAX", 0.5)
+    with serving(world.central) as url, connected(url) as connection:
+        if after_a_request:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            while not connection.recv(65536).endswith(b"}"):
+                pass
+        connection.sendall(words)
+        connection.settimeout(10)  # uvicorn closes an idle connection by itself after five
+        assert connection.recv(65536) == b""
+
+
+def test_a_slow_answer_is_waited_for_whatever_the_head_took(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dobmi.central.serving.HEAD_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(app, "take_batch", lambda *_: time.sleep(1) or b"x")
+    with serving(world.central) as url:
+        answer = requests.post(
+            f"{url}{BATCHES_PATH}", b"x", headers={"content-type": CBOR}, timeout=9
+        )
+    assert (answer.status_code, answer.content) == (200, b"x")
+
+
 # -- words for databases and people ----------------------------------------------------------------
 
 WORDS = (

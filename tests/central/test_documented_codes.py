@@ -21,6 +21,7 @@ OFFICE_ALONE = (
     errors.KeyFileExists,
     errors.ExportExists,
     errors.LedgerDoesNotAddUp,
+    errors.DayNotAsSigned,
     errors.PeriodicWorkFailed,
     errors.BackupProblem,
     errors.CreditNotSettled,

@@ -7,7 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,6 +36,40 @@ from support.databases import Kind, new_database
 from support.traffic import START, World
 
 HERE = ("127.0.0.1", 50_000)
+
+
+@pytest.mark.usefixtures("database_kind")
+def test_while_all_connections_are_in_use_it_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dobmi.central.database.CONNECTION_WAIT_SECONDS", 0.1)
+    database = open_database(new_database(tmp_path))
+    batch = {"content": b"x", "headers": {"content-type": "application/cbor"}}
+    with TestClient(create_app(Central(database, RING, SETTINGS))) as client:
+        with ExitStack() as stack:
+            for _ in range(15):  # SQLAlchemy's pool
+                stack.enter_context(database.engine.connect())
+            answer = client.post("/v1/batches", **batch)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert answer.json()["code"] == "CENTRAL-BUSY"
+            assert client.get("/readyz").json()["checks"]["database"] == "CENTRAL-BUSY"
+        assert client.post("/v1/batches", **batch).status_code == 400
+
+
+def test_a_mistake_in_the_program_is_a_problem_and_its_text_stays_here(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise ZeroDivisionError("Siti 4711")
+
+    monkeypatch.setattr("dobmi.central.app.take_batch", fail)
+    with TestClient(create_app(world.central), raise_server_exceptions=False) as client:
+        answer = client.post(
+            "/v1/batches", content=b"x", headers={"content-type": "application/cbor"}
+        )
+    assert (answer.status_code, answer.json()["code"]) == (500, "CENTRAL-PROGRAM")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.json()["money_moved"], "Siti" in answer.text) == ("unknown", False)
 
 
 class TestReadiness:

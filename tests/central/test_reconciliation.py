@@ -96,9 +96,9 @@ def test_doubts_are_told_from_lost_answer_to_settlement(desk: Desk) -> None:
     till.doubt(card, Rupiah(5_000), committed=True)
     till.decide(card, 1, Outcome.PAID)
     desk.send(till)
-    assert f"sale in doubt {till.terminal_id}/1 of Rp 5.000: not settled yet" in desk.ok(
-        "reconcile", "card", "1"
-    )
+    told = desk.ok("reconcile", "card", "1")
+    assert f"sale in doubt {till.terminal_id}/1 of Rp 5.000: not settled yet" in told
+    assert "All of its 1 transactions are on record; what is open stands above." in told
     (line,) = open_cards(desk.central)
     assert (line.doubts, line.doubts_sum) == (1, Rupiah(5_000))
     desk.now += 31 * 86400
@@ -221,6 +221,13 @@ def test_a_closed_day_is_held_to_its_signed_head(desk: Desk) -> None:
     done = desk.run("reconcile", "day", DATE)
     assert done.exit_code == 1
     assert "IT IS NOT WHAT WAS SIGNED" in done.output
+    assert "[CENTRAL-DAY-CHANGED]" in done.output
+
+
+@pytest.mark.parametrize("day", ["1970-01-01", "9999-12-31"])
+def test_a_day_of_any_calendar_can_be_asked_for(desk: Desk, day: str) -> None:
+    desk.card()
+    assert "The day is not closed yet" in desk.ok("reconcile", "day", day)
 
 
 class _Page(HTMLParser):

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from dobmi.audit.findings import account_words
 from dobmi.central.daily_head import DailyHead, JournalLine, journal_hash
 from dobmi.money import Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement, encode_acknowledgement
@@ -91,8 +92,8 @@ class Scene:
         day = self.day(at)
         return {
             ("DAY-JOURNAL", day, off),
-            ("DAY-ACCOUNTS", f"{day} account {debit}", off),
-            ("DAY-ACCOUNTS", f"{day} account {credit}", off),
+            ("DAY-ACCOUNTS", f"{day} {account_words(debit)}", off),
+            ("DAY-ACCOUNTS", f"{day} {account_words(credit)}", off),
             ("DAY-ACCOUNTS", f"{day} kind {kind}", off),
         }
 
@@ -945,7 +946,7 @@ def _(s: Scene) -> set[Expected]:
         day=day,
         account=account,
     )
-    return {("DAY-ACCOUNTS", f"{at} account {account}", 7)}
+    return {("DAY-ACCOUNTS", f"{at} {account_words(account)}", 7)}
 
 
 @case("a kind's day is another sum")

@@ -20,6 +20,7 @@ from dobmi.central.database import open_database
 from dobmi.central.issue_session import issue_card
 from dobmi.central.schema import CreditSource, Role
 from dobmi.central.server import Central
+from dobmi.central.serving import server_config
 from dobmi.central.terminals import enrol, invite, list_terminals
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
@@ -90,14 +91,8 @@ def office(central: Central) -> int:
 @contextmanager
 def serving(central: Central, port: int = 0) -> Iterator[str]:
     """The central server's URL while it serves in a thread."""
-    config = uvicorn.Config(
-        create_app(central),
-        host="127.0.0.1",
-        port=port,
-        ws="websockets-sansio",
-        log_level="error",
-        lifespan="off",
-    )
+    config = server_config(create_app(central), host="127.0.0.1", port=port)
+    config.lifespan = "off"
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -36,7 +36,7 @@ from dobmi.audit.card_proof import (
     previous,
     vouches,
 )
-from dobmi.audit.findings import Finding, card_name, finding, voucher_name
+from dobmi.audit.findings import Finding, account_words, card_name, finding, voucher_name
 from dobmi.audit.formats import Malformed, Voucher, parse_voucher
 from dobmi.audit.rules import Severity
 from dobmi.audit.source import Source, Values
@@ -973,10 +973,10 @@ class _Card:
                     "Posted from {posted_debit} to {posted_credit}; it should be {debit} to {credit}."
                 ),
                 posted.amount,
-                posted_debit=posted.debit,
-                posted_credit=posted.credit,
-                debit=debit,
-                credit=credit,
+                posted_debit=account_words(posted.debit),
+                posted_credit=account_words(posted.credit),
+                debit=account_words(debit),
+                credit=account_words(credit),
             )
         self.explained_rupiah += self._on_card(posted.debit, posted.credit, posted.amount)
         self.explained_rupiah -= self._on_card(debit, credit, amount)

@@ -11,7 +11,7 @@ from typing import Final
 
 import cbor2
 
-from dobmi.audit.findings import Finding, finding, voucher_name
+from dobmi.audit.findings import Finding, account_words, finding, voucher_name
 from dobmi.audit.formats import Signed
 from dobmi.audit.source import Source, Values
 from dobmi.i18n import N_
@@ -183,7 +183,7 @@ def _accounts(source: Source, head: Head, lines: Sequence[Values]) -> list[Findi
             found.append(
                 finding(
                     "DAY-ACCOUNTS",
-                    f"{head.name} account {account}",
+                    f"{head.name} {account_words(account)}",
                     N_(
                         "Kept are debits {debits} and credits {credits}; its postings come to {debited} and {credited}."
                     ),

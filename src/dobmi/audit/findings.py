@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dobmi.audit.rules import BY_ID, Severity
+from dobmi.central.posting_rules import account_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +63,11 @@ def voucher_name(terminal_id: int, sequence: int) -> str:
 
 def card_name(uid: bytes) -> str:
     return f"card {uid.hex().upper()}"
+
+
+def account_words(account: int) -> str:
+    """`card 5` (its serial number), `outlet 2`, `suspense`; the number of one that is none of ours."""
+    try:
+        return account_name(account, {})
+    except KeyError:
+        return f"account {account}"

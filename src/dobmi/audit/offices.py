@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from dobmi.audit.findings import Finding, finding
+from dobmi.audit.findings import Finding, account_words, finding
 from dobmi.audit.runs import payments_of
 from dobmi.audit.source import Source, Values
 from dobmi.central.posting_rules import RULES, Group, Kind, account_number, account_range
@@ -125,10 +125,10 @@ def _differences(kind: Kind, event: _Event, posted: Values) -> Iterator[Finding]
             name,
             N_("Posted from {posted_debit} to {posted_credit}; it should be {debit} to {credit}."),
             amount,
-            posted_debit=debit,
-            posted_credit=credit,
-            debit=event.debit,
-            credit=event.credit,
+            posted_debit=account_words(debit),
+            posted_credit=account_words(credit),
+            debit=account_words(event.debit),
+            credit=account_words(event.credit),
         )
 
 

@@ -40,9 +40,20 @@ _LINES_MAX: Final = 1_000
 """Findings of one rule in the page; the JSON has them all."""
 
 
+_FOLLOWS: Final = frozenset({"DAY-JOURNAL", "DAY-ACCOUNTS", "SUM"})
+"""A posting that was changed is in the sums of its day and of the ledger, too: it counts once."""
+
+
 def at_stake(findings: Iterable[Finding]) -> Rupiah:
-    """Sum of the amounts; one rupiah may be in more than one finding."""
-    return Rupiah(sum(one.amount_rupiah or 0 for one in findings))
+    """Sum of the amounts of what was found itself; where only sums differ, the largest of those."""
+    itself, followed = 0, 0
+    for one in findings:
+        amount = one.amount_rupiah or 0
+        if one.rule in _FOLLOWS:
+            followed = max(followed, amount)
+        else:
+            itself += amount
+    return Rupiah(itself or followed)
 
 
 def as_json(audit: Audit) -> str:

@@ -42,6 +42,7 @@ from dobmi.central.errors import (
     BodyTooSlow,
     CentralError,
     NoSuchPage,
+    ProgramFailed,
     RoleNotAllowed,
     WrongMediaType,
 )
@@ -286,6 +287,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        note_for_log(request, problem=BadParameters.code)
         return problem_response(BadParameters(detail=_wrong_fields(error.errors())), request)
 
     @app.exception_handler(HTTPException)
@@ -293,8 +295,14 @@ def _add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         if error.status_code in {404, 405}:
             path = request.url.path[:80]
+            note_for_log(request, problem=NoSuchPage.code)
             return problem_response(NoSuchPage(path=path, method=request.method), request)
+        note_for_log(request, problem=BadRequest.code)
         return problem_response(BadRequest(detail=str(error.detail)), request)
+
+    @app.exception_handler(Exception)  # `Around` has it in the log
+    async def _program(request: Request, _error: Exception) -> Response:
+        return problem_response(ProgramFailed(), request)
 
 
 def _add_operations(app: FastAPI, central: Central, state: ServerState) -> None:

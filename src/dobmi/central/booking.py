@@ -10,7 +10,6 @@ from sqlalchemy import Connection, func, select, text
 
 from dobmi.central.database import wait_no_longer
 from dobmi.central.schema import BOOKING_LOCK, sealed_days
-from dobmi.wib import day_of, days_since_1970
 
 _SECONDS_PER_DAY = 86400
 _AHEAD_OF_UTC_SECONDS = 7 * 3600
@@ -19,7 +18,7 @@ _WAIT_SECONDS = 2
 
 def booking_day(at: int) -> int:
     """The day in which a posting of that time is."""
-    return days_since_1970(day_of(at))
+    return (at + _AHEAD_OF_UTC_SECONDS) // _SECONDS_PER_DAY
 
 
 def start_of_day(day: int) -> int:

@@ -39,6 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dobmi.central import migrations
@@ -59,6 +60,8 @@ from dobmi.central.schema import counters
 _log = logging.getLogger(__name__)
 
 _BUSY_TIMEOUT_MS = 20_000
+CONNECTION_WAIT_SECONDS = 10
+"""For one of the pool's connections, when all are in use."""
 _WRITES = "dobmi_writes"
 _Result = TypeVar("_Result")
 _WAIT_SECONDS = (0.01, 0.04, 0.16, 0.64)
@@ -79,6 +82,8 @@ class Database:
                     connection.execution_options(isolation_level="REPEATABLE READ")
                 with connection.begin():
                     yield connection
+        except NoConnectionFree as error:
+            raise ServerBusy from error
         except DBAPIError as error:
             if _sqlstate(error) in _LOST_RACES:  # on a replica: what was looked at has gone
                 raise _LOST_RACES[_sqlstate(error)] from error
@@ -103,6 +108,8 @@ class Database:
                 connection.begin(),
             ):
                 yield connection
+        except NoConnectionFree as error:
+            raise ServerBusy from error
         except DBAPIError as error:
             if _sqlstate(error) in _LOST_RACES:
                 raise _LOST_RACES[_sqlstate(error)] from error
@@ -183,7 +190,7 @@ def open_database(url: str, folder: Path = Path()) -> Database:
         with contextlib.suppress(OSError):  # the engine says it better
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         parsed = parsed.set(database=str(path))
-    engine = create_engine(parsed, hide_parameters=True)
+    engine = create_engine(parsed, pool_timeout=CONNECTION_WAIT_SECONDS, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -245,7 +252,13 @@ def _postgresql(url: URL) -> Engine:
         options["prepare_threshold"] = None if asked == "none" else int(asked)
         url = url.difference_update_query(["prepare_threshold"])
     # A connection that a restart of the database broke is found out before it is used.
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args=options)
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=CONNECTION_WAIT_SECONDS,
+        hide_parameters=True,
+        connect_args=options,
+    )
 
     @event.listens_for(engine, "handle_error")
     def _notice_standby(context: ExceptionContext) -> None:

@@ -7,6 +7,7 @@ CentralError
       DatabaseNeverVersioned   from before tables had versions
     DatabaseTooNew
   DatabaseFailed               it cannot do what it is asked
+  ProgramFailed                a mistake in the program
   ServerBusy                   the database did not let us write in time
     LostRace                   another writer was there first
       KeyTaken
@@ -15,6 +16,7 @@ CentralError
   KeyFileExists                keys are never overwritten
   ExportExists                 neither are exports
   LedgerDoesNotAddUp           the journal's sum is not nought
+  DayNotAsSigned               a closed day's journal is not what was signed
   PeriodicWorkFailed           some of what is done now and then
   BackupProblem
     BackupFailed               it was not made
@@ -164,6 +166,17 @@ class DatabaseFailed(CentralError):
     money_moved = MoneyMoved.UNKNOWN
 
 
+class ProgramFailed(CentralError):
+    """Of what went wrong the server's log has the kind and the place."""
+
+    code = "CENTRAL-PROGRAM"
+    message = N_("The central server's program failed.")
+    next_step = N_(
+        "Send the same again later. If it fails again, tell the central office the time."
+    )
+    money_moved = MoneyMoved.UNKNOWN
+
+
 class ServerBusy(CentralError):
     code = "CENTRAL-BUSY"
     message = N_("The central server could not write to its database in time.")
@@ -209,6 +222,12 @@ class LedgerDoesNotAddUp(CentralError):
     code = "CENTRAL-SUM"
     message = N_("The ledger's sum is {difference}, not nought.")
     next_step = N_("Stop paying out, keep the database as it is and call for help.")
+
+
+class DayNotAsSigned(CentralError):
+    code = "CENTRAL-DAY-CHANGED"
+    message = N_("The journal of {day} is not what was signed when the day was closed.")
+    next_step = N_("Keep the database as it is, and have it audited: `dobmi audit`.")
 
 
 class ShuttingDown(CentralError):

@@ -7,6 +7,7 @@ was begun is finished. Then the port closes and the process ends.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -20,16 +21,19 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dobmi.central.errors import ShuttingDown
+from dobmi.central.errors import BadRequest, ShuttingDown
 from dobmi.central.logs import REQUEST_ID
 from dobmi.central.metrics import REQUEST_SECONDS, REQUESTS_RUNNING
-from dobmi.central.problems import problem_response
+from dobmi.central.problems import problem_of, problem_response
+from dobmi.sync.http import PROBLEM
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 _RESTART_SECONDS = 1
 _BACKLOG = 2048
+HEAD_SECONDS_MAX = 20
+"""From a connection's beginning to the end of its first request's head; then likewise for each."""
 FINISH_SECONDS_MAX = 60
 """How long a request may take to end once the port is closed."""
 
@@ -126,6 +132,57 @@ def note_for_log(connection: HTTPConnection, **fields: str | int) -> None:
     connection.scope.setdefault("dobmi", {}).update(fields)
 
 
+class Http(H11Protocol):
+    """HTTP/1.1 of which each head comes in time, and what is no HTTP gets a problem for an answer.
+
+    uvicorn waits for a head for ever: whoever opens connections and says nothing would have them all.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as H11Protocol
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait_for_head()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        problem = problem_of(BadRequest(detail=msg))
+        body = problem.model_dump_json(exclude_none=True).encode()
+        headers = [("content-type", PROBLEM), ("connection", "close")]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _wait_for_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS_MAX, self._close_if_waiting)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _close_if_waiting(self) -> None:
+        self._late = None
+        is_websocket = self.transport.get_protocol() is not self
+        if not is_websocket and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+
+
 class DrainingServer(uvicorn.Server):
     """Ends at the first SIGTERM after `drain_seconds`; at Ctrl-C, or a second SIGTERM, at once."""
 
@@ -206,6 +263,7 @@ def server_config(app: FastAPI, *, host: str, port: int) -> uvicorn.Config:
         app,
         host=host,
         port=port,
+        http=Http,
         ws="websockets-sansio",
         ws_max_size=64 * 1024,
         server_header=False,

@@ -20,7 +20,7 @@ from dobmi.central.day_page import (
     verdict,
     voucher_sentences,
 )
-from dobmi.central.errors import LedgerDoesNotAddUp
+from dobmi.central.errors import DayNotAsSigned, LedgerDoesNotAddUp
 from dobmi.central.posting_rules import Group, Kind
 from dobmi.central.reconciled_day import (
     DayAccount,
@@ -327,10 +327,15 @@ def reconcile_one_card(context: Context, card: str) -> None:
         context.say(
             N_("Every one of its {count} transactions is accounted for."), count=found.newest
         )
-    else:
+    elif found.gaps:
         context.say(
             N_("NOT COMPLETE: {missing} of {count} transactions are missing."),
             missing=len(found.gaps),
+            count=found.newest,
+        )
+    else:
+        context.say(
+            N_("All of its {count} transactions are on record; what is open stands above."),
             count=found.newest,
         )
 
@@ -589,8 +594,10 @@ def reconcile_one_day(
         _draw(context, found)
     if html is not None:
         context.say(N_("Written: {path}"), path=html)
-    if found.difference or not found.agrees_with_head:
+    if found.difference:
         raise LedgerDoesNotAddUp(difference=found.difference)
+    if not found.agrees_with_head:
+        raise DayNotAsSigned(day=f"{day_number(number):%d-%m-%Y}")
 
 
 def _draw(context: Context, found: DayAccount) -> None:
