@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dobmi.central.proofs import ProofState, proof_of
+from dobmi.terminal.print_queue import PrintLock
 from support.escpos_picture import print_out, read_codes
 from support.fake_printer import NetworkPrinter, network_printer
 from support.till_commands import Counter, row, till_at_work
 
 
-@pytest.fixture
-def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter]:
-    with till_at_work(tmp_path, monkeypatch) as made:
+@pytest.fixture(scope="module")
+def enrolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counter]:
+    """Made once: each test sells at a copy of this till. Only one of them may sync."""
+    with (
+        pytest.MonkeyPatch.context() as monkeypatch,
+        till_at_work(tmp_path_factory.mktemp("till"), monkeypatch) as made,
+    ):
         yield made
+
+
+@pytest.fixture
+def counter(tmp_path: Path, enrolled: Counter) -> Counter:
+    folder = tmp_path / "till"
+    shutil.copytree(enrolled.folder, folder)
+    copy = replace(enrolled, folder=folder)
+    copy.settings()
+    return copy
 
 
 @pytest.fixture
@@ -175,3 +191,31 @@ class TestTrying:
         output = counter.run("print", "test", code=1)
         assert "[PRINT-SETTING]" in output
         assert "network:192.168.1.50:9100" in output
+
+
+class TestStatus:
+    def test_it_says_how_the_printer_is(self, counter: Counter, printer: NetworkPrinter) -> None:
+        assert row(counter.run("status"), "Printer") == "ready"
+        printer.lines_left = 0
+        assert row(counter.run("status"), "Printer") == "The printer has no paper."
+        found = counter.json("status")
+        assert (found["printer"], found["printer_problem"]) == (
+            "paper-out",
+            "The printer has no paper.",
+        )
+
+    def test_without_one_it_says_so(self, counter: Counter) -> None:
+        assert row(counter.run("status"), "Printer").startswith("none")
+
+    def test_while_another_program_prints_it_does_not_break_in(
+        self, counter: Counter, printer: NetworkPrinter
+    ) -> None:
+        with PrintLock(counter.folder / "terminal.db"):
+            assert "prints for this till" in row(counter.run("status"), "Printer")
+        assert not printer.connections
+
+    def test_a_setting_that_names_none_is_said_so(
+        self, counter: Counter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DOBMI_TERMINAL__PRINTER", "paper")
+        assert "names no printer" in row(counter.run("status"), "Printer")

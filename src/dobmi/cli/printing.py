@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from dobmi.cli.context import Context, DomainGroup
+from dobmi.cli.till import opened_ledger
 from dobmi.i18n import N_
 from dobmi.terminal import print_queue
 from dobmi.terminal.errors import (
+    BadPrinter,
     LedgerError,
     NoPrinter,
     NoShift,
@@ -32,12 +32,47 @@ from dobmi.terminal.papers import (
     paper_of_shift,
 )
 from dobmi.terminal.print_queue import JobState, PrintJob, PrintLock
-from dobmi.terminal.printer import PrinterKind, deliver, kick_drawer, parse_printer
+from dobmi.terminal.printer import (
+    PrinterKind,
+    PrinterState,
+    deliver,
+    kick_drawer,
+    parse_printer,
+    printer_status,
+)
 from dobmi.terminal.receipt import TestFacts, test_paper
 from dobmi.terminal.shift import x_report, z_report
 from dobmi.wib import local_time
 
 SCREEN_COLUMNS = 48
+
+
+PRINTER_STATES = {
+    PrinterState.NONE: N_("none: papers are shown on the screen"),
+    PrinterState.READY: N_("ready"),
+    PrinterState.MUTE: N_("there; it does not say how it is"),
+    PrinterState.PAPER_LOW: N_("ready, but its paper runs low"),
+    PrinterState.PAPER_OUT: N_("out of paper"),
+    PrinterState.COVER_OPEN: N_("its cover is open"),
+    PrinterState.FAULT: N_("it cannot print"),
+    PrinterState.GONE: N_("it does not answer"),
+}
+
+
+def printer_now(context: Context) -> tuple[PrinterState, str | None]:
+    """How the printer is, and, where it cannot be told or cannot print, why not."""
+    settings = context.settings.terminal
+    try:
+        address = parse_printer(settings.printer)
+        if address.kind is PrinterKind.NONE:
+            return PrinterState.NONE, None
+        with PrintLock(context.settings.at(settings.database)):
+            shown = printer_status(address)
+    except PrinterInUse as error:  # it may take one connection only
+        return PrinterState.MUTE, error.explain(context.translate)
+    except BadPrinter as error:
+        return PrinterState.GONE, error.explain(context.translate)
+    return shown.state, None if shown.error is None else shown.error.explain(context.translate)
 
 
 def show_paper(paper: Paper) -> None:
@@ -77,15 +112,6 @@ def _print_waiting(context: Context, ledger: Ledger) -> int:
     return printed.count
 
 
-@contextmanager
-def _ledger(context: Context) -> Iterator[Ledger]:
-    path = context.settings.at(context.settings.terminal.database)
-    if not path.exists():
-        raise NotEnrolled
-    with contextlib.closing(Ledger(path)) as ledger:
-        yield ledger
-
-
 @click.group("print", cls=DomainGroup)
 def command() -> None:
     """Papers that wait for the printer, and papers once more."""
@@ -96,7 +122,7 @@ def command() -> None:
 @click.pass_obj
 def list_papers(context: Context, as_json: bool) -> None:
     """List the newest papers, and what became of them."""
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         found = print_queue.jobs(ledger)
     if as_json:
         papers = [_job_json(one) for one in found]
@@ -112,7 +138,7 @@ def list_papers(context: Context, as_json: bool) -> None:
 @click.pass_obj
 def retry(context: Context) -> None:
     """Print what waits, now."""
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         count = _print_waiting(context, ledger)
     context.say("Papers printed: {count}", count=count)
 
@@ -122,7 +148,7 @@ def retry(context: Context) -> None:
 @click.pass_obj
 def dismiss(context: Context, number: int) -> None:
     """Have paper NUMBER of the list printed no more."""
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         print_queue.dismiss(ledger, number, int(time.time()))
     context.say("Paper {number} is not printed any more.", number=number)
 
@@ -133,7 +159,7 @@ def dismiss(context: Context, number: int) -> None:
 def again(context: Context, number: int) -> None:
     """Print paper NUMBER of the list once more, as a copy."""
     _needs_printer(context)
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         print_queue.print_again(ledger, number, int(time.time()))
         _print_waiting(context, ledger)
 
@@ -144,7 +170,7 @@ def again(context: Context, number: int) -> None:
 def sale(context: Context, sequence: int) -> None:
     """Show and print the receipt of this till's sale number SEQUENCE."""
     server = context.settings.terminal.server
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         _show_and_print(context, ledger, paper_of_sale(ledger, server, sequence, context.translate))
 
 
@@ -154,7 +180,7 @@ def sale(context: Context, sequence: int) -> None:
 def refund(context: Context, sequence: int) -> None:
     """Show and print the slip of this till's refund number SEQUENCE."""
     server = context.settings.terminal.server
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         paper = paper_of_refund(ledger, server, sequence, context.translate)
         _show_and_print(context, ledger, paper)
 
@@ -164,7 +190,7 @@ def refund(context: Context, sequence: int) -> None:
 @click.pass_obj
 def report(context: Context, shift: int | None) -> None:
     """Show and print the Z report of SHIFT; without it the X report, or the last Z report."""
-    with _ledger(context) as ledger:
+    with opened_ledger(context) as ledger:
         if shift is not None:
             found = z_report(ledger, shift)
         else:
@@ -182,7 +208,7 @@ def test(context: Context) -> None:
     settings = context.settings.terminal
     address = parse_printer(settings.printer)
     outlet = None
-    with contextlib.suppress(NotEnrolled), _ledger(context) as ledger:
+    with contextlib.suppress(NotEnrolled), opened_ledger(context) as ledger:
         outlet = outlet_of(ledger)
     facts = TestFacts(
         outlet=outlet,

@@ -18,7 +18,7 @@ from dobmi.cardlib.readers.base import open_reader
 from dobmi.cli import outlet, printing
 from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.cli.page import page
-from dobmi.cli.printing import put_on_paper, show_paper
+from dobmi.cli.printing import PRINTER_STATES, printer_now, put_on_paper, show_paper
 from dobmi.cli.setup import setup
 from dobmi.cli.till import opened_ledger, opened_till, the_supervisor
 from dobmi.errors import DoBMIError, MoneyMoved
@@ -276,10 +276,16 @@ def status(context: Context, as_json: bool) -> None:
         now = till_status(ledger)
     network = _network(context)
     reader = _reader(context)
+    printer = printer_now(context)
     if as_json:
-        _print_json(_status_json(now, network, reader))
+        papers = {"printer": printer[0].value, "printer_problem": printer[1]}
+        _print_json({**_status_json(now, network, reader), **papers})
     else:
         _say_status(context, now, network, reader)
+        context.say(
+            "Printer   {printer}",
+            printer=printer[1] or context.translate(PRINTER_STATES[printer[0]]),
+        )
 
 
 @command.command()

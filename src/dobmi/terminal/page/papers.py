@@ -89,6 +89,11 @@ class Papers:
             self.worker.wake()
         self.on_change()
 
+    def open_drawer(self) -> None:
+        """Where this till has one."""
+        if self.worker is not None:
+            self.worker.open_drawer()
+
     def trouble(self, voice: Voice) -> str:
         """Why papers wait, in words; nothing while they do not."""
         if self.worker is None or not self.prints:

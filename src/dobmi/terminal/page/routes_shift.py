@@ -50,6 +50,7 @@ def open_shift(visit: Visited) -> Response:
     opened = visit.page.run(
         lambda till: shifts.open_shift(till.ledger, cashier, float_cash, till.clock.now())
     )
+    visit.page.papers.open_drawer()
     text = visit.say(N_("Shift {number} is open."), number=opened.number)
     return visit.redirect("/", done=text)
 
@@ -77,9 +78,7 @@ def move_cash(visit: Visited) -> Response:
             till.ledger, signed, reason=reason, by=cashier, now=till.clock.now()
         )
     )
-    drawer = visit.page.papers.worker
-    if drawer is not None and drawer.prints:
-        drawer.open_drawer()
+    visit.page.papers.open_drawer()
     return visit.redirect("/shift", done=visit.say(N_("It is written down.")))
 
 
@@ -97,6 +96,7 @@ def close_shift(visit: Visited) -> Response:
     counted = parse_amount(visit.field("counted"))
     report = visit.page.run(lambda till: till.close_shift(counted))
     papers = visit.page.papers
+    papers.open_drawer()
     if papers.prints:
         papers.print(paper_of_shift(visit.page.ledger, report, papers.translate))
     text = visit.say(N_("Shift {number} is closed."), number=report.shift.number)
