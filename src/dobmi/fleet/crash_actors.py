@@ -49,6 +49,7 @@ from dobmi.firmware_sim.faults import Fault, FaultyCard, Moment, at_command
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.reader import SimulatedConnection, SimulatedReader
 from dobmi.fleet.crash_kiosk import kiosk_handlers, pairing_handlers
+from dobmi.fleet.crash_outlet import outlet_handlers
 from dobmi.fleet.crash_payday import payday_handlers
 from dobmi.fleet.crash_points import (
     CrashPoints,
@@ -473,6 +474,7 @@ def _office(site: Site, points: CrashPoints, recording: Recording, pipe: Connect
         "settle_credit": settle_one_credit,
         "mark_restored": lambda: mark_restored(central).feed_version,
         **payday_handlers(central),
+        **outlet_handlers(central),
         **pairing_handlers(central),
     }
     _obey(pipe, handlers, recording, points)

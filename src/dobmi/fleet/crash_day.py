@@ -144,6 +144,7 @@ SECOND_PART: Steps = (
     ("another-month", _another_month),
     ("payday", lambda world: world.payday("budi", 5_000)),
     ("pair", lambda world: world.pair()),
+    ("outlet", lambda world: world.outlet("budi")),
 )
 
 DAY = FIRST_PART + SECOND_PART

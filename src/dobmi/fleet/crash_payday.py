@@ -106,7 +106,14 @@ def propose(central: Central) -> int:
     with central.database.read() as connection:
         day = last_sealed_day(connection)
     assert day is not None, "the periodic work has closed days"
-    return propose_run(central.database, day_number(day), PROPOSER, central.unix_seconds()).number
+    # A backup was restored in the night; nothing had been paid before it.
+    return propose_run(
+        central.database,
+        day_number(day),
+        PROPOSER,
+        central.unix_seconds(),
+        compared_with_bank=True,
+    ).number
 
 
 def withdraw(central: Central, run: int) -> None:

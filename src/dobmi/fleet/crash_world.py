@@ -417,6 +417,24 @@ class World:
         self.insist("office", "withdraw", self.insist("office", "propose"))
         self.insist("office", "pay", self.insist("office", "propose"))
 
+    def outlet(self, card: str) -> None:
+        """The outlet's catalogue, staff, orders and members, told to the till and asked for again."""
+        member = self.books.members[card]
+        self.insist("office", "stock")
+        self.insist("office", "hire", member)
+        self.insist("office", "order", 501, member)
+        self.insist("office", "note", member)
+        self.sync()
+        self.insist("office", "dismiss")
+        self.sync()
+        items, staff, orders, faces, shifts = self.insist("office", "look_at_outlet")
+        if (items, staff, orders, faces) != (["BRS5"], [], [501], 1):
+            msg = f"the outlet has items {items}, staff {staff}, orders {orders}, {faces} photos"
+            raise Stuck(msg)
+        if not shifts or shifts != list(range(1, len(shifts) + 1)):
+            msg = f"shifts {shifts} were reported"
+            raise Stuck(msg)
+
     def sell_by_wrong_clock(self, card: str, amount: int) -> None:
         """An hour ahead; then the machine's clock is put right, and the till's."""
         self.stop("till")
