@@ -36,9 +36,11 @@ from dobmi.firmware_sim.pcscd import PcscdUnavailable, ensure_pcscd
 from dobmi.firmware_sim.reader import SimulatedReader
 from dobmi.firmware_sim.timing import RadioTiming, TimedCard
 from dobmi.firmware_sim.vpcd import VirtualSlot
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.enrolment import Enrolment
 from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.shift import open_shift
+from dobmi.terminal.staff import Cashier
 from dobmi.terminal.till import Till
 
 LIMIT_MILLISECONDS = 300
@@ -208,6 +210,7 @@ def a_till(ring: KeyRing, reader: Reader) -> Iterator[Till]:
         database = Path(folder) / "terminal.db"
         ledger = Ledger(database)
         ledger.store_identity(enrolment, int(time.time()))
+        open_shift(ledger, Cashier("kasir"), ZERO, int(time.time()))
         ledger.close()
         with Till(database=database, signing=signing, custody=ring, reader=reader) as till:
             yield till

@@ -89,7 +89,8 @@ def test_the_points_cover_every_durable_step_and_message(played: dict[str, Any])
     steps = {
         *(f"till.ledger.{step}" for step in ("record_intent", "append_voucher", "mark_shown")),
         *(f"till.ledger.{step}" for step in ("record_acknowledgement", "apply_feed")),
-        *(f"till.ledger.{step}" for step in ("store_identity", "open_shift", "close_shift")),
+        *("till.ledger.store_identity", "till.shift.open_shift", "till.shift.close_shift"),
+        *("till.sale_request.bind", "till.picking.hand_over", "server.till_records.take_records"),
         *("server.ingest.post", "server.cards.order_credit", "server.cards.set_blocked"),
         *("server.credit_session.note_attempt", "server.credit_session.post_delivery"),
         *("server.terminals.enrol", "server.issue_session.issue_card", "office.terminals.invite"),

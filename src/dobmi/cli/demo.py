@@ -276,6 +276,7 @@ def _sell(
     spent = {wallet.card.serial: ZERO for wallet in wallets}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with _till(stage, signing) as till, Progress(*columns, console=stage.console) as progress:
+        till.open_shift()
         task = progress.add_task(stage.context.translate(N_("Selling")), total=sales)
         for number in range(1, sales + 1):
             wallet = chance.choice(wallets)

@@ -58,14 +58,16 @@ from dobmi.fleet.events import (
 from dobmi.fleet.network import NoAnswer
 from dobmi.fleet.oracles import Finding, Order
 from dobmi.fleet.template import NAMES, START_UNIX_SECONDS
-from dobmi.fleet.till_process import TillProcess
+from dobmi.fleet.till_process import TillProcess, ready
 from dobmi.fleet.truth import TrueTransaction
 from dobmi.fleet.world import STATION_NAME, World
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.relay import Action, CreditResult, IssueResult, RekeyResult, Start
 from dobmi.sync.voucher import Outcome
 from dobmi.terminal.errors import PaidNotRecorded, SaleInDoubt
 from dobmi.terminal.sale import SaleResult
+from dobmi.terminal.shift import ShiftReport
+from dobmi.terminal.till import Till
 
 _CLOCKLESS_UNIX_SECONDS = 946_684_800
 """2000-01-01, where a machine without a battery clock begins."""
@@ -137,7 +139,11 @@ def _taps(
     for tap in range(event.taps):
         world.tap(process.reader, card, event.tears[tap] if tap < len(event.tears) else None)
         again = only_card
-        outcome = world.at_till(process, what, lambda till: till.sell(amount, only_card=again))  # noqa: B023 - called at once
+        outcome = world.at_till(
+            process,
+            what,
+            lambda till: ready(till).sell(amount, only_card=again),  # noqa: B023 - called at once
+        )
         world.last_sale = outcome
         match outcome:
             case SaleResult():
@@ -207,7 +213,7 @@ def _(event: Refund, world: World) -> None:
     outcome = world.at_till(
         process,
         f"{'half' if event.is_half else 'all'} of sale {sale} is given back",
-        lambda till: till.refund(sale, amount, reason="barang kembali", supervisor="Haji"),
+        lambda till: ready(till).refund(sale, amount, reason="barang kembali", supervisor="Haji"),
     )
     world.disarm(process.disk)
     # A till that died may have written it down: then the member has been dealt with.
@@ -254,9 +260,14 @@ def _(event: Sync, world: World) -> None:
     world.network.faults = []
 
 
+def close_shift(till: Till) -> ShiftReport:
+    """With nothing in the drawer, as it was opened."""
+    return ready(till).close_shift(ZERO)
+
+
 @act.register
 def _(event: CloseShift, world: World) -> None:
-    world.at_till(world.tills[event.till], "close the shift", lambda till: till.close_shift())
+    world.at_till(world.tills[event.till], "close the shift", close_shift)
 
 
 @act.register

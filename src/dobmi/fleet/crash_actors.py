@@ -48,6 +48,7 @@ from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Fault, FaultyCard, Moment, at_command
 from dobmi.firmware_sim.originality import SIMULATION_PUBLIC_KEY
 from dobmi.firmware_sim.reader import SimulatedConnection, SimulatedReader
+from dobmi.fleet.crash_counter import counter_handlers
 from dobmi.fleet.crash_kiosk import kiosk_handlers, pairing_handlers
 from dobmi.fleet.crash_outlet import outlet_handlers
 from dobmi.fleet.crash_payday import payday_handlers
@@ -65,7 +66,8 @@ from dobmi.fleet.crash_points import (
 )
 from dobmi.fleet.disk_watch import DiskCall
 from dobmi.fleet.garbling import GarblingRelay, debit_keys
-from dobmi.money import Rupiah
+from dobmi.fleet.till_process import ready
+from dobmi.money import ZERO, Rupiah
 from dobmi.provisioning import cards
 from dobmi.provisioning.enrolment import Station, enrol_station
 from dobmi.provisioning.errors import AlreadyEnrolled as StationAlreadyEnrolled
@@ -652,7 +654,8 @@ def _till(site: Site, points: CrashPoints, recording: Recording, pipe: Connectio
                 recording.told("commit", max(desk.commits_sent))
 
         reader.sending = sending
-        _obey(pipe, _till_handlers(till, reader), recording, points)
+        work = counter_handlers(till, reader.tapped, site.folder)
+        _obey(pipe, {**_till_handlers(till, reader), **work}, recording, points)
 
 
 def _till_handlers(till: Till, reader: WatchedReader) -> Handlers:
@@ -660,7 +663,7 @@ def _till_handlers(till: Till, reader: WatchedReader) -> Handlers:
         name: str, amount: int, fault: tuple[int, str] | None, only_card: bytes | None
     ) -> tuple[int, bytes, int]:
         with reader.tapped(name, fault):
-            sold = till.sell(Rupiah(amount), only_card=only_card)
+            sold = ready(till).sell(Rupiah(amount), only_card=only_card)
         return sold.sequence, sold.voucher_hash, sold.amount.amount
 
     def balance(name: str) -> tuple[int, bool]:
@@ -692,7 +695,7 @@ def _till_handlers(till: Till, reader: WatchedReader) -> Handlers:
         return sales, refunds
 
     def refund(sale: int, amount: int) -> tuple[int, bytes, int]:
-        done = till.refund(sale, Rupiah(amount), reason="salah hitung", supervisor="Ani")
+        done = ready(till).refund(sale, Rupiah(amount), reason="salah hitung", supervisor="Ani")
         return done.sequence, done.voucher_hash, done.amount.amount
 
     def decide(sequence: int, outcome: str) -> int:
@@ -717,7 +720,7 @@ def _till_handlers(till: Till, reader: WatchedReader) -> Handlers:
         "give_up": till.give_up,
         "sync": sync,
         "open_shift": lambda: till.open_shift().number,
-        "close_shift": lambda: till.close_shift().shift.number,
+        "close_shift": lambda: till.close_shift(ZERO).shift.number,
         "shift": lambda: _shift(till),
         "settled": lambda: [(one.intent.sequence, one.outcome) for one in till.settled],
     }

@@ -145,6 +145,8 @@ SECOND_PART: Steps = (
     ("payday", lambda world: world.payday("budi", 5_000)),
     ("pair", lambda world: world.pair()),
     ("outlet", lambda world: world.outlet("budi")),
+    ("shift", lambda world: world.work_a_shift("budi")),
+    ("orders", lambda world: world.serve_orders("budi")),
 )
 
 DAY = FIRST_PART + SECOND_PART

@@ -16,6 +16,7 @@ from dobmi.central.schema import vouchers as central_vouchers
 from dobmi.central.server import Central
 from dobmi.errors import DoBMIError
 from dobmi.fleet.crash_actors import Site
+from dobmi.fleet.crash_counter import counter_violations
 from dobmi.fleet.crash_kiosk import pairing_violations
 from dobmi.fleet.crash_world import Books, card_balance
 from dobmi.sync.voucher import (
@@ -164,6 +165,8 @@ def _chain_violations(site: Site, central: Central, books: Books) -> list[str]:
         state = ledger.sync_state()
         doubts = ledger.doubts()
         open_intent = ledger.open_intent()
+        with central.database.read() as connection:
+            found += counter_violations(central.database, connection, ledger)
     for one in encoded:
         verify_voucher(one, who.public_key)
     genesis = genesis_hash(who.terminal_id, who.public_key)

@@ -435,6 +435,49 @@ class World:
             msg = f"shifts {shifts} were reported"
             raise Stuck(msg)
 
+    def work_a_shift(self, card: str) -> None:
+        """A log-in, cash in, takeovers, a count, all under the names of a list; then another shift."""
+        self.insist("office", "hire", self.books.members[card])
+        self.sync()
+        self.close_shift()
+        self.insist("till", "new_shift")
+        self.insist("till", "cash", 50_000, "uang kecil")
+        self.insist("till", "take_turns", card)
+        self.close_shift()
+        self.insist("till", "new_shift")
+        self.insist("office", "dismiss")
+        self.sync()
+
+    def serve_orders(self, card: str) -> None:
+        """A cart put aside; one order paid and handed over, another cancelled; papers."""
+        self.insist("office", "order", 502, self.books.members[card])
+        self.sync()
+        self.insist("till", "hold", "Rini")
+        self.insist("till", "recall", "Rini")
+        sale = self._pay_order(card, "halaman-1")
+        for command in ("hand_over", "cancel_order"):
+            self.insist("till", command, until="ORDER-ENDED")
+        self.insist("till", "print_paper", sale)
+        self.sync()
+
+    def _pay_order(self, card: str, request: str) -> int:
+        """Asked again under the same number, whoever died, until it is known to be paid."""
+        for _ in range(_ATTEMPTS):
+            try:
+                answer = self.ask("till", "pay_order", card, request)
+            except Died:
+                self.books.errors.append("died")
+                continue
+            if not isinstance(answer, Refused):
+                sequence, hash_, amount = answer
+                self.books.paid.append((card, amount, sequence, hash_))
+                return int(sequence)
+            self.books.errors.append(answer.said)
+            if answer.in_doubt_uid is not None:
+                self.insist("till", "balance", card)
+        msg = f"the order is not paid: {self.books.errors[-_ATTEMPTS:]}"
+        raise Stuck(msg)
+
     def sell_by_wrong_clock(self, card: str, amount: int) -> None:
         """An hour ahead; then the machine's clock is put right, and the till's."""
         self.stop("till")

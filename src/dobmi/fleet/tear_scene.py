@@ -26,7 +26,7 @@ from dobmi.fleet.events import STATION
 from dobmi.fleet.network import SERVER_URL
 from dobmi.fleet.oracles import Finding, Order, Shown
 from dobmi.fleet.template import NAMES, Template, private_folder, template
-from dobmi.fleet.till_process import TillProcess
+from dobmi.fleet.till_process import TillProcess, ready
 from dobmi.fleet.truth import TrueTransaction, memory_of
 from dobmi.fleet.world import World
 from dobmi.money import ZERO, Rupiah
@@ -139,7 +139,7 @@ class Scene:
         faulty = self.lay(process.reader, card)
         what = f"{self.world.member(card)} buys for {amount}"
         outcome = self.world.at_till(
-            process, what, lambda till: till.sell(amount, only_card=only_card)
+            process, what, lambda till: ready(till).sell(amount, only_card=only_card)
         )
         self.lift(process.reader, faulty)
         assert isinstance(outcome, SaleResult | DoBMIError)

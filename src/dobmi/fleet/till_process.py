@@ -31,6 +31,14 @@ class Inline(Executor):
         return future
 
 
+def ready(till: Till) -> Till:
+    """The till with an open shift, as its cashier keeps it."""
+    shift = till.ledger.last_shift()
+    if shift is None or not shift.is_open:
+        till.open_shift()
+    return till
+
+
 @dataclass(slots=True)
 class TillProcess:
     """`now` is the true time; the machine's own clock is `clock_offset_seconds` away from it."""
