@@ -18,7 +18,7 @@ from dobmi.money import ZERO, Rupiah
 from dobmi.sync.outlet import CatalogueItem
 from dobmi.terminal.cart import Cart
 from dobmi.terminal.counter_state import AskSale, CounterLike, CounterState, Phase
-from dobmi.terminal.errors import CounterBusy, PriceClassDiffers
+from dobmi.terminal.errors import BadCart, CounterBusy, PriceClassDiffers
 from dobmi.terminal.page.errors import CartChanged
 
 TWICE_SECONDS = 0.35
@@ -67,6 +67,8 @@ class Desk:
         self._lock = threading.RLock()
         self._state = DeskState(cart=Cart(), request=new_request())
         self._asked: dict[str, AskSale] = {}
+        self._was_taken = False
+        """The counter has shown the newest request: when it shows it no more, it has ended."""
         self._newest: tuple[str, float] = ("", -1.0)
 
     @property
@@ -120,7 +122,7 @@ class Desk:
             asking = self._ask(cart, request)
             changed = self._state
         self._on_change()
-        self._wait_for(asking, request)
+        asking.result(ANSWER_SECONDS_MAX)
         return changed
 
     def pay_again(self) -> DeskState:
@@ -130,24 +132,25 @@ class Desk:
 
     def on_counter(self, state: CounterState) -> None:
         """What a request came to; called with every state of the counter, in its thread."""
-        if state.request is None:
-            return
-        changed = False
         with self._lock:
-            asked = self._asked.get(state.request)
-            if asked is None or state.request != self._state.request:
+            request = self._state.request
+            if request not in self._asked:
                 return
-            if state.phase is Phase.PAID:
-                self._state = DeskState(cart=Cart(), request=new_request())
-                changed = True
-            elif isinstance(state.error, PriceClassDiffers) and state.phase is Phase.REFUSED:
-                self._ask_at_prices_of(state.error, state.card.holder if state.card else "")
-                changed = True
-            elif state.phase.is_final or not state.phase.is_busy:
+            if state.request == request:
+                self._was_taken = True
+                if not state.phase.is_final:
+                    return
+                if state.phase is Phase.PAID:
+                    self._state = DeskState(cart=Cart(), request=new_request())
+                elif isinstance(state.error, PriceClassDiffers):
+                    self._ask_at_prices_of(state.error, state.card.holder if state.card else "")
+                else:
+                    self._state = DeskState(cart=self._state.cart, request=new_request())
+            elif self._was_taken:  # it was cancelled
                 self._state = DeskState(cart=self._state.cart, request=new_request())
-                changed = True
-        if changed:
-            self._on_change()
+            else:
+                return
+        self._on_change()
 
     def _ask_at_prices_of(self, refusal: PriceClassDiffers, holder: str) -> None:
         """What is shown is what is charged: the new total is shown, and the next tap pays it."""
@@ -155,7 +158,10 @@ class Desk:
         cart = self._state.cart.for_class(refusal.card_class)
         request = new_request()
         self._state = DeskState(cart=cart, request=request)
-        self._ask(cart, request)  # in the counter's own thread, so nobody waits for it here
+        try:
+            self._ask(cart, request)  # in the counter's own thread, so nobody waits for it here
+        except BadCart:  # it costs that class nothing: the cart says so
+            return
         self._state = DeskState(
             cart=cart,
             request=request,
@@ -176,20 +182,21 @@ class Desk:
             order=cart.order,
         )
         self._state = DeskState(cart=cart, request=request)
+        self._was_taken = False
         self._asked[request] = command
         while len(self._asked) > _REQUESTS_KEPT:
             del self._asked[next(iter(self._asked))]
-        return self._counter.do(command)
+        asking = self._counter.do(command)
+        asking.add_done_callback(lambda done: self._on_answer(request, done))
+        return asking
 
-    def _wait_for(self, asking: Future[None], request: str) -> None:
-        try:
-            asking.result(ANSWER_SECONDS_MAX)
-        except Exception:
-            with self._lock:  # it was not taken, so the next one needs another number
+    def _on_answer(self, request: str, done: Future[None]) -> None:
+        """What the counter did not take needs another number, and can be asked again."""
+        if done.cancelled() or done.exception() is not None:
+            with self._lock:
                 if self._state.request == request:
                     self._state = DeskState(cart=self._state.cart, request=new_request())
             self._on_change()
-            raise
 
     def _require_free(self) -> None:
         if self._state.request in self._asked and self._counter.state.phase.is_busy:
