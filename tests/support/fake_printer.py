@@ -30,6 +30,8 @@ class FakePrinter:
         self.cover_open = False
         self.cutter_jammed = False
         self.paper_low = False
+        self.says_unasked = False
+        """Another program has switched on automatic status (GS a), and left it so."""
         self.lines_left: int | None = None
         self.dies_after: int | None = None
         """So many bytes more, and it is switched off."""
@@ -66,6 +68,8 @@ class FakePrinter:
                 self._status(found[1][0]) for found in _REAL_TIME.finditer(data) if self.answers
             )
             self._buffer += _REAL_TIME.sub(b"", data)
+            if self.says_unasked:
+                answers = b"\x14\x00\x00\x0f" + answers
             return answers + self._work()
 
     def _work(self) -> bytes:

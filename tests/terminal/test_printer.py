@@ -197,6 +197,20 @@ class TestDelivery:
         printer.answers_in_turn = False
         assert self.send(printer) == (PrinterState.READY, 1)
 
+    @pytest.mark.parametrize("trouble", [{}, {"lines_left": 5}])
+    def test_what_it_says_unasked_is_not_taken_for_an_answer(
+        self, printer: NetworkPrinter, trouble: dict[str, object]
+    ) -> None:
+        printer.says_unasked = True
+        printer.answers_in_turn = False
+        for name, value in trouble.items():
+            setattr(printer, name, value)
+        if trouble:
+            with pytest.raises(PaperOut):
+                self.send(printer)
+        else:
+            assert self.send(printer) == (PrinterState.READY, 1)
+
     def test_one_that_says_nothing_has_it_when_it_took_every_byte(
         self, printer: NetworkPrinter
     ) -> None:

@@ -48,6 +48,8 @@ from dobmi.terminal.escpos_bytes import drawer_kick, load_escpos
 NETWORK_PORT = 9100
 _USB_PRINTER_CLASS = 7
 _USB_IN = 0x80
+_PRINTED_BYTES_PER_SECOND = 2_000
+"""So slow at least: long papers are waited for longer."""
 
 _ASK_PRINTER, _ASK_PAPER, _ASK_OFFLINE = b"\x10\x04\x01", b"\x10\x04\x04", b"\x10\x04\x02"
 """DLE EOT n."""
@@ -216,7 +218,7 @@ def deliver(
         if state is PrinterState.MUTE:
             link.drain(waits.send_seconds)
             return state
-        return _until_printed(link, waits)
+        return _until_printed(link, waits, len(data) / _PRINTED_BYTES_PER_SECOND)
 
 
 def kick_drawer(address: PrinterAddress, waits: Waits = WAITS) -> None:
@@ -327,7 +329,7 @@ def _is_answer_in_turn(byte: int) -> bool:
 def _answer(link: _Link, timeout_seconds: float) -> int | None:
     ends = time.monotonic() + timeout_seconds
     while (left := ends - time.monotonic()) > 0:
-        for byte in link.receive(left):
+        for byte in link.hear(left):
             if _is_answer(byte):
                 return byte
     return None
@@ -345,16 +347,16 @@ class _Heard:
         """Until the answer in turn came, or the time is up."""
         ends = time.monotonic() + seconds
         while not self.in_turn and (left := ends - time.monotonic()) > 0:
-            for byte in link.receive(left):
+            for byte in link.hear(left):
                 if _is_answer(byte) and self.asked:
                     self.told[self.asked.popleft()] = byte
                 elif _is_answer_in_turn(byte):
                     self.in_turn = True
 
 
-def _until_printed(link: _Link, waits: Waits) -> PrinterState:
+def _until_printed(link: _Link, waits: Waits, longer_seconds: float) -> PrinterState:
     """After the last byte: wait for the answer in turn, and ask meanwhile how it is."""
-    ends = time.monotonic() + waits.printing_seconds
+    ends = time.monotonic() + waits.printing_seconds + longer_seconds
     link.send(_ASK_IN_TURN, waits.send_seconds)
     heard = _Heard()
     state = None
@@ -486,6 +488,7 @@ class _Link:
         self.driver = driver
         self.answers = answers and address.answers
         self.questions: tuple[bytes, ...] = ()
+        self._unasked = 0
 
     def send(self, data: bytes, timeout_seconds: float) -> None:
         """Raises TimeoutError when it takes no more."""
@@ -494,6 +497,20 @@ class _Link:
     def receive(self, timeout_seconds: float) -> bytes:
         """What it has said, at the latest after the time; b"" for nothing."""
         raise NotImplementedError
+
+    def hear(self, timeout_seconds: float) -> bytes:
+        """The same without what it says unasked: automatic status, if another program has switched
+        that on (GS a), is four bytes of which the first alone can be told from answers.
+        """
+        answers = bytearray()
+        for byte in self.receive(timeout_seconds):
+            if self._unasked:
+                self._unasked -= 1
+            elif byte & 0x93 == 0x10:
+                self._unasked = 3
+            else:
+                answers.append(byte)
+        return bytes(answers)
 
     def drain(self, timeout_seconds: float) -> None:
         """Until it has been handed every byte that was sent."""
