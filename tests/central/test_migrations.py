@@ -18,16 +18,29 @@ from sqlalchemy import create_engine, delete, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from dobmi.central import migrations
+from dobmi.central.catalogue import import_catalogue, parse_catalogue
 from dobmi.central.circulation import circulation
 from dobmi.central.database import Database, open_database
 from dobmi.central.days import close_days
 from dobmi.central.errors import DatabaseFailed, DatabaseTooOld
+from dobmi.central.feeds import OutletAsked, make_feed
+from dobmi.central.member_notes import Told, import_notes
+from dobmi.central.member_orders import import_orders, parse_orders
 from dobmi.central.owed import positions
-from dobmi.central.schema import APPEND_ONLY, StaffRole, WorkState, anomaly_steps, metadata
+from dobmi.central.schema import (
+    APPEND_ONLY,
+    StaffRole,
+    WorkState,
+    anomaly_steps,
+    metadata,
+    sellers,
+    terminals,
+)
 from dobmi.central.seller_accounts import bank_account, decide_account, propose_account
 from dobmi.central.server import Central
 from dobmi.central.settlement_run import approve_run, export_run, mark_paid, propose_run
 from dobmi.central.staff import add_staff
+from dobmi.central.till_staff import add_till_staff
 from dobmi.central.work_kinds import MEANINGS
 from dobmi.central.work_list import assign, work_list
 from dobmi.cli.central import command
@@ -35,9 +48,11 @@ from dobmi.cli.context import Context
 from dobmi.fleet.postgres import Postgres
 from dobmi.money import ZERO
 from dobmi.settings import CentralSettings, Settings
+from dobmi.sync.feed import verify_feed
+from dobmi.sync.outlet import Duty
 from dobmi.wib import day_of
 from support.database_shape import shape
-from support.kept_central import KEPT, RING, reports
+from support.kept_central import KEPT, MEMBER, RING, reports
 from support.traffic import START
 
 KEPT_VERSIONS = sorted(int(path.stem.removeprefix("central_v")) for path in KEPT.glob("*.json"))
@@ -158,6 +173,34 @@ def test_sellers_are_paid_what_an_older_version_sold(databases: Databases, versi
     mark_paid(database, run.number, "Ani", "TRF-1", now)
     assert {one.owed for one in positions(database)} == {ZERO}
     assert circulation(central).difference == ZERO
+
+
+@pytest.mark.parametrize("version", KEPT_VERSIONS)
+def test_outlets_of_an_older_version_are_told_what_they_sell_by_whom_and_to_whom(
+    databases: Databases, version: int
+) -> None:
+    database = databases.kept(version)
+    database.create_tables()
+    items = parse_catalogue("code,name,category,price,barcode\nA,Beras,Sembako,75000,8991\n")
+    assert import_catalogue(database, items, "Toko Satu").items == 1
+    add_till_staff(database, "Toko Satu", 11, "Siti", Duty.CASHIER, now=START)
+    heads = "order,member,pick_up_on,item,name,quantity,price\n"
+    wanted = parse_orders(f"{heads}501,{MEMBER},2027-03-01,A,Beras,2,75000\n")
+    assert import_orders(database, wanted, "Toko Satu", START).taken == 1
+    told = [Told(1, MEMBER, member_class="karyawan", jpeg=b"\xff\xd8\xff\xd9")]
+    assert import_notes(database, told, START) == 1
+    central = Central(database, RING, CentralSettings())
+    with database.read() as connection:
+        till = connection.execute(
+            select(terminals.c.id)
+            .join(sellers, sellers.c.id == terminals.c.seller_id)
+            .where(sellers.c.name == "Toko Satu")
+        ).scalar_one()
+    asked = OutletAsked(terminal_id=till, catalogue=0, staff=0, orders=0, members=0)
+    feed = make_feed(central, 0, outlet=asked)
+    outlet = verify_feed(feed, central.public_key, 0, till).outlet
+    assert outlet is not None
+    assert None not in (outlet.catalogue, outlet.staff, outlet.orders, outlet.members)
 
 
 @pytest.mark.parametrize("version", KEPT_VERSIONS)
