@@ -25,13 +25,21 @@ from dobmi.sync.errors import (
     SyncError,
     WrongSignature,
 )
-from dobmi.sync.feed import encode_feed
+from dobmi.sync.feed import Held, encode_feed
+from dobmi.sync.records import (
+    encode_record,
+    encode_records,
+    encode_records_taken,
+    verify_records_taken,
+)
 from dobmi.sync.request_signature import parse_request_signature
 from support.messages import (
     ENROLMENT,
     FEED,
     INVITATION,
     NOW,
+    OUTLET,
+    RECORDS,
     SERVER_KEY,
     SERVER_PUBLIC,
     TERMINAL_ID,
@@ -39,6 +47,9 @@ from support.messages import (
     TERMINAL_PUBLIC,
     sample_acknowledgement,
     sample_batch,
+    sample_records,
+    sample_records_taken,
+    samples,
 )
 from support.servers import Answer, MisbehavingServer, http_answer
 
@@ -325,6 +336,56 @@ class TestJson:
             pytest.raises(MalformedMessage),
         ):
             SyncClient(client, REQUESTER, SERVER_PUBLIC).get_json("/v1/circulation")
+
+
+class TestOutlets:
+    def test_a_feed_is_asked_for_by_what_the_till_holds(self) -> None:
+        answer = http_answer(200, samples()["feed_outlet"], http.COSE)
+        held = Held(catalogue=2, staff=3, orders=8, members=5)
+        with MisbehavingServer(answer) as server, HttpClient(server.url, HURRIED) as client:
+            feed = SyncClient(client, REQUESTER, SERVER_PUBLIC).fetch_feed(9, held=held)
+        assert feed.outlet == OUTLET
+        (request,) = server.requests
+        assert b"/v1/feed?since=9&catalogue=2&staff=3&orders=8&members=5 " in request
+
+    def test_an_older_list_of_the_staff_is_refused(self) -> None:
+        answer = http_answer(200, samples()["feed_outlet"], http.COSE)
+        with MisbehavingServer(answer) as server, HttpClient(server.url, HURRIED) as client:
+            tills = SyncClient(client, REQUESTER, SERVER_PUBLIC)
+            with pytest.raises(StaleFeed, match="staff"):
+                tills.fetch_feed(9, held=Held(staff=5, members=5))
+
+    def test_records_are_taken_by_an_answer_that_is_for_them(self) -> None:
+        answer = http_answer(200, sample_records_taken(), http.COSE)
+        with MisbehavingServer(answer, answer) as server, HttpClient(server.url, HURRIED) as client:
+            tills = SyncClient(client, REQUESTER, SERVER_PUBLIC)
+            assert tills.send_records(sample_records()).up_to == 7
+            other = encode_records(
+                TERMINAL_ID, 1, [encode_record(RECORDS[0])], TERMINAL_PUBLIC, TERMINAL_KEY.sign
+            )
+            with pytest.raises(ForgedAcknowledgement):
+                tills.send_records(other)
+
+    def test_records_signed_for_by_another_are_not_believed(self) -> None:
+        taken = verify_records_taken(sample_records_taken(), SERVER_PUBLIC)
+        forged = encode_records_taken(taken, TERMINAL_PUBLIC, TERMINAL_KEY.sign)
+        with (
+            MisbehavingServer(http_answer(200, forged, http.COSE)) as server,
+            HttpClient(server.url, HURRIED) as client,
+            pytest.raises(WrongSignature),
+        ):
+            SyncClient(client, REQUESTER, SERVER_PUBLIC).send_records(sample_records())
+
+    def test_a_photo_is_the_one_that_was_asked_for(self) -> None:
+        jpeg = b"\xff\xd8 a face \xff\xd9"
+        answer = http_answer(200, jpeg, http.JPEG)
+        with MisbehavingServer(answer, answer) as server, HttpClient(server.url, HURRIED) as client:
+            tills = SyncClient(client, REQUESTER, SERVER_PUBLIC)
+            digest = hashlib.sha256(jpeg).digest()
+            assert tills.fetch_photo(digest) == jpeg
+            assert f"/v1/photos/{digest.hex()} ".encode() in server.requests[0]
+            with pytest.raises(MalformedMessage, match="another photo"):
+                tills.fetch_photo(bytes(32))
 
 
 def test_keys_do_not_appear_in_a_requesters_repr() -> None:
