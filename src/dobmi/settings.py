@@ -74,6 +74,11 @@ class TerminalSettings(_Client):
     """`usb:VVVV:PPPP`, `serial:/dev/…`, `network:HOST:PORT`, `file:PATH` or `none`."""
     printer_columns: int = Field(default=32, ge=24, le=64)
     """Characters to a row: 32 on paper of 58 mm, 48 on 80 mm."""
+    page_host: str = "127.0.0.1"
+    """Where the cashier's page listens: on this machine alone."""
+    page_port: int = Field(default=8441, gt=0, le=65535)
+    sync_interval_seconds: int = Field(default=300, ge=0)
+    """How often the page's till syncs by itself. 0: only when it is told to."""
     drawer: bool = False
     """A cash drawer hangs on the printer."""
 
