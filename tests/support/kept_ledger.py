@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from dobmi.cardlib.custody import KeyRing
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.faults import Moment, at_command
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
 from dobmi.sync.feed import SettledAs, Settlement, Settlements
+from dobmi.sync.outlet import MemberNote, PinVerifier
 from dobmi.sync.voucher import (
     DecisionVoucher,
     InDoubtVoucher,
@@ -27,8 +29,18 @@ from dobmi.sync.voucher import (
     SaleVoucher,
     VoidVoucher,
 )
+from dobmi.terminal import print_queue
+from dobmi.terminal.cart import Cart
+from dobmi.terminal.errors import WrongPin
+from dobmi.terminal.held_carts import hold_cart
 from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.outbox import keep_photo, record_taken
+from dobmi.terminal.papers import paper_of_sale
+from dobmi.terminal.purchase import Purchase
 from dobmi.terminal.schema import SCHEMA_VERSION
+from dobmi.terminal.shift import close_shift, move_cash, open_shift, take_over
+from dobmi.terminal.staff import Cashier, log_in_by_pin
+from support.outlets import ANI, EGGS, ORDER, RICE, SITI, noted, ordered, staffed, stocked
 from support.tills import NOW, Bench, card_with
 
 KEPT = Path(__file__).parents[1] / "terminal" / "kept"
@@ -62,18 +74,22 @@ def make_ledger(folder: Path) -> Path:
     """One voucher of each kind, and a row or more in every table; its database."""
     bench = Bench(folder, signing=SIGNING).enrol()
     card = card_with()
+    work_an_outlet(bench)
     with bench.open() as till:
-        for fault in (None, at_command(_COMMIT, Moment.AFTER)):
-            bench.tap(card, *([] if fault is None else [fault]))
-            with contextlib.suppress(DoBMIError):
-                till.sell(Rupiah(12_500))
+        purchase = Purchase(Rupiah(12_500))
+        till.bind_sale("halaman-1", purchase, order=ORDER.number)
+        bench.tap(card)
+        till.sell(purchase.amount, request="halaman-1")
+        bench.tap(card, at_command(_COMMIT, Moment.AFTER))
+        with contextlib.suppress(DoBMIError):
+            till.sell(Rupiah(12_500))
         till.give_up()
         bench.tap(card)
         till.balance()
         bench.tap(card, at_command(_WRITE_RECORD))
         with contextlib.suppress(DoBMIError):
             till.sell(Rupiah(1_000))
-        till.refund(1, Rupiah(500), reason="beras basah")
+        till.refund(1, Rupiah(500), reason="beras basah", request="halaman-2")
         bench.tap(card, at_command(_COMMIT, Moment.BEFORE))
         with contextlib.suppress(DoBMIError):
             till.sell(Rupiah(2_000))
@@ -98,7 +114,27 @@ def make_ledger(folder: Path) -> Path:
             )
         )
         ledger.record_clock_reset("Ani", "jam salah")
+        print_queue.add(ledger, paper_of_sale(ledger, "https://bmi.example", 1, str), NOW)
     return bench.database
+
+
+def work_an_outlet(bench: Bench) -> None:
+    """A row or more in the tables of the outlet; its second shift is open."""
+    siti = replace(SITI, pin=PinVerifier(bytes(16), bytes(32)))
+    note = MemberNote(ORDER.member_number, "karyawan", bytes(32))
+    for part in (stocked(RICE, EGGS), staffed(siti, ANI), ordered(ORDER), noted(note)):
+        bench.feed(outlet=part)
+    with contextlib.closing(Ledger(bench.database)) as ledger:
+        keep_photo(ledger, bytes(32), b"jpeg")
+        close_shift(ledger, ZERO, NOW)
+        open_shift(ledger, Cashier(ANI.name, ANI.number), Rupiah(200_000), NOW)
+        take_over(ledger, Cashier(SITI.name, SITI.number), NOW)
+        by = Cashier(SITI.name, SITI.number)
+        move_cash(ledger, Rupiah(50_000), reason="uang kecil", by=by, now=NOW)
+        hold_cart(ledger, Cart().add_item(RICE), label="Rini", by=SITI.name, now=NOW)
+        with contextlib.suppress(WrongPin):
+            log_in_by_pin(ledger, SITI.number, "111111", NOW)
+        record_taken(ledger, 1)
 
 
 def main() -> None:

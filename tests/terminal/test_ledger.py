@@ -35,10 +35,12 @@ from dobmi.terminal.errors import (
     SyncTooOld,
     TillInUse,
 )
+from dobmi.terminal.held_carts import held_carts
 from dobmi.terminal.ledger import IntentRow, Ledger
 from dobmi.terminal.lock import TillLock
+from dobmi.terminal.picking import open_orders
 from dobmi.terminal.schema import SCHEMA_VERSION
-from dobmi.terminal.shift import take_over
+from dobmi.terminal.shift import take_over, z_report
 from dobmi.terminal.staff import Cashier
 from dobmi.terminal.status import till_status
 from support.kept_ledger import KINDS, kept_ledgers, open_kept
@@ -267,8 +269,14 @@ class TestTrouble:
                 assert [one.reason for one in till.ledger.clock_resets()] == ["jam salah"]
                 assert [one.is_open for one in till.ledger.all_doubts()] == [False, False]
                 assert till.ledger.is_blocked(bytes(7))
+                assert len(open_orders(till.ledger)) == (version >= 5)
+                assert [one.cart.count for one in held_carts(till.ledger)] == [1] * (version >= 5)
                 till.refund(1, Rupiah(300), reason="beras basah")
                 assert till.ledger.refunded(1) == Rupiah(800)
+                report = till.close_shift(Rupiah(250_000))
+                assert (report.paid_count, report.refunds_total) == (2, Rupiah(800))
+                assert report.difference == Rupiah(0 if version >= 5 else 250_000)
+                assert z_report(till.ledger) == report
             assert old.chain()[:-1] == before
             new = Bench(tmp_path / f"{version}-new")
             new.folder.mkdir()

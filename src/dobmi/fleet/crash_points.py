@@ -42,7 +42,7 @@ from dobmi.fleet.disk_watch import DiskCall, Operation, watch
 Die = Callable[[], None]
 
 _NOT_STEPS = ("dobmi.fleet", "dobmi.central.database", "dobmi.sync.http")
-_NOT_STEP_NAMES = {"_durably", "__enter__", "__exit__", "<lambda>", "_engine", "_configure"}
+_NOT_STEP_NAMES = {"durably", "__enter__", "__exit__", "<lambda>", "make_engine", "_configure"}
 _NOT_STEP_NAMES |= {"begin", "connect"}
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|CREATE|PRAGMA user_version =)", re.IGNORECASE)
 _CARD_NAME = re.compile(r"/[0-9A-Fa-f]{14}(?=/|$)")

@@ -11,9 +11,7 @@ voucher yet. There is at most one.
 
 from __future__ import annotations
 
-import os
 import shutil
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
@@ -49,18 +44,10 @@ from dobmi.sync.voucher import (
     voucher_hash,
 )
 from dobmi.terminal import outlet, schema
-from dobmi.terminal.errors import (
-    AlreadyEnrolled,
-    LedgerFull,
-    LedgerTooNew,
-    LedgerTooOld,
-    LedgerUnusable,
-    NotEnrolled,
-)
+from dobmi.terminal.errors import AlreadyEnrolled, LedgerFull, NotEnrolled
+from dobmi.terminal.ledger_file import WRITES, bring_up, durably, make_engine
 
 FREE_BYTES_MIN = 16 * 1024 * 1024
-_BUSY_TIMEOUT_SECONDS = 5
-_WRITES = "dobmi_writes"
 SETTLED_BY = "Koperasi"
 """Who an order is paid by when the central server found that its sale in doubt was paid."""
 
@@ -219,9 +206,9 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         """Open or make the database. Raises LedgerTooNew, LedgerTooOld, LedgerError."""
         self.path = path
-        self._engine = _engine(path)
-        self._writing = self._engine.execution_options(**{_WRITES: True})
-        with _durably(), self._writing.begin() as connection:
+        self._engine = make_engine(path)
+        self._writing = self._engine.execution_options(**{WRITES: True})
+        with durably(), self._writing.begin() as connection:
             version = connection.execute(sa.text("PRAGMA user_version")).scalar_one()
             if version == 0:
                 schema.metadata.create_all(connection)
@@ -229,7 +216,7 @@ class Ledger:
                     connection.execute(sa.text(trigger))
                 connection.execute(sa.text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
             elif version != schema.SCHEMA_VERSION:
-                _bring_up(connection, version)
+                bring_up(connection, version)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -237,13 +224,13 @@ class Ledger:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """One transaction to write in: durable when it ends without an error."""
-        with _durably(), ExitStack() as stack:
+        with durably(), ExitStack() as stack:
             yield stack.enter_context(self._writing.begin())
 
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """To read with: all of it as it is at one moment."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             yield connection
 
     def check_room(self) -> None:
@@ -255,7 +242,7 @@ class Ledger:
 
     def store_identity(self, enrolment: Enrolment, unix_seconds: int) -> None:
         """Raises AlreadyEnrolled."""
-        with _durably(), self._writing.begin() as connection:
+        with durably(), self._writing.begin() as connection:
             row = connection.execute(sa.select(schema.identity.c.terminal_id)).one_or_none()
             if row is not None:
                 raise AlreadyEnrolled(terminal_id=row.terminal_id)
@@ -280,7 +267,7 @@ class Ledger:
 
     def identity(self) -> TillIdentity:
         """Raises NotEnrolled."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             row = connection.execute(sa.select(schema.identity)).one_or_none()
         if row is None:
             raise NotEnrolled
@@ -296,7 +283,7 @@ class Ledger:
     # The chain
 
     def head(self) -> ChainHead:
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             return _head(connection)
 
     def latest_unix_seconds(self) -> int:
@@ -304,7 +291,7 @@ class Ledger:
 
         Vouchers from before a reset of the clock do not count.
         """
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             return _latest_unix_seconds(connection)
 
     def record_clock_reset(
@@ -313,7 +300,7 @@ class Ledger:
         """Go on from the server's last signed time, whatever the vouchers so far say; or from the
         one that is given, whatever the server has signed before.
         """
-        with _durably(), self._writing.begin() as connection:
+        with durably(), self._writing.begin() as connection:
             reset = ClockReset(
                 before_unix_seconds=_latest_unix_seconds(connection),
                 unix_seconds=server_unix_seconds
@@ -337,7 +324,7 @@ class Ledger:
 
     def clock_resets(self) -> tuple[ClockReset, ...]:
         """Oldest first."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             rows = connection.execute(
                 sa.select(schema.clock_resets).order_by(schema.clock_resets.c.id)
             )
@@ -353,7 +340,7 @@ class Ledger:
 
     def record_intent(self, intent: IntentRow, request: str | None = None) -> None:
         """`request`: the sale request that it comes of, bound before (sale_request.bind)."""
-        with _durably(), self._writing.begin() as connection:
+        with durably(), self._writing.begin() as connection:
             connection.execute(
                 schema.intents.insert().values(
                     sequence=intent.sequence,
@@ -382,7 +369,7 @@ class Ledger:
         `refund_request`: the number under which a page asked for the refund that this is.
         """
         link = voucher.link
-        with _durably(), self._writing.begin() as connection:
+        with durably(), self._writing.begin() as connection:
             hash_ = voucher_hash(encoded)
             connection.execute(
                 schema.vouchers.insert().values(
@@ -407,7 +394,7 @@ class Ledger:
 
     def open_intent(self) -> IntentRow | None:
         """The intent that has no voucher yet, if there is one."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             row = connection.execute(
                 sa.select(schema.intents).where(
                     schema.intents.c.sequence == _head(connection).sequence + 1
@@ -449,11 +436,11 @@ class Ledger:
         )
         if card_uid is not None:
             query = query.where(intents.c.card_uid == card_uid)
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             return tuple(_doubt(row) for row in connection.execute(query))
 
     def intent(self, sequence: int) -> IntentRow | None:
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             row = connection.execute(
                 sa.select(schema.intents).where(schema.intents.c.sequence == sequence)
             ).one_or_none()
@@ -464,7 +451,7 @@ class Ledger:
         query = sa.select(schema.vouchers.c.hash).where(
             schema.vouchers.c.sequence == sequence, schema.vouchers.c.kind == VoucherKind.SALE
         )
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             found: bytes | None = connection.execute(query).scalar()
         return found
 
@@ -477,7 +464,7 @@ class Ledger:
                 sa.and_(vouchers.c.resolves == sequence, vouchers.c.outcome == Outcome.PAID),
             )
         )
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             found: bytes | None = connection.execute(query).scalar()
         return found
 
@@ -496,7 +483,7 @@ class Ledger:
             )
             .order_by(vouchers.c.sequence)
         )
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             return [(_intent(row), row.hash) for row in connection.execute(query)]
 
     def sale_state(self, sequence: int) -> SaleState:
@@ -516,7 +503,7 @@ class Ledger:
             )
             .where(own.c.sequence == sequence)
         )
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
             return SaleState.IN_DOUBT
@@ -532,7 +519,7 @@ class Ledger:
         query = sa.select(sa.func.coalesce(sa.func.sum(schema.vouchers.c.amount_rupiah), 0)).where(
             schema.vouchers.c.refunds == sequence
         )
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             return Rupiah(connection.execute(query).scalar_one())
 
     def refunds_of(self, sequence: int) -> list[RefundVoucher]:
@@ -542,7 +529,7 @@ class Ledger:
             .where(schema.vouchers.c.refunds == sequence)
             .order_by(schema.vouchers.c.sequence)
         )
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             found = [decode_voucher(row.encoded) for row in connection.execute(query)]
         return [voucher for voucher in found if isinstance(voucher, RefundVoucher)]
 
@@ -557,13 +544,13 @@ class Ledger:
             )
             .order_by(schema.vouchers.c.sequence)
         )
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             found = [decode_voucher(row.encoded) for row in connection.execute(query)]
         return [voucher for voucher in found if isinstance(voucher, RefundVoucher)]
 
     def vouchers_from(self, sequence: int, count_max: int) -> list[bytes]:
         """Encoded vouchers from `sequence` on, in order, at most `count_max`."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             rows = connection.execute(
                 sa.select(schema.vouchers.c.encoded)
                 .where(schema.vouchers.c.sequence >= sequence)
@@ -577,7 +564,7 @@ class Ledger:
         if sequence == 0:
             who = self.identity()
             return genesis_hash(who.terminal_id, who.public_key)
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             found: bytes | None = connection.execute(
                 sa.select(schema.vouchers.c.hash).where(schema.vouchers.c.sequence == sequence)
             ).scalar()
@@ -587,7 +574,7 @@ class Ledger:
 
     def mark_shown(self, sequence: int) -> None:
         """Results up to voucher `sequence` have reached the cashier."""
-        with _durably(), self._writing.begin() as connection:
+        with durably(), self._writing.begin() as connection:
             connection.execute(
                 schema.state.update()
                 .where(schema.state.c.shown_sequence < sequence)
@@ -598,7 +585,7 @@ class Ledger:
 
     def sync_state(self) -> SyncState:
         """Raises NotEnrolled."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             row = connection.execute(sa.select(schema.state)).one_or_none()
         if row is None:
             raise NotEnrolled
@@ -626,13 +613,13 @@ class Ledger:
             sa.func.coalesce(sa.func.sum(money), 0),
             sa.func.min(schema.vouchers.c.unix_seconds),
         ).where(schema.vouchers.c.sequence > acknowledged)
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             count, total, oldest = connection.execute(query).one()
         return Unsent(count=count, total=Rupiah(total), oldest_unix_seconds=oldest)
 
     def record_acknowledgement(self, ack: Acknowledgement) -> None:
         """Keep what the server took and what it quarantined. `ack` has been verified."""
-        with _durably(), self._writing.begin() as connection:
+        with durably(), self._writing.begin() as connection:
             head = _head(connection).sequence
             assert ack.head_sequence <= head
             connection.execute(
@@ -654,7 +641,7 @@ class Ledger:
 
     def quarantined(self) -> tuple[tuple[int, str], ...]:
         """Vouchers that the server kept but did not post, with its reasons."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             rows = connection.execute(
                 sa.select(schema.quarantine).order_by(schema.quarantine.c.sequence)
             )
@@ -663,7 +650,7 @@ class Ledger:
     def apply_feed(self, feed: Feed, synced_unix_seconds: int) -> None:
         """Put a verified feed in force, whole."""
         limits = feed.limits
-        with _durably(), self._writing.begin() as connection:
+        with durably(), self._writing.begin() as connection:
             if feed.since == 0:
                 connection.execute(schema.hotlist.delete())
             for uid in feed.unblocked:
@@ -691,7 +678,7 @@ class Ledger:
 
     def held(self) -> Held:
         """The versions of the outlet's parts that are in force. Raises NotEnrolled."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             row = connection.execute(sa.select(schema.outlet_state)).one_or_none()
         if row is None:
             raise NotEnrolled
@@ -710,79 +697,27 @@ class Ledger:
         return self._lists(schema.credits_waiting, card_uid)
 
     def blocked_count(self) -> int:
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             count: int = connection.execute(
                 sa.select(sa.func.count()).select_from(schema.hotlist)
             ).scalar_one()
         return count
 
     def _lists(self, table: sa.Table, card_uid: bytes) -> bool:
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             query = sa.select(table).where(table.c.card_uid == card_uid)
             return connection.execute(query).one_or_none() is not None
 
     # Shifts
 
     def last_shift(self) -> Shift | None:
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             return last_shift(connection)
 
     def shift_totals(self, shift: int) -> tuple[ShiftTotals, ...]:
         """By cashier, in the order of their names."""
-        with _durably(), self._engine.connect() as connection:
+        with durably(), self._engine.connect() as connection:
             return shift_totals(connection, shift)
-
-
-def _engine(path: Path) -> sa.Engine:
-    with _durably():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Made here and not by SQLite, so that others on the machine cannot read members' names.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    engine = sa.create_engine(f"sqlite:///{path}", pool_size=3, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # transactions begin where `begin` below says
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_SECONDS * 1000}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # What reads first and writes then would fail at once if another thread wrote in between, and
-        # not wait: so whoever writes says so from the start. A sync writes beside the sales.
-        writes = connection.get_execution_options().get(_WRITES)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-@contextmanager
-def _durably() -> Iterator[None]:
-    """Say what SQLite or the disk could not do as an error of ours."""
-    try:
-        yield
-    except DatabaseError as error:
-        text = str(error.orig)
-        if "full" in text:
-            raise LedgerFull from error
-        raise LedgerUnusable(detail=text) from error
-    except OSError as error:
-        raise LedgerUnusable(detail=error.strerror or str(error)) from error
-
-
-def _bring_up(connection: sa.Connection, version: int) -> None:
-    """Make the tables of an older version those of this one. Raises LedgerTooNew, LedgerTooOld."""
-    if version > schema.SCHEMA_VERSION or version not in schema.CHANGES:
-        kind = LedgerTooNew if version > schema.SCHEMA_VERSION else LedgerTooOld
-        raise kind(found=version, known=schema.SCHEMA_VERSION)
-    for before in range(version, schema.SCHEMA_VERSION):
-        for change in schema.CHANGES[before]:
-            connection.execute(sa.text(change))
-    connection.execute(sa.text(f"PRAGMA user_version = {schema.SCHEMA_VERSION}"))
 
 
 def _voucher_values(connection: sa.Connection, voucher: Voucher) -> dict[str, object]:
