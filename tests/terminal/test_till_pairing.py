@@ -12,6 +12,7 @@ from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
 from dobmi.cardlib.errors import NotSealedForUs, WrongPassphrase
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central import pairing as office
+from dobmi.central.errors import UnknownPairingCode
 from dobmi.central.server import Central
 from dobmi.central.terminals import list_terminals
 from dobmi.money import Rupiah
@@ -193,7 +194,7 @@ def test_a_server_in_between_shows_by_the_code(
         pairing = machine.begin()
         approve(theirs, pairing.shown)
         assert machine.ask().state is PairingState.APPROVED
-        with pytest.raises(office.UnknownPairingCode):
+        with pytest.raises(UnknownPairingCode):
             approve(central, pairing.shown)
     assert not machine.files.card_keys.exists()
 
