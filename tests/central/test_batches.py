@@ -22,8 +22,8 @@ from dobmi.central.cash import bank_cash
 from dobmi.central.database import insert_rows
 from dobmi.central.days import close_days
 from dobmi.central.errors import ServerBusy, VouchersMissing
+from dobmi.central.fee_rules import decide_fee_rule, propose_fee_rule
 from dobmi.central.fees import FeeRule
-from dobmi.central.owed import set_fee_rule
 from dobmi.central.posting_rules import account_name
 from dobmi.central.replacement import replace_card
 from dobmi.central.restoring import mark_restored
@@ -499,6 +499,7 @@ def _one_of_everything(office: Office, till: ModelTill, card: ModelCard) -> None
     bank_cash(office.world.central, station.terminal_id, Rupiah(1_000), "slip 1")
     convert_salaries(office.world.central, [Salary(1, "2027-01", 4712, Rupiah(1_000))])
     close_days(office.world.central, START + 2 * 24 * 3600)
+    office.world.clerks("Ani", "Budi")
     assign(office.world.central, 1, "Ani", by="Budi")
     _propose_to_pay(office, till.seller)
     settled = {
@@ -605,17 +606,13 @@ def _propose_to_pay(office: Office, seller: str) -> None:
     database, now = office.world.central.database, START + 2 * 24 * 3600
     add_staff(database, "Ani", [StaffRole.PROPOSER], now)
     add_staff(database, "Budi", [StaffRole.APPROVER], now)
-    set_fee_rule(
-        database,
-        None,
-        FeeRule(from_day=days_since_1970(day_of(now)), basis_points=100),
-        "Budi",
-        now,
-    )
+    rule = FeeRule(from_day=days_since_1970(day_of(now)), basis_points=100)
+    fee = propose_fee_rule(database, None, rule, "Ani", now)
+    decide_fee_rule(database, None, fee.number, "Budi", now, accepted=True)
     account = BankAccount(bank="Bank", bank_code="113", account="0012345678", holder="PT Toko")
     made = propose_account(database, seller, account, "Ani", now)
     decide_account(database, seller, made.number, "Budi", now, accepted=True)
-    propose_run(database, day_of(START), "Ani", now)
+    propose_run(database, day_of(START), "Ani", now, compared_with_bank=True)
 
 
 def test_tills_that_report_at_once_lose_nothing(office: Office, card: ModelCard) -> None:

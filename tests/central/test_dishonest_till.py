@@ -35,6 +35,7 @@ def order(office: Office, card: SimulatedCard, station: ModelTill, key: str = "o
 
 def test_a_till_cannot_have_a_credit_delivered_twice(office: Office) -> None:
     central = office.world.central
+    office.world.clerks("Ani")
     station, till = office.world.station(), office.world.till()
     card = SimulatedCard()
     issue(office.client, station, card)
@@ -51,6 +52,7 @@ def test_a_till_cannot_have_the_server_search_without_end(office: Office) -> Non
     ledger's lock while it looks for the credit among the numbers up to there.
     """
     central = office.world.central
+    office.world.clerks("Ani")
     station, till = office.world.station(), office.world.till()
     card = SimulatedCard()
     issue(office.client, station, card)
@@ -96,6 +98,7 @@ def test_a_credit_that_a_till_made_unprovable_is_settled_on_the_cards_word(
 ) -> None:
     """The card has the money, no evidence fits its MAC: all later credits wait until a person says."""
     central = office.world.central
+    office.world.clerks("Ani")
     station, till, honest = office.world.station(), office.world.till(), office.world.till()
     card = SimulatedCard()
     issue(office.client, station, card)
@@ -150,6 +153,7 @@ def test_an_older_attempt_does_not_prove_a_credit_at_the_number_of_a_sale(
 ) -> None:
     """The first attempt never reached the card, which then bought; a till made the second unprovable."""
     central = office.world.central
+    office.world.clerks("Ani")
     station, till, honest = office.world.station(), office.world.till(), office.world.till()
     card = SimulatedCard()
     issue(office.client, station, card)
@@ -177,6 +181,7 @@ def test_an_older_attempt_does_not_prove_a_credit_at_the_number_of_a_sale(
 def test_an_unprovable_credit_is_not_put_where_another_transaction_is(office: Office) -> None:
     """A relay that hides how often the card was used cannot have the credit explain anything."""
     central = office.world.central
+    office.world.clerks("Ani")
     station, till = office.world.station(), office.world.till()
     card = SimulatedCard()
     issue(office.client, station, card)

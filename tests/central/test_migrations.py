@@ -215,6 +215,8 @@ def test_findings_of_an_older_version_are_open_on_the_work_list(
     listed = work_list(central)
     assert (len(listed), {found.state for found in listed}) == (count, {WorkState.OPEN})
     assert {found.kind for found in listed} <= set(MEANINGS)
+    for name in ("Ani", "Budi"):
+        add_staff(database, name, [StaffRole.CLERK], 1)
     taken = assign(central, listed[0].number, "Ani", by="Budi")
     assert (taken.state, taken.owner) == (WorkState.ASSIGNED, "Ani")
     with (

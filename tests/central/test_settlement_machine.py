@@ -17,7 +17,7 @@ from dobmi.central.circulation import circulation
 from dobmi.central.database import whole_sum
 from dobmi.central.errors import SettlementProblem
 from dobmi.central.fees import FeeRule
-from dobmi.central.owed import dues, positions, set_fee_rule
+from dobmi.central.owed import dues, positions
 from dobmi.central.posting_rules import Group, account_number
 from dobmi.central.schema import RunState, postings
 from dobmi.central.settlement_run import run_list
@@ -85,7 +85,7 @@ class Settling(RuleBasedStateMachine):
             minimum=Rupiah(minimum),
         )
         with contextlib.suppress(SettlementProblem):
-            set_fee_rule(self.payday.database, None, made, APPROVER, self.payday.now)
+            self.payday.set_fee(None, made)
 
     @rule(by=PEOPLE, crash=CRASH)
     def propose(self, by: str, crash: int | None) -> None:

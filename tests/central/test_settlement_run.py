@@ -32,8 +32,8 @@ from dobmi.central.errors import (
     UnknownSeller,
     WrongRunState,
 )
+from dobmi.central.fee_rules import propose_fee_rule
 from dobmi.central.fees import FeeRule
-from dobmi.central.owed import set_fee_rule
 from dobmi.central.posting_rules import Group, Kind, account_number
 from dobmi.central.restoring import mark_restored
 from dobmi.central.schema import (
@@ -77,7 +77,7 @@ def fee_of(payday: Payday, **rule: int) -> None:
     made = FeeRule(
         from_day=days_since_1970(payday.today), basis_points=rule.get("basis_points", 0), **amounts
     )
-    set_fee_rule(payday.database, None, made, APPROVER, payday.now)
+    payday.set_fee(None, made)
 
 
 def test_a_run_pays_what_was_sold_less_refunds_and_fee_and_posts_it(payday: Payday) -> None:
@@ -452,13 +452,13 @@ def test_a_fee_is_set_for_days_that_no_run_holds(payday: Payday) -> None:
     payday.propose()
     for from_day in (day - 1, day - 30):
         with pytest.raises(FeeRuleTooLate):
-            set_fee_rule(payday.database, None, FeeRule(from_day=from_day), APPROVER, payday.now)
+            payday.set_fee(None, FeeRule(from_day=from_day))
         with pytest.raises(FeeRuleTooLate):
-            set_fee_rule(payday.database, TOKO, FeeRule(from_day=from_day), APPROVER, payday.now)
+            payday.set_fee(TOKO, FeeRule(from_day=from_day))
     with pytest.raises(NotOfStaff):
-        set_fee_rule(payday.database, None, FeeRule(from_day=day), PROPOSER, payday.now)
+        propose_fee_rule(payday.database, None, FeeRule(from_day=day), "Siapa", payday.now)
     own = FeeRule(from_day=day, basis_points=300)
-    set_fee_rule(payday.database, TOKO, own, APPROVER, payday.now)
+    payday.set_fee(TOKO, own)
     payday.sell(TOKO, 10_000)
     payday.sell(WARUNG, 10_000)
     payday.next_day()
@@ -493,7 +493,7 @@ def test_a_rule_of_its_own_leaves_the_days_before_it_to_the_rules_for_all(payday
     payday.sell(TOKO, 10_000)
     payday.next_day()
     own = FeeRule(from_day=days_since_1970(payday.today), basis_points=300)
-    set_fee_rule(payday.database, TOKO, own, APPROVER, payday.now)
+    payday.set_fee(TOKO, own)
     payday.sell(TOKO, 1_000)
     payday.next_day()
     assert [item.fee for item in payday.propose().items] == [Rupiah(100 + 30)]

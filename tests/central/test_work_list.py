@@ -18,6 +18,7 @@ from dobmi.central.findings import HAPPENS_AGAIN, anomaly_row, note_findings
 from dobmi.central.periodic import run_due
 from dobmi.central.rejected import keep_rejected
 from dobmi.central.schema import WorkState, anomalies, anomaly_steps
+from dobmi.central.staff import remove_staff
 from dobmi.central.verification import Reason
 from dobmi.central.work_kinds import MEANINGS
 from dobmi.central.work_list import (
@@ -83,6 +84,17 @@ def test_a_finding_goes_from_the_list_to_an_owner_to_its_end(desk: Desk) -> None
         assert part in history  # fmt: skip
     desk.refused("CENTRAL-WORK-UNKNOWN", "work", "show", "999")
     desk.refused("CENTRAL-PARAMETERS", "work", "note", number, "  ", "--by", "Ani")
+
+
+def test_only_people_of_the_staff_have_findings_and_say_what_became_of_them(desk: Desk) -> None:
+    note(desk, "balance-does-not-follow", amount=1_000)
+    number = str(work_list(desk.central)[0].number)
+    desk.refused("CENTRAL-STAFF", "work", "take", number, "--by", "Siapa")
+    desk.refused("CENTRAL-STAFF", "work", "assign", number, "Siapa", "--by", "Ani")
+    desk.refused("CENTRAL-STAFF", "work", "close", number, "sudah", "--by", "Siapa")
+    assert "owner Ani" in desk.ok("work", "take", number, "--by", " ANI")
+    remove_staff(desk.central.database, "Ani")
+    desk.refused("CENTRAL-STAFF", "work", "note", number, "masih", "--by", "Ani")
 
 
 def test_filters_narrow_the_list(desk: Desk) -> None:
@@ -274,6 +286,7 @@ def test_a_finding_is_never_lost_whatever_is_done_with_it(  # noqa: C901 - one a
 ) -> None:
     """Closed only by a person's word or until it is found otherwise; the history only grows."""
     world = World.create(tmp_path_factory.mktemp("world"), kind=Kind.SQLITE)
+    world.clerks("Ani")
     desk, amount, expected, history = Desk(world), 500, WorkState.OPEN, 0
     note(desk, "balance-does-not-follow")
     (found,) = work_list(world.central)

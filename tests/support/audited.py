@@ -21,10 +21,10 @@ from dobmi.central.cash import bank_cash
 from dobmi.central.credit_session import note_attempt
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.days import close_days
+from dobmi.central.fee_rules import decide_fee_rule, propose_fee_rule
 from dobmi.central.fees import FeeRule
 from dobmi.central.ingest import take_batch
 from dobmi.central.overdue import settle_overdue
-from dobmi.central.owed import set_fee_rule
 from dobmi.central.replacement import replace_card, restore_due
 from dobmi.central.salaries import Salary, convert_salaries
 from dobmi.central.schema import CreditSource, Role, StaffRole, pending_credits
@@ -175,7 +175,8 @@ def staff(ledger: Ledger) -> None:
     add_staff(database, "Ani", [StaffRole.PROPOSER], now)
     add_staff(database, "Budi", [StaffRole.APPROVER], now)
     rule = FeeRule(from_day=0, basis_points=70, minimum=Rupiah(100))
-    set_fee_rule(database, None, rule, "Budi", now)
+    made_rule = propose_fee_rule(database, None, rule, "Ani", now)
+    decide_fee_rule(database, None, made_rule.number, "Budi", now, accepted=True)
     for seller in ("Toko BMI", "Toko Maju"):
         account = BankAccount(bank="BCA", bank_code="CENAIDJA", account="1234567", holder=seller)
         made = propose_account(database, seller, account, "Ani", now)
@@ -312,6 +313,7 @@ def by_hand(ledger: Ledger, card: ModelCard) -> None:
             .where(pending_credits.c.card_uid == card.uid, pending_credits.c.sequence == sequence)
             .values(seen_at=ledger.clock[0], seen_counter=card.counter)
         )
+    world.clerks("Ani")
     settle_credit(world.central, card.uid, sequence, reason="dilihat di kartu", settled_by="Ani")
 
 

@@ -30,6 +30,7 @@ class Desk:
             monkeypatch.setattr(
                 f"dobmi.cli.reconciliation.{name}", lambda _context: nullcontext(desk.central)
             )
+        world.clerks("Ani", "Budi")
         return desk
 
     @property

@@ -22,7 +22,7 @@ from dobmi.central.daily_head import DailyHead, JournalLine, journal_hash
 from dobmi.money import Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement, encode_acknowledgement
 from dobmi.sync.voucher import decode_voucher, encode_voucher, voucher_hash
-from dobmi.wib import day_of
+from dobmi.wib import day_number, day_of
 from support.audited import Expected, Ledger
 from support.central_client import RING
 
@@ -640,6 +640,25 @@ def _(s: Scene) -> set[Expected]:
         ("SETTLEMENT", f"run {run} seller {seller}", fee),
         ("POSTING-STRAY", f"posting fee 0/{number} #{id_}", fee),
     }
+
+
+@case("a fee was agreed by one person")
+def _(s: Scene) -> set[Expected]:
+    s.do("UPDATE fee_decisions SET decided_by = proposed_by")
+    return {("SETTLEMENT", "fee of seller 0 from day 1970-01-01", None)}
+
+
+@case("a fee that nobody agreed to was put in force for another day")
+def _(s: Scene) -> set[Expected]:
+    """Of no run yet."""
+    day = s.get("SELECT max(cut_off_day) + 1 FROM settlement_runs")
+    s.do(
+        "INSERT INTO fee_rules (seller_id, from_day, basis_points, per_sale_rupiah,"
+        " per_run_rupiah, minimum_rupiah, set_by, set_at)"
+        " VALUES (0, :day, 0, 0, 0, 0, 'Budi', 1)",
+        day=day,
+    )
+    return {("SETTLEMENT", f"fee of seller 0 from day {day_number(day)}", None)}
 
 
 @case("a run was approved by the one who proposed it")

@@ -13,6 +13,8 @@ from sqlalchemy import event
 
 from dobmi.central.database import Database
 from dobmi.central.days import close_days
+from dobmi.central.fee_rules import decide_fee_rule, propose_fee_rule
+from dobmi.central.fees import FeeRule
 from dobmi.central.ingest import take_batch
 from dobmi.central.owed import Position, positions
 from dobmi.central.payment_file import PaymentOrder
@@ -96,6 +98,11 @@ class Payday:
         )
         made = propose_account(self.database, name, account, PROPOSER, self.now)
         decide_account(self.database, name, made.number, APPROVER, self.now, accepted=True)
+
+    def set_fee(self, seller: str | None, rule: FeeRule) -> None:
+        """Proposed by one, accepted by another."""
+        made = propose_fee_rule(self.database, seller, rule, PROPOSER, self.now)
+        decide_fee_rule(self.database, seller, made.number, APPROVER, self.now, accepted=True)
 
     def sell(self, name: str, rupiah: int, *, send: bool = True) -> int:
         """The sale's number at its till."""

@@ -36,8 +36,9 @@ from dobmi.central.cards import PendingCredit, order_credit, statement_of
 from dobmi.central.conclusions import serve_member
 from dobmi.central.credit_session import note_attempt, post_delivery
 from dobmi.central.database import insert_rows, insert_unless_there, next_number, open_database
-from dobmi.central.schema import CardState, CreditSource, Role, cards, members
+from dobmi.central.schema import CardState, CreditSource, Role, StaffRole, cards, members
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
+from dobmi.central.staff import add_staff
 from dobmi.central.terminals import enrol, invite
 from dobmi.money import ZERO, Rupiah
 from dobmi.settings import CentralSettings
@@ -399,6 +400,11 @@ class World:
         reply = enrol(self.central, encode_enrol_request(invitation.code, public_key, key.sign))
         enrolment = verify_enrolment(reply, invitation, public_key)
         return ModelTill(enrolment.terminal_id, key, seller)
+
+    def clerks(self, *names: str) -> None:
+        """Register people who work on findings."""
+        for name in names:
+            add_staff(self.central.database, name, [StaffRole.CLERK], START)
 
     def station(self) -> ModelTill:
         return self.till(role=Role.STATION, name="Loket 1")

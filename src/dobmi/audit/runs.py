@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from dobmi.audit.days import day_name
 from dobmi.audit.findings import Finding, finding
 from dobmi.audit.source import Source, Values
 from dobmi.central.posting_rules import Group, account_range
@@ -87,6 +88,7 @@ def check_runs(source: Source) -> list[Finding]:
     in_force = [item for item in items if not _has(steps, item.run, "withdrawn")]
     found += _check_items(source, items, {number: run[1] for number, run in runs.items()})
     found += _check_periods(source, in_force)
+    found += _check_fee_rules(source)
     return found + _check_accounts(source, items)
 
 
@@ -250,6 +252,31 @@ def _check_accounts(source: Source, items: Iterable[_Item]) -> list[Finding]:
         if not accepted or proposed_by == decided_by:
             message = N_("It pays to a bank account that two people have not agreed to.")
             found.append(finding("SETTLEMENT", item.name, message, item.net))
+    return found
+
+
+def _check_fee_rules(source: Source) -> list[Finding]:
+    """Each rule of fees is one that was proposed, and that another person accepted."""
+    if not source.has_table("fee_proposals"):
+        return []  # an older server's
+    agreed = {
+        (seller_id, *rule)
+        for seller_id, proposed_by, decided_by, *rule in source.rows(
+            "SELECT p.seller_id, p.proposed_by, d.decided_by, p.from_day, p.basis_points,"
+            " p.per_sale_rupiah, p.per_run_rupiah, p.minimum_rupiah, p.maximum_rupiah"
+            " FROM fee_proposals p JOIN fee_decisions d"
+            " ON d.seller_id = p.seller_id AND d.number = p.number"
+            " AND d.proposed_by = p.proposed_by WHERE d.accepted"
+        )
+        if proposed_by != decided_by
+    }
+    found = []
+    for seller_id, rules in sorted(_fee_rules(source).items()):
+        for rule in rules:
+            if (seller_id, *rule) not in agreed:
+                message = N_("Two people have not agreed to this fee.")
+                row = f"fee of seller {seller_id} from {day_name(rule.from_day)}"
+                found.append(finding("SETTLEMENT", row, message))
     return found
 
 

@@ -39,6 +39,7 @@ from dobmi.central.schema import (
     pending_credits,
 )
 from dobmi.central.server import Central
+from dobmi.central.staff import require_anybody
 from dobmi.central.texts import NAME_LENGTH_MAX, REASON_LENGTH_MAX, require_text
 from dobmi.central.verification import find_counter
 from dobmi.money import ZERO, Rupiah
@@ -64,12 +65,14 @@ def settle_credit(
     """Post the credit as delivered: the card said so, under the credit key, in a session.
 
     One transaction: the posting, the card's transaction it explains, and who said so. Raises
-    UnknownCard, UnknownCredit, CreditNotInDoubt, CreditNotSeen, CreditNotPlaced, BadParameters.
+    UnknownCard, UnknownCredit, CreditNotInDoubt, CreditNotSeen, CreditNotPlaced, NotOfStaff,
+    BadParameters.
     """
     require_text("reason", reason, REASON_LENGTH_MAX)
     require_text("by", settled_by, NAME_LENGTH_MAX)
     now = central.unix_seconds()
     with central.database.write() as connection:
+        name_of_staff = require_anybody(connection, settled_by)
         row = card_row(connection, card, lock=True)
         uid = bytes(row.uid)
         name = uid.hex().upper()
@@ -118,12 +121,12 @@ def settle_credit(
             "card_uid": uid,
             "sequence": sequence,
             "counter": counter,
-            "settled_by": settled_by,
+            "settled_by": name_of_staff,
             "reason": reason,
             "at": now,
         }
         insert_rows(connection, credit_settlements, [settlement])
-        explanation = f"the card's word, settled by {settled_by}: {reason}"[:200]
+        explanation = f"the card's word, settled by {name_of_staff}: {reason}"[:200]
         deliver_credit(connection, uid, sequence, now, counter=counter, explanation=explanation)
         settle_cards(connection, [uid], central.mac_keys(), now)
     settle_again(central.database, uid, central.mac_keys(), now)

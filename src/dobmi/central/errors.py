@@ -81,6 +81,7 @@ CentralError
     AccountAwaitsNobody        no such bank account is proposed
     PayerUnknown               the settings do not say from which account is paid
     FeeRuleTooLate             a run holds that day already
+    FeeAwaitsNobody            no such rule is proposed
     UnknownRun
     WrongRunState
     CutOffNotOver
@@ -579,6 +580,12 @@ class FeeRuleTooLate(SettlementProblem):
     code = "CENTRAL-FEE-RULE"
     message = N_("A fee can be set from {first} on: what was before is settled or has its rule.")
     next_step = N_("Choose a later day.")
+
+
+class FeeAwaitsNobody(SettlementProblem):
+    code = "CENTRAL-FEE"
+    message = N_("Fee number {number} does not wait for approval.")
+    next_step = N_("See `dobmi central seller fees` for what waits.")
 
 
 class UnknownRun(SettlementProblem):

@@ -1,9 +1,9 @@
-"""What sellers are owed by the journal, and the rules of their fees (docs/settlement.md)."""
+"""What sellers are owed by the journal (docs/settlement.md)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -11,30 +11,22 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, or_, select
 
 from dobmi.central.booking import start_of_day
-from dobmi.central.database import Database, add_to_counter, insert_rows, whole_sum
-from dobmi.central.errors import FeeRuleTooLate
-from dobmi.central.fees import DaySum, FeeRule, fee, rules_of
+from dobmi.central.database import Database, whole_sum
+from dobmi.central.fee_rules import rules_in_force
+from dobmi.central.fees import DaySum, fee, rules_of
 from dobmi.central.posting_rules import Group, Kind, account_range, owner_of
 from dobmi.central.schema import (
     RunState,
-    StaffRole,
-    fee_rules,
     postings,
     sellers,
     settlement_claims,
     settlement_items,
-    settlement_runs,
     settlement_steps,
 )
-from dobmi.central.seller_accounts import seller_number
-from dobmi.central.staff import require_role
 from dobmi.money import ZERO, Rupiah
-from dobmi.wib import day_number, days_since_1970
+from dobmi.wib import days_since_1970
 
-RUNS: Final = "settlement-run"
-"""The counter of runs; its lock makes proposing, withdrawing and setting fees one after the other."""
 _AHEAD_OF_UTC_SECONDS: Final = 7 * 3600
-_FOR_ALL: Final = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,59 +124,6 @@ def positions(database: Database) -> list[Position]:
         ]
 
 
-def set_fee_rule(
-    database: Database, seller: str | None, rule: FeeRule, by: str, now: int
-) -> FeeRule:
-    """For a seller, or (None) for all that have no rule of their own, from a day that no run holds.
-
-    Raises NotOfStaff, UnknownSeller, FeeRuleTooLate, BadParameters.
-    """
-
-    def put(connection: Connection) -> FeeRule:
-        name = require_role(connection, by, StaffRole.APPROVER)
-        add_to_counter(connection, RUNS, 0)
-        seller_id = _FOR_ALL if seller is None else seller_number(connection, seller)
-        settled = connection.execute(
-            select(func.max(settlement_runs.c.cut_off_day)).where(
-                settlement_runs.c.number.not_in(withdrawn_runs())
-            )
-        ).scalar()
-        newest = connection.execute(
-            select(func.max(fee_rules.c.from_day)).where(fee_rules.c.seller_id == seller_id)
-        ).scalar()
-        first = max((day + 1 for day in (settled, newest) if day is not None), default=0)
-        if rule.from_day < first:
-            raise FeeRuleTooLate(first=f"{day_number(first):%d-%m-%Y}")
-        row = {
-            "seller_id": seller_id,
-            "from_day": rule.from_day,
-            "basis_points": rule.basis_points,
-            "per_sale_rupiah": rule.per_sale.amount,
-            "per_run_rupiah": rule.per_run.amount,
-            "minimum_rupiah": rule.minimum.amount,
-            "maximum_rupiah": None if rule.maximum is None else rule.maximum.amount,
-            "set_by": name,
-            "set_at": now,
-        }
-        insert_rows(connection, fee_rules, [row])
-        return rule
-
-    return database.write_again(put)
-
-
-def fee_rule_list(database: Database) -> list[tuple[str | None, FeeRule]]:
-    """Every rule there ever was, with its seller's name (None: all others)."""
-    with database.read() as connection:
-        names: Mapping[int, str] = {
-            row.id: row.name for row in connection.execute(select(sellers.c.id, sellers.c.name))
-        }
-        return [
-            (names.get(seller_id), rule)
-            for seller_id, rules in sorted(_rules(connection).items())
-            for rule in rules
-        ]
-
-
 def dues_until(connection: Connection, cut_off_day: int) -> list[Due]:
     """Of every seller of whom something was booked since its last period."""
     settled = {
@@ -198,7 +137,7 @@ def dues_until(connection: Connection, cut_off_day: int) -> list[Due]:
     named = connection.execute(select(sellers.c.id, sellers.c.name).order_by(sellers.c.id)).all()
     to_at = start_of_day(cut_off_day + 1)
     sums = day_sums(connection, min((settled.get(row.id, 0) for row in named), default=0), to_at)
-    rules = _rules(connection)
+    rules = rules_in_force(connection)
     found = []
     for row in named:
         from_at = settled.get(row.id, 0)
@@ -242,31 +181,6 @@ def day_sums(connection: Connection, from_at: int, to_at: int) -> dict[int, list
     found: dict[int, list[DaySum]] = defaultdict(list)
     for (seller_id, booked_on), (count, sold, refunded) in sorted(amounts.items()):
         found[seller_id].append(DaySum(booked_on, count, Rupiah(sold), Rupiah(refunded)))
-    return found
-
-
-def withdrawn_runs() -> Any:
-    """The numbers of the runs that are withdrawn, for a statement."""
-    return select(settlement_steps.c.run).where(
-        settlement_steps.c.state == RunState.WITHDRAWN.value
-    )
-
-
-def _rules(connection: Connection) -> dict[int, list[FeeRule]]:
-    found: dict[int, list[FeeRule]] = defaultdict(list)
-    for row in connection.execute(
-        select(fee_rules).order_by(fee_rules.c.seller_id, fee_rules.c.from_day)
-    ):
-        found[row.seller_id].append(
-            FeeRule(
-                from_day=row.from_day,
-                basis_points=row.basis_points,
-                per_sale=Rupiah(row.per_sale_rupiah),
-                per_run=Rupiah(row.per_run_rupiah),
-                minimum=Rupiah(row.minimum_rupiah),
-                maximum=None if row.maximum_rupiah is None else Rupiah(row.maximum_rupiah),
-            )
-        )
     return found
 
 

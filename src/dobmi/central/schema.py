@@ -129,6 +129,8 @@ class RefundState(StrEnum):
 class StaffRole(StrEnum):
     PROPOSER = "proposer"
     APPROVER = "approver"
+    CLERK = "clerk"
+    """Works on the list of findings and says so, and neither proposes nor approves payments."""
 
 
 class PairingDecision(StrEnum):
@@ -350,6 +352,9 @@ vouchers = Table(
 )
 """Every voucher that was taken, as it came. Its hash is the SHA-256 of `encoded`; that there is one of
 a number is seen to by the till's head in `terminals`, which is locked while it moves."""
+_by_time = Index("vouchers_by_time", vouchers.c.received_at, postgresql_using="brin")
+_by_time.ddl_if(dialect="postgresql")
+"""They come in the order of time: what came since is found by it, and writing pays next to nothing."""
 
 quarantine = Table(
     "quarantine",
@@ -731,7 +736,7 @@ staff = Table(
     Column("folded", String(160), nullable=False, unique=True),
     Column("added_at", _Number, nullable=False),
 )
-"""Who proposes and approves. `folded`: the name without capitals, so that nobody is two people."""
+"""Who proposes, approves and works on findings. `folded`: the name without capitals, so that nobody is two people."""
 
 staff_roles = Table(
     "staff_roles",
@@ -798,7 +803,42 @@ fee_rules = Table(
     ),
 )
 """What a seller pays of what is booked from a day on (days since 1970-01-01 in WIB), until its next
-rule. Seller 0: whoever has no rule of its own."""
+rule. Seller 0: whoever has no rule of its own. Each is a proposal that somebody else accepted."""
+
+fee_proposals = Table(
+    "fee_proposals",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("from_day", Integer, nullable=False),
+    Column("basis_points", Integer, nullable=False),
+    Column("per_sale_rupiah", _Number, nullable=False),
+    Column("per_run_rupiah", _Number, nullable=False),
+    Column("minimum_rupiah", _Number, nullable=False),
+    Column("maximum_rupiah", _Number),
+    Column("proposed_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("proposed_at", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "number"),
+    UniqueConstraint("seller_id", "number", "proposed_by", name="fee_of_its_proposer"),
+)
+"""Rules of fees, every one that was ever proposed, numbered from 1 for each seller and for seller 0."""
+
+fee_decisions = Table(
+    "fee_decisions",
+    metadata,
+    Column("seller_id", _Number, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("proposed_by", String(80), nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("decided_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("seller_id", "number"),
+    ForeignKeyConstraint(
+        ["seller_id", "number", "proposed_by"],
+        ["fee_proposals.seller_id", "fee_proposals.number", "fee_proposals.proposed_by"],
+    ),
+    CheckConstraint("decided_by <> proposed_by", name="fee_by_two_people"),
+)
 
 settlement_runs = Table(
     "settlement_runs",
@@ -1202,6 +1242,8 @@ APPEND_ONLY = (
     seller_accounts,
     seller_account_decisions,
     fee_rules,
+    fee_proposals,
+    fee_decisions,
     settlement_runs,
     settlement_steps,
     settlement_items,
@@ -1243,6 +1285,8 @@ NOT_REPLACED = (
     seller_accounts,
     seller_account_decisions,
     fee_rules,
+    fee_proposals,
+    fee_decisions,
     settlement_runs,
     settlement_steps,
     settlement_items,
@@ -1423,6 +1467,35 @@ WHOLE_RUPIAH = (
 )
 """SQLite, whose columns take texts and fractions."""
 
+_AGREED = """
+SELECT 1 FROM fee_proposals AS p JOIN fee_decisions AS d ON d.seller_id = p.seller_id
+AND d.number = p.number WHERE d.accepted AND p.seller_id = NEW.seller_id
+AND p.from_day = NEW.from_day AND p.basis_points = NEW.basis_points
+AND p.per_sale_rupiah = NEW.per_sale_rupiah AND p.per_run_rupiah = NEW.per_run_rupiah
+AND p.minimum_rupiah = NEW.minimum_rupiah
+AND coalesce(p.maximum_rupiah, -1) = coalesce(NEW.maximum_rupiah, -1)"""
+_FEE_AGREED_SQLITE = f"""
+CREATE TRIGGER fee_rules_agreed BEFORE INSERT ON fee_rules WHEN NOT EXISTS ({_AGREED})
+BEGIN SELECT RAISE(ABORT, 'nobody else accepted it: fee_rules'); END"""
+_FEE_AGREED_FUNCTION = f"""
+CREATE FUNCTION dobmi_fee_agreed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF NOT EXISTS ({_AGREED}) THEN
+    RAISE EXCEPTION 'nobody else accepted it: fee_rules';
+END IF;
+RETURN NEW;
+END $$"""
+_FEE_AGREED_TRIGGER = """
+CREATE TRIGGER fee_rules_agreed BEFORE INSERT ON fee_rules
+FOR EACH ROW EXECUTE FUNCTION dobmi_fee_agreed()"""
+FEES_BY_TWO_PEOPLE = (
+    ("sqlite", _FEE_AGREED_SQLITE),
+    ("postgresql", _FEE_AGREED_FUNCTION),
+    ("postgresql", _FEE_AGREED_TRIGGER),
+)
+"""(dialect, statement)."""
+
+for _statement in FEES_BY_TWO_PEOPLE:
+    event.listen(metadata, "after_create", _on_dialect(*_statement))
 for _statement in NO_POSTING_IN_A_SEALED_DAY:
     event.listen(metadata, "after_create", _on_dialect(*_statement))
 for _table in APPEND_ONLY:

@@ -36,7 +36,7 @@ from dobmi.central.errors import (
     WrongRunState,
 )
 from dobmi.central.journal import NO_CARD, Event, post_many, seller_account
-from dobmi.central.owed import RUNS, Due, day_sums, dues_until, withdrawn_runs
+from dobmi.central.owed import Due, day_sums, dues_until
 from dobmi.central.payment_file import Payment, PaymentOrder, to_pain_001
 from dobmi.central.posting_rules import Group, Kind, account_number
 from dobmi.central.schema import (
@@ -59,6 +59,7 @@ from dobmi.central.seller_accounts import (
     accounts_in_force,
     seller_number,
 )
+from dobmi.central.settled import RUNS, one_after_the_other, withdrawn_runs
 from dobmi.central.staff import require_role
 from dobmi.central.texts import require_text
 from dobmi.money import ZERO, Rupiah
@@ -154,7 +155,7 @@ def propose_run(
         closed = last_sealed_day(connection)
         if closed is None or closed < day:  # more may still be booked on it
             raise CutOffNotOver(day=f"{cut_off:%d-%m-%Y}")
-        add_to_counter(connection, RUNS, 0)
+        one_after_the_other(connection)
         newest = connection.execute(
             select(settlement_runs.c.number, settlement_runs.c.cut_off_day)
             .where(settlement_runs.c.number.not_in(withdrawn_runs()))
@@ -264,7 +265,7 @@ def withdraw_run(database: Database, number: int, by: str, reason: str, now: int
     require_text("reason", reason, _NOTE_LENGTH_MAX)
 
     def withdraw(connection: Connection) -> Run:
-        add_to_counter(connection, RUNS, 0)
+        one_after_the_other(connection)
         run = _locked(connection, number)
         open_to = [StaffRole.APPROVER]
         if run.state is RunState.PROPOSED:

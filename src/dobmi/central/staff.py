@@ -1,4 +1,6 @@
-"""Who proposes and who approves. Nobody logs in yet: names are given, and must be registered."""
+"""Who proposes, approves and works on findings. Nobody logs in yet: names are given, and must be
+registered.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +63,11 @@ def require_role(connection: Connection, name: str, *roles: StaffRole) -> str:
     if person is None or person.roles.isdisjoint(roles):
         raise NotOfStaff(name=name, role=", ".join(role.value for role in roles))
     return person.name
+
+
+def require_anybody(connection: Connection, name: str) -> str:
+    """The registered name of a person who has any role. Raises NotOfStaff."""
+    return require_role(connection, name, *StaffRole)
 
 
 def _find(connection: Connection, name: str) -> Person | None:

@@ -40,6 +40,7 @@ from dobmi.central.schema import (
     vouchers,
 )
 from dobmi.central.server import Central
+from dobmi.central.staff import require_anybody
 from dobmi.central.texts import NAME_LENGTH_MAX, require_text
 from dobmi.central.verification import amount_of, uid_of
 from dobmi.central.work_kinds import (
@@ -133,13 +134,13 @@ def finding(central: Central, number: int) -> tuple[Finding, list[Step]]:
 
 
 def assign(central: Central, number: int, owner: str, *, by: str, note: str = "") -> Finding:
-    """It is `owner`'s from now on. Raises UnknownFinding, FindingClosed, BadParameters."""
+    """It is `owner`'s from now on. Raises UnknownFinding, FindingClosed, NotOfStaff, BadParameters."""
     require_text("owner", owner, NAME_LENGTH_MAX)
     return _step(central, number, WorkState.ASSIGNED, by=by, note=note, owner=owner)
 
 
 def add_note(central: Central, number: int, *, by: str, note: str) -> Finding:
-    """Raises UnknownFinding, BadParameters; to what is closed, too."""
+    """Raises UnknownFinding, NotOfStaff, BadParameters; to what is closed, too."""
     require_text("note", note, NOTE_LENGTH_MAX)
     return _step(central, number, None, by=by, note=note)
 
@@ -157,7 +158,7 @@ def close(central: Central, number: int, *, by: str, note: str) -> Finding:
 
 
 def reopen(central: Central, number: int, *, by: str, note: str) -> Finding:
-    """Raises UnknownFinding, FindingNotClosed, BadParameters."""
+    """Raises UnknownFinding, FindingNotClosed, NotOfStaff, BadParameters."""
     require_text("note", note, NOTE_LENGTH_MAX)
     return _step(central, number, WorkState.REOPENED, by=by, note=note)
 
@@ -277,13 +278,15 @@ def _step(
     note: str,
     owner: str | None = None,
 ) -> Finding:
-    """The next step; `state` None keeps the one it has."""
+    """The next step; `state` None keeps the one it has. By whom, and whose, are people of the staff."""
     require_text("by", by, NAME_LENGTH_MAX)
     if note:
         require_text("note", note, NOTE_LENGTH_MAX)
     now = central.unix_seconds()
 
     def write(connection: Connection) -> Finding:
+        name = require_anybody(connection, by)
+        whose = None if owner is None else require_anybody(connection, owner)
         # The lock has the steps of one finding come one after the other (on SQLite they do).
         locked = select(anomalies.c.id).where(anomalies.c.id == number).with_for_update()
         if connection.execute(locked).one_or_none() is None:
@@ -300,10 +303,10 @@ def _step(
             "anomaly_id": number,
             "number": (last or 0) + 1,
             "state": (state or before.state).value,
-            "owner": before.owner if owner is None else owner,
+            "owner": before.owner if whose is None else whose,
             "note": note,
             "amount_rupiah": None,
-            "done_by": by,
+            "done_by": name,
             "at": now,
         }
         insert_rows(connection, anomaly_steps, [step])

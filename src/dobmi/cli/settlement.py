@@ -13,8 +13,15 @@ from rich.table import Table
 
 from dobmi.central.database import Database, open_database
 from dobmi.central.errors import PayerUnknown
+from dobmi.central.fee_rules import (
+    FeeProposal,
+    decide_fee_rule,
+    fee_rule_list,
+    propose_fee_rule,
+    waiting_fee_rules,
+)
 from dobmi.central.fees import FeeRule
-from dobmi.central.owed import dues, fee_rule_list, positions, set_fee_rule
+from dobmi.central.owed import dues, positions
 from dobmi.central.payment_file import to_csv, to_pain_001
 from dobmi.central.schema import LeftOut, RunState, SellerKind, StaffRole
 from dobmi.central.seller_accounts import (
@@ -79,7 +86,7 @@ _AMOUNT = _Amount()
 
 @click.group(cls=DomainGroup)
 def staff() -> None:
-    """Who proposes and who approves what is paid to sellers."""
+    """Who proposes, who approves what is paid to sellers, and who works on findings."""
 
 
 @staff.command("add")
@@ -111,7 +118,7 @@ def staff_remove(context: Context, name: str) -> None:
     """Take all roles from NAME. What they proposed and approved stays as it is."""
     with _database(context) as database:
         person = remove_staff(database, name)
-    context.say(N_("{name} may neither propose nor approve any more."), name=person.name)
+    context.say(N_("{name} may do nothing here any more."), name=person.name)
 
 
 @staff.command("list")
@@ -238,7 +245,10 @@ def seller_fee(
     maximum: Rupiah | None,
     by: str,
 ) -> None:
-    """Set the fee of seller NAME, or of all that have none of their own, from a day on."""
+    """Propose the fee of seller NAME, or of all that have none of their own, from a day on.
+
+    It is in force when somebody else has approved it.
+    """
     amounts = (per_sale, per_run, minimum, maximum or ZERO)
     if min(amounts) < ZERO or (maximum is not None and maximum < minimum):
         raise click.BadParameter(context.translate(N_("A fee is not below nought.")))
@@ -251,8 +261,25 @@ def seller_fee(
         maximum=maximum,
     )
     with _database(context) as database:
-        set_fee_rule(database, name, rule, by, now_unix_seconds())
+        done = propose_fee_rule(database, name, rule, by, now_unix_seconds())
     _print_rules(context, [(name, rule)])
+    _say_fee(context, done)
+
+
+@seller.command("approve-fee")
+@click.argument("number", type=click.IntRange(1))
+@click.argument("name", required=False)
+@click.option("--refuse", is_flag=True, help="Do not approve it.")
+@_BY
+@click.pass_obj
+def seller_approve_fee(
+    context: Context, number: int, name: str | None, refuse: bool, by: str
+) -> None:
+    """Approve fee NUMBER of seller NAME, or of all others, as somebody else than proposed it."""
+    with _database(context) as database:
+        done = decide_fee_rule(database, name, number, by, now_unix_seconds(), accepted=not refuse)
+    _print_rules(context, [(name, done.rule)])
+    _say_fee(context, done)
 
 
 @seller.command("fees")
@@ -260,8 +287,11 @@ def seller_fee(
 def seller_fees(context: Context) -> None:
     """List all rules of fees. A seller with one of its own has no other's from its day on."""
     with _database(context) as database:
-        rules = fee_rule_list(database)
+        rules, waiting = fee_rule_list(database), waiting_fee_rules(database)
     _print_rules(context, rules)
+    for one in waiting:
+        _print_rules(context, [(one.seller, one.rule)])
+        _say_fee(context, one)
 
 
 @click.group(cls=DomainGroup)
@@ -470,6 +500,23 @@ def _print_rules(context: Context, rules: Iterable[tuple[str | None, FeeRule]]) 
             for name, rule in rules
         ],
     )
+
+
+def _say_fee(context: Context, one: FeeProposal) -> None:
+    facts = {"number": one.number, "proposed_by": one.proposed_by, "by": one.decided_by}
+    if one.accepted is None:
+        context.say(N_("Fee {number}, proposed by {proposed_by}, is not in force."), **facts)
+        context.say(
+            N_(
+                "To be approved by another person: dobmi central seller approve-fee {number} {name}"
+            ),
+            number=one.number,
+            name="" if one.seller is None else f"'{one.seller}'",
+        )
+    elif one.accepted:
+        context.say(N_("Fee {number}, proposed by {proposed_by}, approved by {by}."), **facts)
+    else:
+        context.say(N_("Fee {number}, proposed by {proposed_by}, refused by {by}."), **facts)
 
 
 def _say_account(context: Context, one: SellerAccount) -> None:

@@ -14,8 +14,9 @@ from dobmi.central.conclusions import reconcile
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.overdue import SettledByRule, settle_overdue
 from dobmi.central.replacement import restore_due
-from dobmi.central.schema import TerminalStatus
+from dobmi.central.schema import StaffRole, TerminalStatus
 from dobmi.central.server import Central
+from dobmi.central.staff import add_staff
 from dobmi.central.terminals import set_terminal_status
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.firmware_sim.card import SimulatedCard
@@ -375,16 +376,16 @@ def _settle_credit(world: World, card: SimulatedCard) -> None:
             "AND seen_at IS NOT NULL",
             (card.serial,),
         ).fetchone()
+
+    def settle(central: Central) -> int:
+        add_staff(central.database, "Haji", [StaffRole.CLERK], central.unix_seconds())
+        return settle_credit(
+            central, card.serial, row[0], reason="kata kartu", settled_by="Haji"
+        ).counter
+
     if row[0] is not None:
-        _at_the_office(
-            world,
-            f"credit {row[0]} of {world.member(card)} is said to be delivered",
-            lambda central: (
-                settle_credit(
-                    central, card.serial, row[0], reason="kata kartu", settled_by="Haji"
-                ).counter
-            ),
-        )
+        named = f"credit {row[0]} of {world.member(card)} is said to be delivered"
+        _at_the_office(world, named, settle)
 
 
 @act.register

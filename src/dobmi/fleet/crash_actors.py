@@ -40,8 +40,9 @@ from dobmi.central.overdue import settle_overdue
 from dobmi.central.periodic import run_due
 from dobmi.central.replacement import restore_due
 from dobmi.central.restoring import mark_restored
-from dobmi.central.schema import Role, TerminalStatus
+from dobmi.central.schema import Role, StaffRole, TerminalStatus
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
+from dobmi.central.staff import add_staff
 from dobmi.central.terminals import invite, set_terminal_status
 from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.card import SimulatedCard
@@ -463,6 +464,7 @@ def _office(site: Site, points: CrashPoints, recording: Recording, pipe: Connect
         return looked_at, restore_due(central)
 
     def settle_one_credit(uid: bytes, sequence: int) -> int:
+        add_staff(central.database, "Ani", [StaffRole.CLERK], central.unix_seconds())
         return settle_credit(central, uid, sequence, reason="diubah", settled_by="Ani").counter
 
     handlers: Handlers = {

@@ -15,8 +15,13 @@ from sqlalchemy import select
 from dobmi.central.balances import balance_of
 from dobmi.central.booking import last_sealed_day
 from dobmi.central.cash import bank_cash
+from dobmi.central.fee_rules import (
+    decide_fee_rule,
+    fee_rule_list,
+    propose_fee_rule,
+    waiting_fee_rules,
+)
 from dobmi.central.fees import FeeRule
-from dobmi.central.owed import fee_rule_list, set_fee_rule
 from dobmi.central.posting_rules import Group, account_number
 from dobmi.central.salaries import Salary, convert_salaries
 from dobmi.central.schema import Role, RunState, StaffRole, terminals
@@ -99,7 +104,12 @@ def fee_rule(central: Central) -> None:
     if not fee_rule_list(central.database):
         today = day_of(central.unix_seconds())
         rule = FeeRule(from_day=days_since_1970(today), basis_points=100)
-        set_fee_rule(central.database, None, rule, APPROVER, central.unix_seconds())
+        now = central.unix_seconds()
+        waiting = waiting_fee_rules(central.database)
+        proposal = (
+            waiting[0] if waiting else propose_fee_rule(central.database, None, rule, PROPOSER, now)
+        )
+        decide_fee_rule(central.database, None, proposal.number, APPROVER, now, accepted=True)
 
 
 def propose(central: Central) -> int:
