@@ -115,6 +115,14 @@ class CounterMachine(RuleBasedStateMachine):
         self.asked.append(AskSale(request=new_id(), purchase=Purchase(Rupiah(amount))))
         self._take(self.asked[-1])
 
+    @rule(amount=amounts, number=which_card, tear=tears)
+    def sell(self, amount: int, number: int, tear: tuple[int, Moment] | None) -> None:
+        """As most sales go, so that the rest has something to go wrong with."""
+        self._take(Acknowledge())
+        self.ask_sale(amount)
+        self.lift()
+        self.tap(number, tear)
+
     @rule(back=st.integers(1, 3))
     def click_again(self, back: int) -> None:
         if len(self.asked) >= back:
@@ -181,11 +189,17 @@ class CounterMachine(RuleBasedStateMachine):
                 self._start()
             self._rest()
 
-    @rule()
-    def restart(self) -> None:
+    @rule(number=which_card, asks_again=st.booleans())
+    def restart(self, number: int, asks_again: bool) -> None:
+        """The page that comes back asks again what it had asked, and somebody taps."""
         self._end_till(None)
+        self.bench.reader.remove()
         self._start()
         self._rest()
+        if asks_again and self.asked:
+            self._take(self.asked[-1])
+            self.bench.tap(self.cards[number])
+            self._rest()
 
     def _end_till(self, error: BaseException | None) -> None:
         self.till.__exit__(None if error is None else type(error), error, None)
