@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from playwright.sync_api import Browser as RealBrowser
+from playwright.sync_api import sync_playwright
 
 from dobmi.terminal.page.app import make_app
 from dobmi.terminal.page.visit import Page
@@ -17,6 +20,24 @@ from support import outlets
 from support.page_browser import ORIGIN, PIN, PORT, Browser, with_pin
 from support.page_counter import ShownCounter
 from support.tills import Bench
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[RealBrowser]:
+    """The one that Debian ships; scripts/setup installs it. Without it the tests fail."""
+    assert CHROMIUM.exists(), f"{CHROMIUM} is missing: run scripts/setup, or apt install chromium"
+    flags = ["--disable-gpu", "--disable-dev-shm-usage"]
+    if os.getuid() == 0:
+        flags.append("--no-sandbox")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -32,6 +33,10 @@ from dobmi.terminal.page.visit import Page, Visit, Visited, own_path, stage_fact
 
 SILENCE_SECONDS_MAX: Final = 15.0
 """After so long without news a comment is sent, so that a dead connection is noticed."""
+
+
+_OVER: Final = "gone"
+"""The last event of a session that has ended."""
 
 
 class Hub:
@@ -149,41 +154,44 @@ def _photo(sha256: str, visit: Visited) -> Response:
     return Response(jpeg, media_type="image/jpeg")
 
 
-async def _events(request: Request, visit: Visited, view: str = "till") -> Response:
+async def _events(request: Request, visit: Visited, view: str = "till", here: str = "") -> Response:
     """What changes, as it changes: each event is a part of the page, ready to be put in."""
     if view == "till":
         visit.require_person()
     hub: Hub = request.app.state.hub
     parts = _display_parts if view == "display" else _till_parts
     return StreamingResponse(
-        _stream(visit, hub, parts),
+        _stream(hub, partial(parts, visit, here)),
         media_type="text/event-stream",
         headers={"x-accel-buffering": "no"},
     )
 
 
-Parts = Callable[[Visit], dict[str, str]]
+Parts = Callable[[], dict[str, str]]
 
 
-async def _stream(visit: Visit, hub: Hub, parts: Parts) -> AsyncIterator[str]:
+async def _stream(hub: Hub, parts: Parts) -> AsyncIterator[str]:
     sent: dict[str, str] = {}
     with hub.waiting() as changed:
         while True:
             changed.clear()
-            for name, html in parts(visit).items():
+            news = parts()
+            for name, html in news.items():
                 if sent.get(name) != html:
                     sent[name] = html
                     yield f"event: {name}\ndata: {json.dumps(html)}\n\n"
+            if _OVER in news:
+                return
             try:
                 await asyncio.wait_for(changed.wait(), SILENCE_SECONDS_MAX)
             except TimeoutError:
                 yield ": still here\n\n"
 
 
-def _till_parts(visit: Visit) -> dict[str, str]:
+def _till_parts(visit: Visit, here: str) -> dict[str, str]:
     if visit.page.sessions.of(visit.session.key) is None:
-        return {"gone": ""}
-    facts = stage_facts(visit.page, visit.session, visit.language)
+        return {_OVER: ""}
+    facts = {**stage_facts(visit.page, visit.session, visit.language), "here": here}
     return {
         "stage": render("_stage.html", visit.language, **facts).strip(),
         "ribbon": render("_ribbon.html", visit.language, **facts).strip(),
@@ -192,7 +200,7 @@ def _till_parts(visit: Visit) -> dict[str, str]:
     }
 
 
-def _display_parts(visit: Visit) -> dict[str, str]:
+def _display_parts(visit: Visit, _here: str) -> dict[str, str]:
     facts = stage_facts(visit.page, visit.session, visit.language)
     return {
         "display": render(

@@ -17,6 +17,7 @@ from dobmi.terminal.counter_state import (
     Cancel,
     Command,
     GiveUpDoubt,
+    Phase,
 )
 from dobmi.terminal.errors import NoShift
 from dobmi.terminal.page.errors import NotOnDuty
@@ -247,6 +248,20 @@ def cancel(visit: Visited) -> Response:
 @router.post("/counter/acknowledge")
 def acknowledge(visit: Visited) -> Response:
     return _command(visit, Acknowledge(request=visit.fields.get("request") or None))
+
+
+@router.post("/counter/paper")
+def paper(visit: Visited) -> Response:
+    """The paper of what has just been done, and the counter is free again."""
+    visit.require_person()
+    state = visit.page.counter.state
+    path = "/"
+    if state.phase is Phase.PAID and state.sale is not None:
+        path = f"/receipt/{state.sale.sequence}"
+    elif state.phase is Phase.REFUNDED and state.refund is not None:
+        path = f"/slip/{state.refund.sequence}"
+    visit.page.do(visit.page.counter.do(Acknowledge(request=state.request)))
+    return visit.redirect(path)
 
 
 @router.post("/counter/give-up")

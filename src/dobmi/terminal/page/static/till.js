@@ -330,6 +330,8 @@
 
   // --- keyboard and scanner ---------------------------------------------------------------------
 
+  let movedByKeys = false;
+  addEventListener("pointerdown", () => { movedByKeys = false; });
   let burst = "";
   let burstAt = -Infinity;
   let typedBefore = "";
@@ -358,6 +360,7 @@
       if (named) { event.preventDefault(); click(named); }
       return;
     }
+    if (event.key === "Tab" || event.key.startsWith("Arrow")) movedByKeys = true;
     const now = performance.now();
     if (event.key.length === 1 && event.key !== " ") {
       if (now - burstAt > SCAN_GAP_MS) { burst = ""; typedBefore = typed; }
@@ -369,6 +372,8 @@
       else if (act) { event.preventDefault(); click(act.querySelector("[data-escape]")); }
       else if (inWindow) { event.preventDefault(); closeWindow(); }
       else if (typed) setTyped("");
+      else if (isField(field) && field.id === "search" && field.value) { field.value = ""; field.dispatchEvent(new Event("input", { bubbles: true })); }
+      else if (document.querySelector("main [data-escape]")) { event.preventDefault(); click(document.querySelector("main [data-escape]")); }
       else if (isField(field)) field.blur();
       return;
     }
@@ -388,8 +393,9 @@
         if (!stage.contains(field) || !field.matches("button, a")) { event.preventDefault(); click(act.querySelector("[data-main]")); }
         return;
       }
-      if (inWindow || isField(field)) return;
-      const isButton = field && field.matches("button, a, summary") && field.matches(":focus-visible") && !field.dataset.press;
+      if (inWindow || (isField(field) && !(field.id === "search" && !field.value))) return;
+      // After Tab, Enter is the button's that has the focus; after a touch it is the main one's.
+      const isButton = movedByKeys && field && field.matches("button, a, summary");
       if (isButton) return;
       const main = document.querySelector("main [data-main]:not(:disabled)");
       if (main) { event.preventDefault(); click(main); }
