@@ -14,11 +14,16 @@ import pytest
 from dobmi.cardlib.custody import KeyRing
 from dobmi.central import app
 from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.catalogue import import_catalogue, parse_catalogue
 from dobmi.central.circulation import Circulation, circulation
 from dobmi.central.feeds import make_feed
-from dobmi.central.schema import TerminalStatus
+from dobmi.central.member_notes import Told, import_notes
+from dobmi.central.member_orders import import_orders, order_list, parse_orders
+from dobmi.central.schema import TerminalStatus, till_records
 from dobmi.central.server import Central
 from dobmi.central.terminals import set_terminal_status
+from dobmi.central.till_records import shift_list
+from dobmi.central.till_staff import add_till_staff
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Moment, at_command
 from dobmi.money import Rupiah
@@ -31,7 +36,10 @@ from dobmi.sync.errors import (
     WrongSignature,
 )
 from dobmi.sync.feed import Feed, Limits
+from dobmi.sync.outlet import Duty
+from dobmi.sync.records import OrderRecord, OrderState, encode_record
 from dobmi.sync.voucher import GoodsLine
+from dobmi.terminal.catalogue import search
 from dobmi.terminal.errors import (
     AlreadyEnrolled,
     BadDecision,
@@ -41,12 +49,21 @@ from dobmi.terminal.errors import (
     SyncTooOld,
 )
 from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.members import member_note
+from dobmi.terminal.outbox import record_taken, unsent_records_count
+from dobmi.terminal.picking import hand_over, open_orders
+from dobmi.terminal.purchase import Purchase
+from dobmi.terminal.staff import Cashier, staff_members
 from dobmi.terminal.synchronise import Uploaded
 from dobmi.terminal.till import enrol_till
 from support.servers import issued, new_central, office, order, serving, till_invitation
 from support.tills import QUICK, Bench, balance_of
 
 COMMIT = 0xC7
+SELLER = "Toko Ciledug"
+STOCK = "code,name,category,price,barcodes\nBRS5,Beras 5 kg,Sembako,75000,8991\n"
+ORDERS = "order,member,pick_up_on,item,name,quantity,price\n501,4711,2026-11-30,BRS5,Beras 5 kg,2,75000\n"
+JPEG = b"\xff\xd8\xff\xe0 wajah \xff\xd9"
 
 
 @pytest.fixture
@@ -438,6 +455,100 @@ class TestDoubtsSettledByTheServer:
         assert now.doubts_open == 0
         assert ledger_balance(central, card) == balance_of(card) == 87_500
         assert now.owed_to_outlets == Rupiah(12_500)
+
+
+class TestOutlet:
+    """Catalogue, staff, orders and members come with the feed; records of the work go up."""
+
+    @pytest.fixture
+    def told(self, central: Central, bench: Bench) -> SimulatedCard:
+        """An outlet that the office has said everything of; a member's card."""
+        card = issued(central, 100_000)
+        database, now = central.database, central.unix_seconds()
+        import_catalogue(database, parse_catalogue(STOCK), SELLER)
+        add_till_staff(database, SELLER, 11, "Siti", Duty.SUPERVISOR, now=now)
+        import_orders(database, parse_orders(ORDERS), SELLER, now)
+        told = Told(line=2, member=4711, member_class="karyawan", jpeg=JPEG)
+        import_notes(database, [told], now)
+        with bench.open() as till:
+            till.sync()
+        return card
+
+    def test_one_sync_brings_all_of_it_and_the_next_nothing(
+        self, told: SimulatedCard, bench: Bench
+    ) -> None:
+        assert told is not None
+        with bench.open() as till:
+            held = till.ledger.held()
+            assert min(held.catalogue, held.staff, held.orders, held.members) > 0
+            assert [item.code for item in search(till.ledger, "")] == ["BRS5"]
+            assert [person.name for person in staff_members(till.ledger)] == ["Siti"]
+            assert [one.order.number for one in open_orders(till.ledger)] == [501]
+            note = member_note(till.ledger, 4711)
+            assert note.member_class == "karyawan"
+            assert note.photo is not None, "the picture is here: the member has an order"
+            again = till.sync()
+            assert again.photos_count == 0
+            assert till.ledger.held() == held
+
+    def test_what_was_done_with_orders_and_shifts_is_reported_once(
+        self, told: SimulatedCard, bench: Bench, central: Central
+    ) -> None:
+        bench.tap(told)
+        with bench.open() as till:
+            purchase = Purchase(Rupiah(12_500))
+            till.bind_sale("a", purchase, order=501)
+            till.sell(purchase.amount, request="a")
+            hand_over(till.ledger, 501, by="Siti", now=till.clock.now())
+            till.close_shift(Rupiah(0))
+            result = till.sync()
+            assert (result.records_sent_count, result.records_problem) == (3, None)
+            assert unsent_records_count(till.ledger) == 0
+            assert open_orders(till.ledger) == ()
+            assert till.sync().records_sent_count == 0
+        (listed,) = order_list(central.database, SELLER)
+        assert [step.state for step in listed.steps] == [OrderState.PAID, OrderState.HANDED_OVER]
+        (shift,) = shift_list(central.database, seller=SELLER)
+        assert (shift.record.number, shift.record.sales_total) == (1, Rupiah(12_500))
+
+    def test_records_that_a_restored_server_lost_are_sent_again(
+        self, told: SimulatedCard, bench: Bench, central: Central
+    ) -> None:
+        assert told is not None
+        with bench.open() as till:
+            siti = Cashier("Siti", 11)
+            for _ in range(2):
+                till.close_shift(Rupiah(0))
+                till.open_shift(siti)
+            record_taken(till.ledger, 2)  # by the server, as it was before it was restored
+            till.close_shift(Rupiah(0))
+            assert till.sync().records_sent_count == 3
+        assert len(shift_list(central.database)) == 3
+
+    def test_a_server_that_refuses_records_does_not_keep_the_feed_back(
+        self, told: SimulatedCard, bench: Bench, central: Central
+    ) -> None:
+        """The office looks into it; limits and block list must not grow old meanwhile."""
+        with bench.open() as till:
+            till.close_shift(Rupiah(0))
+            other = OrderRecord(
+                order=1, state=OrderState.CANCELLED, sale=None, short=(), by="x", unix_seconds=1
+            )
+            with central.database.write() as connection:
+                connection.execute(
+                    till_records.insert().values(
+                        terminal_id=till.identity.terminal_id,
+                        number=1,
+                        kind="order",
+                        encoded=encode_record(other),
+                        received_at=1,
+                    )
+                )
+            set_blocked(central, told.uid, "hilang", blocked=True, by_terminal=None)
+            result = till.sync()
+            assert result.records_problem is not None
+            assert till.ledger.is_blocked(told.uid)
+            assert unsent_records_count(till.ledger) == 1
 
 
 class TestEnrol:
