@@ -12,6 +12,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from dobmi.audit import cards
 from dobmi.audit.card_proof import MacKeys
+from dobmi.audit.errors import DatabaseNotReadable
 from dobmi.audit.rules import BY_ID
 from dobmi.audit.run import audit
 from dobmi.audit.state import State, load_state, save_state
@@ -124,6 +125,46 @@ def test_a_good_ledger_has_no_finding_and_the_next_audit_spares_its_signatures(g
 
 def test_a_good_ledger_has_no_finding_on_postgresql(good_on_postgresql: Good) -> None:
     assert found_in(audit(good_on_postgresql.url, KEYS)) == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "row"),
+    [
+        ("UPDATE seller_accounts SET account = '999'", "seller {s} account 1"),
+        ("UPDATE seller_account_decisions SET at = at + 1", "seller {s} account 1 decision"),
+        ("DELETE FROM seller_account_decisions", "seller {s} account 1 decision"),
+    ],
+)
+def test_going_on_finds_what_nothing_vouches_for(
+    good: Good, tmp_path: Path, change: str, row: str
+) -> None:
+    state = audit(good.url, KEYS).state
+    save_state(tmp_path / "state.json", state)
+    file = tmp_path / "sabotaged.db"
+    shutil.copy(good.url.removeprefix("sqlite:///"), file)
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        seller = connection.execute(text("SELECT max(seller_id) FROM seller_accounts")).scalar()
+        connection.execute(text(f"{change} WHERE seller_id = {seller}"))
+    engine.dispose()
+    again = audit(f"sqlite:///{file}", KEYS, since=load_state(tmp_path / "state.json"))
+    found = {one for one in found_in(again) if one[0] == "SINCE"}
+    assert found == {("SINCE", row.format(s=seller), None)}
+
+
+@pytest.mark.parametrize("value", ["'seribu'", "10.5", "x'00'"])
+def test_what_is_no_number_where_one_belongs_cannot_be_audited(
+    good: Good, tmp_path: Path, value: str
+) -> None:
+    file = tmp_path / "sabotaged.db"
+    shutil.copy(good.url.removeprefix("sqlite:///"), file)
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        _without_guards(connection)
+        connection.execute(text(f"UPDATE refunds SET amount_rupiah = {value}"))  # noqa: S608
+    engine.dispose()
+    with pytest.raises(DatabaseNotReadable, match="of refunds has in amount_rupiah"):
+        audit(f"sqlite:///{file}", KEYS)
 
 
 def test_processes_find_the_same(good: Good, tmp_path: Path) -> None:

@@ -129,9 +129,9 @@ def test_tills_say_their_chain_and_when_they_were_seen(desk: Desk) -> None:
     desk.refused("CENTRAL-UNKNOWN-TERMINAL", "reconcile", "till", "99")
 
 
-def test_a_voucher_changed_here_shows_as_a_broken_chain(desk: Desk) -> None:
+def test_a_voucher_changed_here_shows_as_a_broken_chain(desk: Desk, tmp_path: Path) -> None:
     till, card = desk.world.till(), desk.card()
-    for _ in range(3):
+    for _ in range(5):
         till.sell(card, Rupiah(10))
     desk.send(till)
     changed = bytes([till.vouchers[1][-1] ^ 1])
@@ -146,9 +146,17 @@ def test_a_voucher_changed_here_shows_as_a_broken_chain(desk: Desk) -> None:
             ),
             {"encoded": till.vouchers[1][:-1] + changed, "till": till.terminal_id},
         )
+        connection.execute(
+            text("UPDATE vouchers SET encoded = :x WHERE terminal_id = :till AND sequence = 5"),
+            {"x": b"no voucher", "till": till.terminal_id},
+        )
     told = desk.ok("reconcile", "till", str(till.terminal_id))
     assert "BROKEN: voucher 3 does not follow." in told
+    assert "BROKEN: voucher 5 does not follow." in told
     assert "complete" not in told
+    desk.ok("reconcile", "day", DATE, "--html", str(tmp_path / "day.html"))
+    page = (tmp_path / "day.html").read_text(encoding="utf-8")
+    assert "The voucher cannot be read any more: it was changed here." in page
 
 
 def a_day(desk: Desk) -> int:

@@ -668,6 +668,46 @@ def _(s: Scene) -> set[Expected]:
     return {("SETTLEMENT", f"run {run}", None)}
 
 
+@case("a run that paid is not on record")
+def _(s: Scene) -> set[Expected]:
+    run, *_ = item(s)
+    net = s.get("SELECT net_rupiah FROM settlement_runs WHERE number = :r", r=run)
+    s.do("DELETE FROM settlement_runs WHERE number = :r", r=run)
+    return {("SETTLEMENT", f"run {run}", net)}
+
+
+@case("a run was approved by somebody who is not of the staff")
+def _(s: Scene) -> set[Expected]:
+    run, *_ = item(s)
+    s.do("UPDATE settlement_steps SET done_by = 'Zul' WHERE run = :r AND state = 'approved'", r=run)
+    return {("SETTLEMENT", f"run {run}", None)}
+
+
+@case("a run has another proposer than its steps say")
+def _(s: Scene) -> set[Expected]:
+    run, *_ = item(s)
+    s.do("UPDATE settlement_runs SET proposed_by = 'Zul' WHERE number = :r", r=run)
+    return {("SETTLEMENT", f"run {run}", None)}
+
+
+@case("a run has another last day")
+def _(s: Scene) -> set[Expected]:
+    run, *_ = item(s)
+    net = s.get("SELECT net_rupiah FROM settlement_runs WHERE number = :r", r=run)
+    s.do("UPDATE settlement_runs SET cut_off_day = cut_off_day - 1 WHERE number = :r", r=run)
+    return {("SETTLEMENT", f"run {run}", net)}
+
+
+@case("a voucher is there twice")
+def _(s: Scene) -> set[Expected]:
+    s.do(
+        "INSERT INTO vouchers (terminal_id, sequence, received_at, encoded)"
+        f" SELECT terminal_id, sequence, received_at + 1, encoded FROM vouchers WHERE {_SAME}",
+        **s.at("sale"),
+    )
+    return {("VOUCHER-PLACE", s.voucher("sale"), None)}
+
+
 @case("a run was paid without being approved")
 def _(s: Scene) -> set[Expected]:
     run, *_ = item(s)

@@ -173,10 +173,10 @@ def _vouchers(
         }
         for sequence, received_at, encoded in source.of(
             "SELECT sequence, received_at, encoded FROM vouchers"
-            " WHERE terminal_id = :till AND sequence IN :keys",
+            " WHERE terminal_id = :till AND sequence IN :keys ORDER BY received_at DESC",
             listed,
             till=terminal_id,
-        ):
+        ):  # of two under one number the first that came
             try:
                 voucher = parse_voucher(encoded, was_read=True)
             except Malformed:

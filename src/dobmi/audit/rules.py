@@ -132,7 +132,7 @@ RULES: Final = (
     Rule("ORPHAN", _R, N_("Row that belongs to nothing"),
          N_("Every row belongs to a till or a card that is on record.")),
     Rule("SINCE", _M, N_("Less than at the last audit"),
-         N_("No till, card or closed day has gone back behind what an earlier audit saw.")),
+         N_("No till, card, closed day, bank account or fee is behind what an earlier audit saw.")),
 )  # fmt: skip
 
 BY_ID: Final = {rule.id: rule for rule in RULES}

@@ -28,7 +28,7 @@ from dobmi.audit.ledger import (
 )
 from dobmi.audit.offices import check_offices
 from dobmi.audit.rules import ISSUER_KEY, MAC_KEY, RULES, SERVER_KEY
-from dobmi.audit.runs import check_runs
+from dobmi.audit.runs import check_runs, papers
 from dobmi.audit.source import Place, Replica, Source, open_place, open_snapshot
 from dobmi.audit.state import State, fingerprint
 from dobmi.audit.tills import PIECE, Keys, PieceResult, Seen, Till, Word, audit_till
@@ -315,6 +315,11 @@ class _Audit:
             if hashes.get(day) != hash_:
                 message = N_("The last audit saw this day closed otherwise.")
                 self.findings.append(finding("SINCE", days.day_name(day), message))
+        self.papers = papers(self.source)
+        for name, digest in sorted(self.since.papers.items()):
+            if self.papers.get(name) != digest:
+                message = N_("The last audit saw it, and it is gone or was changed since.")
+                self.findings.append(finding("SINCE", name, message))
 
     def _state(self, pieces: Sequence[PieceResult], cards: Sequence[CardResult]) -> State:
         clean: dict[int, dict[int, tuple[str, tuple[Word, ...]]]] = defaultdict(dict)
@@ -344,6 +349,7 @@ class _Audit:
             },
             {head.day: head.hash for head in self.heads},
             fingerprint(self.keys),
+            self.papers,
         )
 
     def _unchecked(self) -> tuple[str, ...]:

@@ -5,10 +5,14 @@ docs/settlement.md, worked out again: sums and fees are the auditor's own.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Final, NamedTuple
+
+import cbor2
 
 from dobmi.audit.days import day_name
 from dobmi.audit.findings import Finding, finding
@@ -81,15 +85,48 @@ def check_runs(source: Source) -> list[Finding]:
         )
     ]
     steps = _steps(source)
+    people = {row[0] for row in source.rows("SELECT name FROM staff")}
     found: list[Finding] = []
     for number, run in runs.items():
         found += _check_run(run, [item for item in items if item.run == number])
-        found += _check_steps(number, run[4], steps.get(number, []))
+        found += _check_steps(number, run[4], steps.get(number, []), people)
+    for number in sorted({*steps, *(item.run for item in items)} - runs.keys()):
+        message = N_("It is not on record, and its payments or steps are.")
+        net = sum(item.net for item in items if item.run == number)
+        found.append(finding("SETTLEMENT", f"run {number}", message, net))
     in_force = [item for item in items if not _has(steps, item.run, "withdrawn")]
     found += _check_items(source, items, {number: run[1] for number, run in runs.items()})
     found += _check_periods(source, in_force)
     found += _check_fee_rules(source)
     return found + _check_accounts(source, items)
+
+
+def papers(source: Source) -> dict[str, str]:
+    """Sellers' bank accounts, who agreed to them, and rules of fees: a hash of each, by name."""
+    if not source.has_table("seller_accounts"):
+        return {}
+    rows = [
+        (f"seller {row[0]} account {row[1]}", row)
+        for row in source.rows(
+            "SELECT seller_id, number, bank, bank_code, account, holder, proposed_by, proposed_at"
+            " FROM seller_accounts"
+        )
+    ]
+    rows += [
+        (f"seller {row[0]} account {row[1]} decision", (*row[:2], bool(row[2]), *row[3:]))
+        for row in source.rows(
+            "SELECT seller_id, number, accepted, proposed_by, decided_by, at"
+            " FROM seller_account_decisions"
+        )
+    ]
+    rows += [
+        (f"seller {row[0]} fees from {date(1970, 1, 1) + timedelta(days=row[1])}", row)
+        for row in source.rows(
+            "SELECT seller_id, from_day, basis_points, per_sale_rupiah, per_run_rupiah,"
+            " minimum_rupiah, maximum_rupiah, set_by, set_at FROM fee_rules"
+        )
+    ]
+    return {name: hashlib.sha256(cbor2.dumps(row)).hexdigest() for name, row in rows}
 
 
 def payments_of(source: Source) -> list[tuple[int, int, int, int]]:
@@ -106,7 +143,7 @@ def payments_of(source: Source) -> list[tuple[int, int, int, int]]:
 def _steps(source: Source) -> dict[int, list[Values]]:
     steps: dict[int, list[Values]] = defaultdict(list)
     for row in source.rows(
-        "SELECT run, state, previous, done_by, at FROM settlement_steps ORDER BY run, at"
+        "SELECT run, state, previous, done_by, at, proposed_by FROM settlement_steps ORDER BY run, at"
     ):
         steps[row[0]].append(row)
     return steps
@@ -117,11 +154,16 @@ def _has(steps: Mapping[int, Sequence[Values]], run: int, state: str) -> bool:
 
 
 def _check_run(run: Values, items: Sequence[_Item]) -> list[Finding]:
-    number, _, payments, net, _ = run
+    number, cut_off_day, payments, net, _ = run
     total = sum(item.net for item in items)
+    found = []
+    if any(item.to_at != _start(cut_off_day + 1) for item in items):
+        message = N_("Its last day is not the end of what it pays.")
+        found.append(finding("SETTLEMENT", f"run {number}", message, total))
     if (payments, net) == (len(items), total):
-        return []
+        return found
     return [
+        *found,
         finding(
             "SETTLEMENT",
             f"run {number}",
@@ -131,14 +173,22 @@ def _check_run(run: Values, items: Sequence[_Item]) -> list[Finding]:
             net=net,
             count=len(items),
             total=total,
-        )
+        ),
     ]
 
 
-def _check_steps(number: int, proposer: str, steps: Sequence[Values]) -> list[Finding]:
+def _check_steps(
+    number: int, proposer: str, steps: Sequence[Values], people: Container[str]
+) -> list[Finding]:
     states = {step[1] for step in steps}
     found = []
-    for _, state, previous, by, _ in steps:
+    for name in sorted({step[3] for step in steps if step[3] not in people}):
+        message = N_("{name}, who took a step of it, is not on record.")
+        found.append(finding("SETTLEMENT", f"run {number}", message, name=name))
+    if any(proposer != (step[3] if step[1] == "proposed" else step[5]) for step in steps):
+        message = N_("Its steps name another proposer than it does.")
+        found.append(finding("SETTLEMENT", f"run {number}", message))
+    for _, state, previous, by, _, _ in steps:
         if previous not in _WAY.get(state, ()) or (previous is not None and previous not in states):
             message = N_("Its step {state} does not follow from the one before.")
             found.append(finding("SETTLEMENT", f"run {number}", message, state=state))
@@ -236,10 +286,11 @@ def _check_periods(source: Source, items: Iterable[_Item]) -> list[Finding]:
 
 def _check_accounts(source: Source, items: Iterable[_Item]) -> list[Finding]:
     """The bank account that each item is paid to was agreed by two people."""
+    people = {row[0] for row in source.rows("SELECT name FROM staff")}
     decided = {
-        (seller_id, number): (proposed_by, accepted, decided_by)
-        for seller_id, number, proposed_by, accepted, decided_by in source.rows(
-            "SELECT a.seller_id, a.number, a.proposed_by, d.accepted, d.decided_by"
+        (seller_id, number): (proposed_by, accepted and told_by == proposed_by, decided_by)
+        for seller_id, number, proposed_by, accepted, decided_by, told_by in source.rows(
+            "SELECT a.seller_id, a.number, a.proposed_by, d.accepted, d.decided_by, d.proposed_by"
             " FROM seller_accounts a JOIN seller_account_decisions d"
             " ON d.seller_id = a.seller_id AND d.number = a.number"
         )
@@ -249,7 +300,7 @@ def _check_accounts(source: Source, items: Iterable[_Item]) -> list[Finding]:
         proposed_by, accepted, decided_by = decided.get(
             (item.seller_id, item.account_number), ("", False, "")
         )
-        if not accepted or proposed_by == decided_by:
+        if not accepted or proposed_by == decided_by or not {proposed_by, decided_by} <= people:
             message = N_("It pays to a bank account that two people have not agreed to.")
             found.append(finding("SETTLEMENT", item.name, message, item.net))
     return found

@@ -124,6 +124,7 @@ def open_snapshot(url: str) -> Iterator[tuple[Source, Place]]:
             yield source, Place(url, snapshot)
             return
         before = _version(source, url)
+        _check_types(source, url)
         yield source, Place(url)
         if _version(source, url) != before:
             raise DatabaseChanged(database=_name(url))
@@ -169,6 +170,27 @@ def _engine(url: str) -> Engine:
     return create_engine(
         "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(name, uri=True)
     )
+
+
+_TYPES = {"INTEGER": "integer", "BIGINT": "integer", "BOOLEAN": "integer", "BLOB": "blob"}
+"""SQLite's storage classes by the types of columns; any other type is a text."""
+
+
+def _check_types(source: Source, url: str) -> None:
+    """SQLite keeps anything in any column: nothing else here expects a text where a number belongs."""
+    for (table,) in source.rows("SELECT name FROM sqlite_master WHERE type = 'table'"):
+        columns = source.rows(f"PRAGMA table_info('{table}')")
+        wrong = {
+            name: f"""typeof("{name}") NOT IN ('{_TYPES.get(type_, "text")}'{"" if strict else ", 'null'"})"""
+            for _, name, type_, strict, *_ in columns
+        }
+        others = " OR ".join(wrong.values())
+        statement = f'SELECT rowid, {", ".join(wrong.values())} FROM "{table}" WHERE {others}'  # noqa: S608 - names of the catalogue
+        first = source.one(statement)
+        if first is not None:
+            name = next(name for name, is_wrong in zip(wrong, first[1:], strict=True) if is_wrong)
+            detail = f"row {first[0]} of {table} has in {name} what cannot be there"
+            raise DatabaseNotReadable(database=_name(url), detail=detail)
 
 
 def _version(source: Source, url: str) -> tuple[Any, ...]:

@@ -18,8 +18,8 @@ from dobmi.audit.cards import Known
 from dobmi.audit.errors import NotAStateFile
 from dobmi.audit.tills import Keys, Seen, Word
 
-_FORMAT = "dobmi audit state 1"
-RULES_VERSION = 1
+_FORMAT = "dobmi audit state 2"
+RULES_VERSION = 2
 """Raised whenever a rule is added or made stricter: what older rules passed is looked at again."""
 
 
@@ -32,6 +32,8 @@ class State:
     cards: Mapping[bytes, Known] = field(default_factory=dict)
     days: Mapping[int, bytes] = field(default_factory=dict)
     checked_with: str = ""
+    papers: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what nothing else vouches for and no row of which changes, by name."""
 
     def usable_with(self, keys: Keys) -> State:
         """Without the digests if they were made by other rules or with other keys."""
@@ -45,6 +47,7 @@ class State:
             },
             {uid: replace(known, digest="") for uid, known in self.cards.items()},
             self.days,
+            papers=self.papers,
         )
 
 
@@ -74,6 +77,7 @@ def load_state(path: Path) -> State:
             },
             {int(day): bytes.fromhex(hash_) for day, hash_ in content["days"].items()},
             content["checked_with"],
+            {str(name): str(hash_) for name, hash_ in content["papers"].items()},
         )
     except OSError as error:
         raise NotAStateFile(path=path.name, detail=error.strerror or str(error)) from error
@@ -100,6 +104,7 @@ def save_state(path: Path, state: State) -> None:
             for uid, known in state.cards.items()
         },
         "days": {str(day): hash_.hex() for day, hash_ in state.days.items()},
+        "papers": dict(state.papers),
     }
     temporary = path.with_name(path.name + ".new")
     with temporary.open("w", encoding="utf-8") as file:

@@ -263,6 +263,13 @@ class _Piece:
         }
 
     def _parse(self) -> None:
+        first: dict[int, Values] = {}
+        for row in self.rows:  # by number, and by when they came
+            if row[0] in first:
+                self._say("VOUCHER-PLACE", row[0], N_("There are two vouchers of that number."))
+            else:
+                first[row[0]] = row
+        self.rows = list(first.values())
         for sequence, _, encoded in self.rows:
             try:
                 self.vouchers[sequence] = parse_voucher(encoded)
@@ -288,7 +295,7 @@ class _Piece:
             for row, ack in zip(self.acks.rows, self.acks.read, strict=True)
             if ack is not None and self.first <= ack.head_sequence <= self.last
         ]
-        self.covering = self.acks.covering({row[0]: row[1] for row in self.rows})
+        self.covering = self.acks.covering({row[0]: row[1] for row in reversed(self.rows)})
         taken = sorted({(ack.at, ack.head_sequence) for ack in self.covering.values()})
         read = [
             [self.till.id, self.till.public_key, None if self.before is None else self.before[2]],
@@ -373,14 +380,9 @@ class _Piece:
                 N_("Number {head} is noted as the till's newest voucher."),
                 head=self.till.head_sequence,
             )
-        counted: set[int] = set()
-        for sequence, _, _ in self.rows:
-            if sequence in counted:
-                self._say("VOUCHER-PLACE", sequence, N_("There are two vouchers of that number."))
-            counted.add(sequence)
         head = self.till.head_sequence
         if head in there and not beyond:
-            (newest,) = {row[2] for row in self.rows if row[0] == head} or {b""}
+            newest = next(row[2] for row in self.rows if row[0] == head)
             if (
                 hashlib.sha256(newest).digest() != self.till.head_hash
                 and head not in self.broken

@@ -20,6 +20,7 @@ from dobmi.central.server import Central
 from dobmi.central.words import GROUP_NAMES, KIND_NAMES
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
+from dobmi.sync.errors import MalformedMessage
 from dobmi.sync.voucher import (
     DecisionVoucher,
     InDoubtVoucher,
@@ -220,8 +221,13 @@ class _Drill:
         inside = ""
         if line.has_voucher and self._left:
             self._left -= 1
-            shown = voucher_in_words(self._central, line.terminal_id, line.sequence)
-            inside = voucher_html(shown, self._tr)
+            try:
+                shown = voucher_in_words(self._central, line.terminal_id, line.sequence)
+            except MalformedMessage:
+                changed = self._tr(N_("The voucher cannot be read any more: it was changed here."))
+                inside = f"<p>{escape(changed)}</p>"
+            else:
+                inside = voucher_html(shown, self._tr)
         return self._fold(title, line.amount, inside)
 
     def _fold(self, title: str, amount: Rupiah, inside: str) -> str:

@@ -44,6 +44,7 @@ from dobmi.central.server import Central
 from dobmi.central.verification import FOREIGN_READER
 from dobmi.central.work_kinds import CLOCK_BEHIND
 from dobmi.money import ZERO, Rupiah
+from dobmi.sync.errors import MalformedMessage
 from dobmi.sync.voucher import decode_voucher, genesis_hash, voucher_hash
 
 _UNDECIDED = (DoubtState.OPEN, DoubtState.SUSPENDED)
@@ -603,9 +604,17 @@ class _Chain:
     def add(self, sequence: int, encoded: bytes) -> None:
         if sequence != self.sequence + 1:
             self.missing.append((self.sequence + 1, sequence - 1))
-        elif decode_voucher(encoded).link.previous_hash != self.hash:
+        elif self._previous_hash(encoded) != self.hash:
             self.broken.append(sequence)
         self.sequence, self.hash = sequence, voucher_hash(encoded)
+
+    @staticmethod
+    def _previous_hash(encoded: bytes) -> bytes:
+        """Nothing's, of one that was changed until it is no voucher any more."""
+        try:
+            return decode_voucher(encoded).link.previous_hash
+        except MalformedMessage:
+            return b""
 
 
 def reconcile_till(central: Central, terminal_id: int) -> TillAccount:
