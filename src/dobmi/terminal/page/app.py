@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from dobmi.errors import DoBMIError
 from dobmi.terminal import members
-from dobmi.terminal.counter_state import CounterState
+from dobmi.terminal.counter_state import CounterState, Phase
 from dobmi.terminal.page import (
     routes_orders,
     routes_people,
@@ -29,7 +29,16 @@ from dobmi.terminal.page import (
 from dobmi.terminal.page.errors import ForeignRequest, NotOnDuty, SessionOver
 from dobmi.terminal.page.rendering import STATIC, render
 from dobmi.terminal.page.security import Guard, own_hosts
-from dobmi.terminal.page.visit import Page, Visit, Visited, own_path, stage_facts
+from dobmi.terminal.page.visit import (
+    Page,
+    Visit,
+    Visited,
+    is_in_force,
+    own_path,
+    stage_facts,
+    unlisted_person,
+)
+from dobmi.terminal.status import till_status
 
 SILENCE_SECONDS_MAX: Final = 15.0
 """After so long without news a comment is sent, so that a dead connection is noticed."""
@@ -189,15 +198,29 @@ async def _stream(hub: Hub, parts: Parts) -> AsyncIterator[str]:
 
 
 def _till_parts(visit: Visit, here: str) -> dict[str, str]:
-    if visit.page.sessions.of(visit.session.key) is None:
+    if _is_over(visit):
         return {_OVER: ""}
     facts = {**stage_facts(visit.page, visit.session, visit.language), "here": here}
+    more = {}
+    if here == "status":
+        lights = routes_status.lights_of(visit.page, till_status(visit.page.ledger), visit.voice)
+        more["lights"] = render("_lights.html", visit.language, lights=lights).strip()
     return {
+        **more,
         "stage": render("_stage.html", visit.language, **facts).strip(),
         "ribbon": render("_ribbon.html", visit.language, **facts).strip(),
         "status": render("_lamp.html", visit.language, **facts).strip(),
         "cart": render("_cart.html", visit.language, **facts).strip(),
     }
+
+
+def _is_over(visit: Visit) -> bool:
+    """Also where a sync brought another staff list; but not under a sale, or before its end is seen."""
+    if visit.page.sessions.of(visit.session.key) is None:
+        return True
+    if visit.page.counter.state.phase not in {Phase.IDLE, Phase.CARD_HERE}:
+        return False
+    return not is_in_force(visit.page, visit.session, unlisted_person(visit.page))
 
 
 def _display_parts(visit: Visit, _here: str) -> dict[str, str]:

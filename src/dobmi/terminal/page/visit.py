@@ -323,14 +323,19 @@ def session_for(page: Page, request: Request) -> tuple[Session, bool]:
     person = unlisted_person(page)
     if found is None:
         return page.sessions.start(person), True
-    known = found.person
+    if is_in_force(page, found, person):
+        return found, False
+    return page.sessions.start(person, found.key), True
+
+
+def is_in_force(page: Page, session: Session, unlisted: Person | None) -> bool:
+    """`unlisted`: who sells without logging in, None where people have to log in."""
+    known = session.person
     if known is None:
-        return (found, False) if person is None else (page.sessions.start(person, found.key), True)
+        return unlisted is None
     if known.cashier.number is None:
-        still = person == known
-    else:
-        still = person is None and is_still_staff(page, known)
-    return (found, False) if still else (page.sessions.start(person, found.key), True)
+        return unlisted == known
+    return unlisted is None and is_still_staff(page, known)
 
 
 def unlisted_person(page: Page) -> Person | None:

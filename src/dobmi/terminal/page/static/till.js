@@ -83,6 +83,7 @@
     cart: (html) => replace("cart", html),
     status: (html) => replace("bar-status", html),
     ribbon: (html) => replace("ribbon", html),
+    lights: (html) => replace("lights", html),
     display: (html) => replace("shown", html),
   };
   function replace(id, html) {
