@@ -256,11 +256,14 @@ def test_a_text_with_control_characters_is_refused(office: Office, text: str) ->
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(body=st.binary(max_size=300), path=st.sampled_from(["/v1/terminals", "/v1/batches"]))
+@given(
+    body=st.binary(max_size=300),
+    path=st.sampled_from(["/v1/terminals", "/v1/batches", "/v1/records"]),
+)
 def test_any_bytes_at_all_are_a_problem_and_never_a_failure(
     office: Office, body: bytes, path: str
 ) -> None:
-    media_type = "application/cose" if path.endswith("terminals") else "application/cbor"
+    media_type = "application/cbor" if path.endswith("batches") else "application/cose"
     answer = office.client.post(path, content=body, headers={"content-type": media_type})
     assert answer.status_code == 400
     assert answer.json()["code"] == "SYNC-MALFORMED"
@@ -272,8 +275,13 @@ def test_openapi_describes_bodies_problems_and_the_signature(office: Office) -> 
         "/healthz",
         "/readyz",
         "/v1/terminals",
+        "/v1/pairings",
+        "/v1/pairings/answer",
         "/v1/batches",
+        "/v1/records",
         "/v1/feed",
+        "/v1/photos/{photo}",
+        "/r/{token}",
         "/v1/credits",
         "/v1/cards/{card}",
         "/v1/cards/{card}/block",
