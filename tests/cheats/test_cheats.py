@@ -6,15 +6,20 @@ itself reports it, is a line of the table in docs/threat-model.md.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey, ReaderId
 from dobmi.central.cards import set_blocked
+from dobmi.central.errors import UnknownPairingCode
 from dobmi.central.overdue import settle_overdue
+from dobmi.central.pairing import approve_pairing
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import Role, TerminalStatus
 from dobmi.central.terminals import invite, set_terminal_status
@@ -38,12 +43,19 @@ from dobmi.sync.voucher import (
     VoidVoucher,
     decode_voucher,
 )
-from dobmi.terminal.errors import SaleInDoubt
+from dobmi.terminal.errors import SaleInDoubt, WrongReply
+from dobmi.terminal.pairing import (
+    Pairing,
+    TillFiles,
+    begin_pairing,
+    finish_pairing,
+    open_identity,
+)
 from support.cheating import COOPERATIVE, Scene, Stall, When
 from support.lying_till import LyingTill, RenamingTill
 from support.purses import InProcess
-from support.servers import MisbehavingServer, http_answer
-from support.tills import balance_of
+from support.servers import MisbehavingServer, http_answer, new_central, serving
+from support.tills import QUICK, balance_of
 from support.traffic import ModelTill
 
 cheat = pytest.mark.cheat
@@ -1008,3 +1020,67 @@ def test_an_invitation_is_used_by_another(scene: Scene) -> None:
     scene.enrol_with(invitation, "till A", When.AT_ENROLMENT)
     assert scene.codes() == {"CENTRAL-INVITATION-USED": When.AT_ENROLMENT}
     assert scene.losses() == {}
+
+
+NETWORK_AT_PAIRING = "the till's network, a false TLS certificate"
+
+
+@cheat(
+    "Whoever is between a new till and the server puts a machine in its place", NETWORK_AT_PAIRING
+)
+def test_pairing_with_somebody_in_between(scene: Scene) -> None:
+    """The till sees the thief's key for the server's; the server sees the thief's for the till's."""
+    with _serving_thief(scene) as url:
+        till, _ = _begin_pairing(scene, "till", url)
+    thief, _ = _begin_pairing(scene, "thief", scene.url)
+    assert till.shown != thief.shown
+    try:
+        approve_pairing(scene.central, till.shown, seller="owner of till A")
+    except UnknownPairingCode as error:
+        scene.refused(error, When.APPROVED)
+    assert scene.codes() == {"CENTRAL-PAIRING-CODE": When.APPROVED}
+    assert scene.losses() == {}
+
+
+@cheat("The same, and tells the till at once that it is approved", NETWORK_AT_PAIRING)
+def test_a_false_approval(scene: Scene) -> None:
+    """The office never says digits to this till: whatever is typed is somebody's guess."""
+    with _serving_thief(scene) as url:
+        pairing, files = _begin_pairing(scene, "till", url)
+        with contextlib.closing(new_central(scene.folder / "thief").database) as database:
+            theirs = dataclasses.replace(scene.central, database=database, keys=THIEF)
+            approve_pairing(theirs, pairing.shown, seller="thief")
+        guess = f"{(int(pairing.code.reply) + 1) % 10_000:04d}"
+        try:
+            finish_pairing(
+                files, open_identity(files, "kunci"), pairing, guess, "kunci", patience=QUICK
+            )
+        except WrongReply as error:
+            scene.refused(error, When.REPLIED)
+        assert not files.card_keys.exists()
+    assert scene.codes() == {"PAIRING-REPLY": When.REPLIED}
+    assert scene.losses() == {}
+
+
+THIEF = KeyRing.generate(masters=CardKey, signing=["server", "card-issuer"])
+
+
+@contextmanager
+def _serving_thief(scene: Scene) -> Iterator[str]:
+    """A server like ours, whose key is not ours."""
+    folder = scene.folder / "thief"
+    folder.mkdir()
+    theirs = dataclasses.replace(new_central(folder, lambda: scene.now), keys=THIEF)
+    with serving(theirs) as url:
+        yield url
+    theirs.database.close()
+
+
+def _begin_pairing(scene: Scene, name: str, url: str) -> tuple[Pairing, TillFiles]:
+    files = TillFiles(
+        database=scene.folder / f"{name}.db",
+        identity=scene.folder / f"{name}.keys",
+        card_keys=scene.folder / f"{name}-cards.keys",
+    )
+    keys = open_identity(files, "kunci")
+    return begin_pairing(files, keys, url, name, patience=QUICK), files

@@ -74,6 +74,8 @@ class When(StrEnum):
     IN_SESSION = "at once, in the card session"
     AT_THE_SERVER = "at once, at the server"
     AT_ENROLMENT = "when the rightful till enrols"
+    APPROVED = "when the office types the code that the till shows"
+    REPLIED = "when the office's digits are to be typed at the till"
     OWN_UPLOAD = "at the upload"
     NEXT_SALE = "at the card's next sale anywhere"
     SECOND_UPLOAD = "at the upload of the second sale"

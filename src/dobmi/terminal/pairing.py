@@ -18,7 +18,7 @@ from pathlib import Path
 from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save_key_file
 from dobmi.i18n import DEFAULT_LANGUAGE
 from dobmi.sync import http
-from dobmi.sync.client import PATIENT, HttpClient, Patience
+from dobmi.sync.client import HttpClient, Patience
 from dobmi.sync.cose import Sign
 from dobmi.sync.enrolment import verify_enrolment_by
 from dobmi.sync.errors import SyncError
@@ -58,6 +58,14 @@ from dobmi.terminal.whole_file import replace_file
 SEALING_KEY = "terminal"
 """The name of the X25519 key to which card keys are sealed for this till."""
 WRONG_REPLIES_MAX = 5
+ASKING = Patience(
+    attempts=2,
+    wait_seconds_max=1,
+    connect_timeout_seconds=4,
+    silence_timeout_seconds=8,
+    answer_timeout_seconds=12,
+)
+"""Somebody stands there and waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +129,7 @@ def begin_pairing(
     server: str,
     name: str,
     *,
-    patience: Patience = PATIENT,
+    patience: Patience = ASKING,
     language: str = DEFAULT_LANGUAGE,
 ) -> Pairing:
     """Ask `server` to take this till in. `name` (1 to 80 characters) is what the office sees of it.
@@ -189,7 +197,7 @@ def ask_pairing(
     keys: KeyRing,
     pairing: Pairing,
     *,
-    patience: Patience = PATIENT,
+    patience: Patience = ASKING,
     language: str = DEFAULT_LANGUAGE,
 ) -> PairingProgress:
     """What the office has done. Ask every few seconds.
@@ -211,7 +219,7 @@ def finish_pairing(
     reply: str,
     passphrase: str,
     *,
-    patience: Patience = PATIENT,
+    patience: Patience = ASKING,
     language: str = DEFAULT_LANGUAGE,
     system_time: Callable[[], float] = time.time,
 ) -> TillIdentity:
