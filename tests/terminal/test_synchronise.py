@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,7 +145,7 @@ class TestSync:
             feeds: list[Feed] = []
             fetch = SyncClient.fetch_feed
 
-            def replayed(client: SyncClient, *asked: int) -> Feed:
+            def replayed(client: SyncClient, *asked: Any) -> Feed:
                 if not feeds:
                     feeds.append(fetch(client, *asked))
                 return feeds[0]
