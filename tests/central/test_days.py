@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from dobmi.central.cards import order_credit
 from dobmi.central.daily_head import NO_HEAD, JournalLine, TillHead, journal_hash, tills_hash
 from dobmi.central.database import insert_rows, open_database
 from dobmi.central.days import GRACE_SECONDS, close_days, heads, newest_head
-from dobmi.central.errors import LostRace
+from dobmi.central.errors import ClocksDiffer, LostRace
 from dobmi.central.ingest import take_batch
 from dobmi.central.posting_rules import GROUP_NUMBERS, OWNERS
 from dobmi.central.schema import (
@@ -30,7 +31,7 @@ from dobmi.central.schema import (
     sealed_days,
     till_heads,
 )
-from dobmi.central.server import Central
+from dobmi.central.server import Central, now_unix_seconds
 from dobmi.money import Rupiah
 from support.central_client import RING
 from support.databases import Kind
@@ -306,6 +307,24 @@ def test_an_edit_behind_the_programs_back_shows_in_the_head(office: Office) -> N
             update(postings).where(postings.c.kind == "sale").values(amount_rupiah=999)
         )
     assert journal_hash(office.journal(head.day)).digest != head.journal_hash
+
+
+def test_a_server_whose_clock_is_ahead_of_the_databases_closes_nothing(
+    tmp_path: Path, database_kind: Kind
+) -> None:
+    """SQLite has no other clock to ask."""
+    world = World.create(tmp_path, keys=RING, kind=database_kind)
+    central = dataclasses.replace(world.central, unix_seconds=now_unix_seconds)
+    try:
+        today = int(time.time())
+        assert close_days(central, today) == []
+        if database_kind is Kind.POSTGRESQL:
+            with pytest.raises(ClocksDiffer):
+                close_days(central, today + 3600)
+        else:
+            assert close_days(central, today + 3600) == []
+    finally:
+        world.close()
 
 
 def test_nothing_is_closed_before_anything_was_posted(tmp_path: Path, database_kind: Kind) -> None:

@@ -20,6 +20,7 @@ OFFICE_ALONE = (
     errors.KeysMissing,
     errors.KeyFileExists,
     errors.ExportExists,
+    errors.ClocksDiffer,
     errors.LedgerDoesNotAddUp,
     errors.DayNotAsSigned,
     errors.PeriodicWorkFailed,

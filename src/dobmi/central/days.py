@@ -35,6 +35,7 @@ from dobmi.central.daily_head import (
     tills_hash,
 )
 from dobmi.central.database import insert_rows, whole_sum
+from dobmi.central.errors import ClocksDiffer
 from dobmi.central.posting_rules import OWNERS
 from dobmi.central.schema import (
     account_days,
@@ -50,6 +51,8 @@ from dobmi.money import Rupiah
 
 GRACE_SECONDS = 2 * 3600
 """A day is closed so long after its end: clocks differ, and a transaction may have begun before."""
+CLOCK_AHEAD_SECONDS_MAX = 15 * 60
+"""By how much a server's clock may be ahead of the database's for it to close days."""
 _CLOSING_LOCK = 0x646F_636C_6F73
 _ROWS_AT_A_TIME = 5_000
 
@@ -57,8 +60,9 @@ _ROWS_AT_A_TIME = 5_000
 def close_days(central: Central, now: int) -> list[DailyHead]:
     """Close every day that ended `GRACE_SECONDS` ago; those closed now, oldest first.
 
-    It may stop anywhere and be run again, also by two servers at once. Raises LostRace.
+    It may stop anywhere and be run again, also by two servers at once. Raises LostRace, ClocksDiffer.
     """
+    _require_clock(central, now)
     last = booking_day(now - GRACE_SECONDS) - 1
     _seal(central, last, now)
     closed = []
@@ -98,6 +102,22 @@ def group_number(account: ColumnElement[int]) -> ColumnElement[int]:
 def within(first_second: int, end: int) -> ColumnElement[bool]:
     """Postings from that second on and before `end`."""
     return (postings.c.at >= first_second) & (postings.c.at < end)
+
+
+def _require_clock(central: Central, now: int) -> None:
+    """A day that is sealed stays so, and all is booked after it: not on one machine's word alone.
+
+    SQLite has no clock of its own. Raises ClocksDiffer.
+    """
+    if not central.keeps_real_time:
+        return
+    with central.database.read() as connection:
+        if connection.dialect.name != "postgresql":
+            return
+        asked = text("SELECT CAST(extract(epoch FROM clock_timestamp()) AS bigint)")
+        ahead = now - connection.execute(asked).scalar_one()
+    if ahead > CLOCK_AHEAD_SECONDS_MAX:
+        raise ClocksDiffer(seconds=ahead)
 
 
 def _seal(central: Central, last: int, now: int) -> None:

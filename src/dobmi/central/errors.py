@@ -15,6 +15,7 @@ CentralError
   KeysMissing                  no key file where the settings say
   KeyFileExists                keys are never overwritten
   ExportExists                 neither are exports
+  ClocksDiffer                 the server's and the database's
   LedgerDoesNotAddUp           the journal's sum is not nought
   DayNotAsSigned               a closed day's journal is not what was signed
   PeriodicWorkFailed           some of what is done now and then
@@ -217,6 +218,12 @@ class ExportExists(CentralError):
     code = "CENTRAL-EXPORT-EXISTS"
     message = N_("There is already a file {path}; exports are never overwritten.")
     next_step = N_("Choose another name.")
+
+
+class ClocksDiffer(CentralError):
+    code = "CENTRAL-CLOCKS"
+    message = N_("This server's clock is {seconds} s ahead of the database's. No day is closed.")
+    next_step = N_("Set both machines' clocks by network time; days are then closed by themselves.")
 
 
 class LedgerDoesNotAddUp(CentralError):

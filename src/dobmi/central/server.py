@@ -40,6 +40,11 @@ class Central:
     reports: Database | None = None
     """A replica of the database, for what only looks; it may be behind."""
 
+    @property
+    def keeps_real_time(self) -> bool:
+        """Whether its clock is the machine's, and not one that is moved by hand."""
+        return self.unix_seconds is now_unix_seconds
+
     def for_reports(self) -> Central:
         """The same with the replica, if there is one, in the database's place."""
         return self if self.reports is None else replace(self, database=self.reports)
