@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dobmi.audit.run import audit
+from dobmi.audit.run import audit, shares
 from dobmi.fleet.acts import play
 from dobmi.fleet.events import plan
 from dobmi.fleet.template import keys_of_generation
@@ -17,6 +17,13 @@ from support.audited import auditor_keys, found_in
 
 SEEDS = (1, 7, 11, 27)
 """11 has a wrong server clock and a copied card, 27 a server restored from a backup."""
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 40, 41, 999])
+def test_a_tills_pieces_are_in_few_tasks_however_old_it_is(count: int) -> None:
+    parts = shares(range(count))
+    assert [piece for part in parts for piece in part] == list(range(count))
+    assert len(parts) <= 8
 
 
 @pytest.mark.parametrize("seed", SEEDS)

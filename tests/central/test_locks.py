@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 from sqlalchemy import Connection
@@ -30,10 +30,16 @@ class Locks:
         self.locked |= set(cards_with_them(connection, uids))
 
     def settle(
-        self, connection: Connection, uids: Iterable[bytes], mac_key_of: MacKeyOf, now: int
+        self,
+        connection: Connection,
+        uids: Iterable[bytes],
+        mac_key_of: MacKeyOf,
+        now: int,
+        *,
+        heads: Mapping[int, int],
     ) -> None:
         self.settled |= set(uids)
-        settle_cards(connection, uids, mac_key_of, now)
+        settle_cards(connection, uids, mac_key_of, now, heads=heads)
 
 
 def test_a_card_that_no_voucher_of_the_batch_names_is_locked_before_it_is_settled(

@@ -438,7 +438,7 @@ def test_a_number_that_another_batch_takes_at_the_same_moment_is_a_copy_of_the_c
 def test_a_card_that_cannot_be_settled_is_said_and_holds_up_no_till(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise LookupError("planted")
 
     till, card, other = world.till(), world.card(4711), world.card(4712)
@@ -476,7 +476,7 @@ def test_a_word_that_cannot_be_taken_is_said_and_holds_up_no_till(
 def test_a_number_that_is_taken_time_and_again_holds_up_no_till(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def twice(connection: Connection, *_: object) -> None:
+    def twice(connection: Connection, *_: object, **__: object) -> None:
         row = connection.execute(select(posting_keys)).mappings().first()
         assert row is not None
         insert_rows(connection, posting_keys, [dict(row)])

@@ -36,6 +36,8 @@ from dobmi.central.posting_rules import Group
 from dobmi.i18n import N_
 
 _PIECES_A_TASK: Final = 5
+_TASKS_A_TILL: Final = 8
+"""Each reads all acknowledgements of its till, so that there must not be more of them with the years."""
 _CARDS_A_TASK: Final = 200
 _WORTH_PROCESSES: Final = 5_000
 """Vouchers from which on starting processes takes less time than it saves."""
@@ -134,6 +136,12 @@ def audit(
         ).run()
 
 
+def shares(pieces: Sequence[int]) -> list[tuple[int, ...]]:
+    """A till's pieces in tasks."""
+    each = max(_PIECES_A_TASK, -(-len(pieces) // _TASKS_A_TILL))
+    return [tuple(pieces[start : start + each]) for start in range(0, len(pieces), each)]
+
+
 class _Audit:
     """One run over one snapshot."""
 
@@ -219,9 +227,7 @@ class _Audit:
                         newest=last,
                     )
                 )
-            for start in range(0, len(numbers), _PIECES_A_TASK):
-                part = tuple(numbers[start : start + _PIECES_A_TASK])
-                tasks.append(_TillTask(till, part, seen))
+            tasks += [_TillTask(till, part, seen) for part in shares(numbers)]
         pieces: list[PieceResult] = []
         done = 0
         self.progress(TILLS, 0, total)

@@ -21,6 +21,7 @@ from dobmi.central.conclusions import (
     FAILS_ALONE,
     by_itself,
     carry_out_refunds,
+    heads_of_terminals,
     lock_cards,
     post_sale,
     record_transaction,
@@ -221,10 +222,11 @@ def settle_beside(
     for word in words:
         with by_itself(connection, word.card_uid, now, failures):
             _take_word(connection, word, mac_key_of, now)
+    heads = heads_of_terminals(connection)
     for uid in sorted(to_settle | to_follow_up):
         with by_itself(connection, uid, now, failures):
             if uid in to_settle:
-                settle_cards(connection, [uid], mac_key_of, now)
+                settle_cards(connection, [uid], mac_key_of, now, heads=heads)
             else:
                 carry_out_refunds(connection, uid, now)
                 follow_up(connection, uid, now)

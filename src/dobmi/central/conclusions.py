@@ -173,12 +173,28 @@ def by_itself(
         note_findings(connection, [finding])
 
 
+def heads_of_terminals(connection: Connection) -> dict[int, int]:
+    """How far each has reported. To be read before what it reported, or that seems not to come."""
+    heads = connection.execute(select(terminals.c.id, terminals.c.head_sequence))
+    return {row.id: row.head_sequence for row in heads}
+
+
 def settle_cards(
-    connection: Connection, uids: Iterable[bytes], mac_key_of: MacKeyOf, now: int
+    connection: Connection,
+    uids: Iterable[bytes],
+    mac_key_of: MacKeyOf,
+    now: int,
+    *,
+    heads: Mapping[int, int] | None = None,
 ) -> None:
-    """Conclude all that the facts on record allow, for each of the cards."""
+    """Conclude all that the facts on record allow, for each of the cards.
+
+    `heads`: as read in this transaction already, by whoever settles many cards.
+    """
+    if heads is None:
+        heads = heads_of_terminals(connection)
     for uid in sorted(set(uids)):
-        _Conclusion(connection, uid, mac_key_of, now).run()
+        _Conclusion(connection, uid, mac_key_of, heads, now).run()
         carry_out_refunds(connection, uid, now)
         follow_up(connection, uid, now)
 
@@ -252,16 +268,22 @@ def settle_again(database: Database, uid: bytes, mac_key_of: MacKeyOf, now: int)
 class _Conclusion:
     """One card, one transaction."""
 
-    def __init__(self, connection: Connection, uid: bytes, mac_key_of: MacKeyOf, now: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        uid: bytes,
+        mac_key_of: MacKeyOf,
+        heads: Mapping[int, int],
+        now: int,
+    ) -> None:
         self._connection = connection
         self._uid = uid
+        self._heads = heads
         self._now = now
         version = connection.execute(
             select(cards.c.mac_key_version).where(cards.c.uid == uid)
         ).scalar_one()
         self._mac_key = mac_key_of(uid, version)
-        heads = connection.execute(select(terminals.c.id, terminals.c.head_sequence))
-        self._heads = {row.id: row.head_sequence for row in heads}
 
     def run(self) -> None:
         known = self._known()  # after the heads: a till that has reported has what it reported
