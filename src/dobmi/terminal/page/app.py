@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from dobmi.errors import DoBMIError
 from dobmi.terminal import members
 from dobmi.terminal.counter_state import CounterState, Phase
+from dobmi.terminal.errors import NotEnrolled
 from dobmi.terminal.page import (
     routes_orders,
     routes_people,
@@ -165,10 +166,10 @@ def _photo(sha256: str, visit: Visited) -> Response:
 
 async def _events(request: Request, visit: Visited, view: str = "till", here: str = "") -> Response:
     """What changes, as it changes: each event is a part of the page, ready to be put in."""
-    if view == "till":
-        visit.require_person()
     hub: Hub = request.app.state.hub
     parts = _display_parts if view == "display" else _till_parts
+    if view == "till" and here != "setup" and visit.session.person is None:
+        parts = _no_parts  # the page is of a session that ended while nobody listened
     return StreamingResponse(
         _stream(hub, partial(parts, visit, here)),
         media_type="text/event-stream",
@@ -197,14 +198,21 @@ async def _stream(hub: Hub, parts: Parts) -> AsyncIterator[str]:
                 yield ": still here\n\n"
 
 
+def _no_parts(_visit: Visit, _here: str) -> dict[str, str]:
+    return {_OVER: ""}
+
+
 def _till_parts(visit: Visit, here: str) -> dict[str, str]:
     if _is_over(visit):
         return {_OVER: ""}
     facts = {**stage_facts(visit.page, visit.session, visit.language), "here": here}
     more = {}
     if here == "status":
-        lights = routes_status.lights_of(visit.page, till_status(visit.page.ledger), visit.voice)
-        more["lights"] = render("_lights.html", visit.language, lights=lights).strip()
+        with contextlib.suppress(NotEnrolled):  # then the stage says so
+            lights = routes_status.lights_of(
+                visit.page, till_status(visit.page.ledger), visit.voice
+            )
+            more["lights"] = render("_lights.html", visit.language, lights=lights).strip()
     return {
         **more,
         "stage": render("_stage.html", visit.language, **facts).strip(),

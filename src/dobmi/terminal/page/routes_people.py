@@ -25,6 +25,8 @@ _YEAR_SECONDS: Final = 365 * 24 * 3600
 def login(visit: Visited) -> Response:
     if visit.session.person is not None:
         return visit.redirect("/")
+    if visit.page.setup is not None and not seller_of(visit.page):
+        return visit.redirect("/setup")
     return visit.show("login.html", "login", seller=seller_of(visit.page))
 
 

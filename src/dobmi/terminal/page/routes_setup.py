@@ -66,7 +66,7 @@ def setup(visit: Visited) -> Response:
     found = find_readers()
     return visit.show(
         "setup.html",
-        "status",
+        "setup",
         known=known,
         identity=identity,
         readers=found.readers,
@@ -121,7 +121,7 @@ def settings(visit: Visited) -> Response:
         changes["language"] = visit.fields["language"]
     change_settings(known.settings_file, changes)
     known.restart()
-    return visit.show("restart.html", "status")
+    return visit.show("restart.html", "setup")
 
 
 @router.post("/setup/reader")

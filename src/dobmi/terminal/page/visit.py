@@ -341,6 +341,7 @@ def is_in_force(page: Page, session: Session, unlisted: Person | None) -> bool:
 def unlisted_person(page: Page) -> Person | None:
     """None where people have to log in, or the till is not set up yet."""
     try:
+        page.ledger.identity()
         if has_staff(page.ledger):
             return None
     except DoBMIError:
