@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
-from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey, ReaderId
 from dobmi.central.cards import set_blocked
 from dobmi.central.errors import UnknownPairingCode
@@ -44,17 +42,12 @@ from dobmi.sync.voucher import (
     decode_voucher,
 )
 from dobmi.terminal.errors import SaleInDoubt, WrongReply
-from dobmi.terminal.pairing import (
-    Pairing,
-    TillFiles,
-    begin_pairing,
-    finish_pairing,
-    open_identity,
-)
+from dobmi.terminal.pairing import finish_pairing, open_identity
 from support.cheating import COOPERATIVE, Scene, Stall, When
+from support.false_server import THIEF, begin, serving_thief
 from support.lying_till import LyingTill, RenamingTill
 from support.purses import InProcess
-from support.servers import MisbehavingServer, http_answer, new_central, serving
+from support.servers import MisbehavingServer, http_answer, new_central
 from support.tills import QUICK, balance_of
 from support.traffic import ModelTill
 
@@ -1030,9 +1023,9 @@ NETWORK_AT_PAIRING = "the till's network, a false TLS certificate"
 )
 def test_pairing_with_somebody_in_between(scene: Scene) -> None:
     """The till sees the thief's key for the server's; the server sees the thief's for the till's."""
-    with _serving_thief(scene) as url:
-        till, _ = _begin_pairing(scene, "till", url)
-    thief, _ = _begin_pairing(scene, "thief", scene.url)
+    with serving_thief(scene) as url:
+        till, _ = begin(scene, "till", url)
+    thief, _ = begin(scene, "thief", scene.url)
     assert till.shown != thief.shown
     try:
         approve_pairing(scene.central, till.shown, seller="owner of till A")
@@ -1045,8 +1038,8 @@ def test_pairing_with_somebody_in_between(scene: Scene) -> None:
 @cheat("The same, and tells the till at once that it is approved", NETWORK_AT_PAIRING)
 def test_a_false_approval(scene: Scene) -> None:
     """The office never says digits to this till: whatever is typed is somebody's guess."""
-    with _serving_thief(scene) as url:
-        pairing, files = _begin_pairing(scene, "till", url)
+    with serving_thief(scene) as url:
+        pairing, files = begin(scene, "till", url)
         with contextlib.closing(new_central(scene.folder / "thief").database) as database:
             theirs = dataclasses.replace(scene.central, database=database, keys=THIEF)
             approve_pairing(theirs, pairing.shown, seller="thief")
@@ -1060,27 +1053,3 @@ def test_a_false_approval(scene: Scene) -> None:
         assert not files.card_keys.exists()
     assert scene.codes() == {"PAIRING-REPLY": When.REPLIED}
     assert scene.losses() == {}
-
-
-THIEF = KeyRing.generate(masters=CardKey, signing=["server", "card-issuer"])
-
-
-@contextmanager
-def _serving_thief(scene: Scene) -> Iterator[str]:
-    """A server like ours, whose key is not ours."""
-    folder = scene.folder / "thief"
-    folder.mkdir()
-    theirs = dataclasses.replace(new_central(folder, lambda: scene.now), keys=THIEF)
-    with serving(theirs) as url:
-        yield url
-    theirs.database.close()
-
-
-def _begin_pairing(scene: Scene, name: str, url: str) -> tuple[Pairing, TillFiles]:
-    files = TillFiles(
-        database=scene.folder / f"{name}.db",
-        identity=scene.folder / f"{name}.keys",
-        card_keys=scene.folder / f"{name}-cards.keys",
-    )
-    keys = open_identity(files, "kunci")
-    return begin_pairing(files, keys, url, name, patience=QUICK), files
