@@ -466,17 +466,22 @@ def _whole(value: int) -> int:
 
 def _require(holds: bool, what: str) -> None:
     if not holds:
-        msg = f"it needs {what}"
-        raise ValueError(msg)
+        raise _lacks(what)
+
+
+def _lacks(what: str) -> ValueError:
+    return ValueError(f"it needs {what}")
 
 
 def _require_text(text: str, length_max: int = TEXT_LENGTH_MAX) -> None:
-    _require(0 < len(text) <= length_max, f"a text of 1 to {length_max} characters")
+    if not 0 < len(text) <= length_max:
+        raise _lacks(f"a text of 1 to {length_max} characters")
     _require(is_plain(text), "a text without control characters")
 
 
 def _require_price(price: Rupiah) -> None:
-    _require(0 <= price.amount <= PRICE_MAX.amount, f"a price of 0 to {PRICE_MAX}")
+    if not 0 <= price.amount <= PRICE_MAX.amount:
+        raise _lacks(f"a price of 0 to {PRICE_MAX}")
 
 
 def _require_version(version: int) -> None:
