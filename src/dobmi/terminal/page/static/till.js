@@ -177,6 +177,12 @@
 
   const LAYOUTS = {
     digits: [["1", "2", "3", "4", "5"], ["6", "7", "8", "9", "0"], ["clear", "back", "done"]],
+    search: [
+      ["q", "w", "e", "r", "t", "y", "u", "i", "o", "p"],
+      ["a", "s", "d", "f", "g", "h", "j", "k", "l", "back"],
+      ["z", "x", "c", "v", "b", "n", "m", ",", ".", "-"],
+      ["clear", " ", "done"],
+    ],
     text: [
       ["1", "2", "3", "4", "5", "6", "7", "8", "9", "0"],
       ["q", "w", "e", "r", "t", "y", "u", "i", "o", "p"],
@@ -209,11 +215,13 @@
     const inside = field.closest("dialog");
     if (inside) board.classList.add("inside");
     (inside || body).append(board);
+    body.classList.add("typing");
     field.scrollIntoView({ block: "center" });
   }
   function hideKeys() {
     const board = $("keys");
     if (board) board.remove();
+    body.classList.remove("typing");
     keyed = null;
   }
   addEventListener("pointerdown", (event) => {
