@@ -348,6 +348,15 @@ class TestAroundTheSale:
         result = counter.json("balance")
         assert (result["balance_rupiah"], result["member_number"]) == (100_000, 4711)
 
+    def test_a_balance_lists_the_cards_last_transactions(self, counter: Counter) -> None:
+        counter.run("sell", "12500")
+        newest, first = counter.json("balance")["movements"]
+        assert (newest["kind"], newest["amount_rupiah"]) == ("sale", 12_500)
+        assert (first["kind"], first["balance_after_rupiah"]) == ("credit", 100_000)
+        output = counter.run("balance")
+        assert "paid Rp 12.500, left Rp 87.500" in output
+        assert "got Rp 100.000, then Rp 100.000" in output
+
     def test_a_folder_that_is_no_till_says_what_to_do(self, counter: Counter) -> None:
         for name in ("terminal.db", "terminal-identity.keys"):
             (counter.folder / name).unlink()

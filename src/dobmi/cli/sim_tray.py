@@ -14,7 +14,7 @@ from dobmi.firmware_sim.faults import Moment
 from dobmi.firmware_sim.tray import TrayError, TrayHands, TrayView
 from dobmi.i18n import N_
 
-_WAIT_SECONDS = 5.0
+WAIT_SECONDS = 5.0
 
 
 class TrayUnusable(DoBMIError):
@@ -112,6 +112,6 @@ def plug(context: Context, *, folder: Path) -> None:
 @contextmanager
 def _hands(folder: Path) -> Iterator[TrayHands]:
     try:
-        yield TrayHands(folder, wait_seconds=_WAIT_SECONDS)
+        yield TrayHands(folder, wait_seconds=WAIT_SECONDS)
     except TrayError as error:
         raise TrayUnusable(detail=str(error)) from error

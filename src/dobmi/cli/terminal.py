@@ -14,13 +14,14 @@ import click
 
 from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
 from dobmi.cardlib.purse import PurseView
+from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.cardlib.readers.base import open_reader
 from dobmi.cli import outlet, printing
 from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.cli.page import page
 from dobmi.cli.printing import PRINTER_STATES, printer_now, put_on_paper, show_paper
 from dobmi.cli.setup import setup
-from dobmi.cli.till import opened_ledger, opened_till, the_supervisor
+from dobmi.cli.till import agreed_by, opened_ledger, opened_till, the_supervisor
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import N_
 from dobmi.money import ZERO
@@ -45,9 +46,8 @@ from dobmi.terminal.ledger import DoubtRow, IntentRow
 from dobmi.terminal.paper import Paper
 from dobmi.terminal.papers import paper_of_refund, paper_of_sale
 from dobmi.terminal.purchase import Purchase, parse_amount, parse_goods_line
-from dobmi.terminal.refund import RefundResult, goods_of_lines
+from dobmi.terminal.refund import RefundResult, goods_of_lines, supervisor_name
 from dobmi.terminal.sale import SaleResult
-from dobmi.terminal.staff import has_staff
 from dobmi.terminal.status import TillStatus, till_status
 from dobmi.terminal.till import SIGNING_KEY, BalanceResult, Till, enrol_till
 from dobmi.wib import local_time
@@ -234,10 +234,11 @@ def refund(
         if lines:
             goods = goods_of_lines(till.ledger, sequence, _pieces_of_lines(lines))
             part = sum((line.amount for line in goods), ZERO)
-        agreed: StaffMember | str = supervisor
-        if supervisor_card or (supervisor.isdecimal() and has_staff(till.ledger)):
-            number = None if supervisor_card else int(supervisor[:9])
-            agreed = the_supervisor(context, till, number)
+        agreed: StaffMember | str
+        if supervisor_card:
+            agreed = the_supervisor(context, till, None)
+        else:
+            agreed = agreed_by(context, till, supervisor)
         result = till.refund(sequence, part, reason=reason, supervisor=agreed, goods=goods)
         paper = _refund_paper(context, till, result)
         if as_json:
@@ -252,7 +253,7 @@ def refund(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
 def balance(context: Context, as_json: bool) -> None:
-    """Show what is on a card."""
+    """Show what is on a card, and its last ten transactions, from the card itself."""
     with _reporting(context, as_json) as beside, opened_till(context) as till:
         beside.update(_not_shown_json(till.not_shown, till.refunds_not_shown))
         _say_not_shown(context, till, as_json)
@@ -301,7 +302,7 @@ def clock() -> None:
 
 
 @clock.command("reset")
-@click.option("--supervisor", required=True, metavar="NAME", help="Who decides.")
+@click.option("--supervisor", required=True, metavar="NUMBER|NAME", help="Who decides.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why, in words.")
 @click.pass_obj
 def clock_reset(context: Context, supervisor: str, reason: str) -> None:
@@ -310,7 +311,8 @@ def clock_reset(context: Context, supervisor: str, reason: str) -> None:
     Set the machine's clock first. Who did it, and why, is kept.
     """
     with opened_till(context, cards=False) as till:
-        reset = till.reset_clock(supervisor=supervisor, reason=reason)
+        who = agreed_by(context, till, supervisor)
+        reset = till.reset_clock(supervisor=who, reason=reason)
     context.say(
         "The till went on from {before}; it goes on from {time} now, as the central server says.",
         before=local_time(reset.before_unix_seconds),
@@ -352,7 +354,7 @@ def in_doubt(click_context: click.Context, show_all: bool, as_json: bool) -> Non
 @in_doubt.command("close")
 @click.argument("sequence", type=click.IntRange(min=1))
 @click.option("--paid/--not-paid", "paid", default=None, help="What is decided.")
-@click.option("--supervisor", required=True, metavar="NAME", help="Who decides.")
+@click.option("--supervisor", required=True, metavar="NUMBER|NAME", help="Who decides.")
 @click.option("--reason", required=True, metavar="TEXT", help="Why, in words.")
 @click.pass_obj
 def close_doubt(
@@ -367,7 +369,9 @@ def close_doubt(
         raise click.UsageError(context.translate(N_("Give --paid or --not-paid.")))
     outcome = Outcome.PAID if paid else Outcome.NOT_PAID
     with opened_till(context, cards=False) as till:
-        intent = till.close_doubt(sequence, outcome, supervisor=supervisor, reason=reason)
+        who = agreed_by(context, till, supervisor)
+        intent = till.close_doubt(sequence, outcome, supervisor=who, reason=reason)
+        supervisor = supervisor_name(who)
     facts: dict[str, object] = {
         "sequence": sequence,
         "amount": intent.amount,
@@ -596,6 +600,16 @@ def _say_balance(context: Context, result: BalanceResult) -> None:
         )
     if result.has_credit_waiting:
         context.say("A credit is waiting for this card at the central server.")
+    for record in result.records or ():
+        is_sale = record.kind is RecordKind.SALE
+        context.say(
+            N_("  {time}  paid {amount}, left {balance}")
+            if is_sale
+            else N_("  {time}  got {amount}, then {balance}"),
+            time=local_time(record.unix_seconds),
+            amount=record.amount,
+            balance=record.balance_after,
+        )
 
 
 def _say_not_shown(context: Context, till: Till, as_json: bool) -> None:
@@ -931,6 +945,17 @@ def _balance_json(result: BalanceResult) -> dict[str, Any]:
         "blocked": result.is_blocked,
         "expired": result.is_expired,
         "credit_waiting": result.has_credit_waiting,
+        "movements": [
+            {
+                "kind": record.kind.name.lower(),
+                "amount_rupiah": record.amount.amount,
+                "balance_after_rupiah": record.balance_after.amount,
+                "unix_seconds": record.unix_seconds,
+                "terminal_id": record.terminal_id,
+                "sequence": record.sequence,
+            }
+            for record in result.records or ()
+        ],
     }
 
 
