@@ -27,6 +27,7 @@ SCRIPTS = [
 INSTALLED = {
     "etc/chromium/policies/managed/dobmi.json": 0o644,
     "etc/modprobe.d/dobmi-readers.conf": 0o644,
+    "etc/modules-load.d/dobmi.conf": 0o644,
     "etc/polkit-1/rules.d/50-dobmi-pcsc.rules": 0o644,
     "etc/systemd/journald.conf.d/50-dobmi.conf": 0o644,
     "etc/systemd/system/dobmi-kiosk.service": 0o644,
