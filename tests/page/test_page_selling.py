@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -245,3 +246,29 @@ def test_the_display_needs_no_log_in_and_shows_no_buttons(browser: Browser) -> N
     answer = browser.get("/display")
     assert answer.url.path == "/display"
     assert "<button" not in answer.text
+
+
+def test_a_cart_that_could_not_be_put_aside_is_there_still(cashier: Browser) -> None:
+    cashier.tap("/sell/item", item="BRS5")
+
+    def fail(_cart: object) -> None:
+        raise CounterBusy
+
+    with pytest.raises(CounterBusy):
+        cashier.page.desk.take(fail)
+    assert cashier.page.desk.state.cart.total == Rupiah(75_000)
+
+
+def test_the_counter_is_never_kept_waiting_by_what_it_is_asked(cashier: Browser) -> None:
+    """Its thread reads the desk with each state: while the desk waits for it, nothing may be locked."""
+    seen: list[bool] = []
+
+    def watched(_cart: object) -> None:
+        other = threading.Thread(target=cashier.page.desk.on_counter, args=(cashier.counter.state,))
+        other.start()
+        other.join(5)
+        seen.append(other.is_alive())
+
+    cashier.tap("/sell/item", item="BRS5")
+    cashier.page.desk.take(watched)
+    assert seen == [False]

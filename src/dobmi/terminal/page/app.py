@@ -138,8 +138,9 @@ def _say_error(request: Request, error: Exception) -> Response:
     """A refusal, where the person can see it: in the part that asked, or on the page it came from."""
     assert isinstance(error, DoBMIError)
     visit: Visit | None = getattr(request.state, "visit", None)
-    if isinstance(error, ForeignRequest) or visit is None:
-        return PlainTextResponse(str(error), status_code=403)
+    is_foreign = isinstance(error, ForeignRequest)
+    if is_foreign or visit is None:  # without a visit: the ledger could not even be looked at
+        return PlainTextResponse(str(error), status_code=403 if is_foreign else 503)
     if isinstance(error, SessionOver):
         return visit.redirect("/login")
     if isinstance(error, NotOnDuty):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.outlet import CatalogueItem
@@ -25,6 +26,7 @@ TWICE_SECONDS = 0.35
 """The same barcode or tile again so soon is a scanner or a finger that bounced."""
 ANSWER_SECONDS_MAX = 10.0
 _REQUESTS_KEPT = 100
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,14 @@ class DeskState:
 
 def new_request() -> str:
     return secrets.token_urlsafe(18)
+
+
+def answer_of(asked: Future[T]) -> T:
+    """What the counter answers. Raises what it raises, and CounterBusy if it takes too long."""
+    try:
+        return asked.result(ANSWER_SECONDS_MAX)
+    except TimeoutError as error:
+        raise CounterBusy from error
 
 
 class Desk:
@@ -94,15 +104,24 @@ class Desk:
         return changed
 
     def take(self, keep: Callable[[Cart], object]) -> DeskState:
-        """The cart leaves the desk, once `keep` has it. Raises what that raises."""
+        """The cart leaves the desk, and `keep` gets it. Raises what that raises: then it is back.
+
+        `keep` may ask the counter, whose thread may want this desk: so nothing is locked meanwhile.
+        """
         with self._lock:
             self._require_free()
-            if self._state.cart.lines:
-                keep(self._state.cart)
-            self._state = DeskState(cart=Cart(), request=new_request())
-            changed = self._state
+            cart = self._state.cart
+            emptied = self._state = DeskState(cart=Cart(), request=new_request())
+        try:
+            if cart.lines:
+                keep(cart)
+        except BaseException:
+            with self._lock:
+                if self._state is emptied:
+                    self._state = DeskState(cart=cart, request=new_request())
+            raise
         self._on_change()
-        return changed
+        return emptied
 
     def pay(self, request: str, typed: Rupiah = ZERO) -> DeskState:
         """Have a card pay for the cart and the amount that was typed besides.
@@ -122,13 +141,12 @@ class Desk:
             asking = self._ask(cart, request)
             changed = self._state
         self._on_change()
-        asking.result(ANSWER_SECONDS_MAX)
+        answer_of(asking)
         return changed
 
     def pay_again(self) -> DeskState:
         """After a refusal: the same cart under a new number."""
-        with self._lock:
-            return self.pay(self._state.request)
+        return self.pay(self._state.request)
 
     def on_counter(self, state: CounterState) -> None:
         """What a request came to; called with every state of the counter, in its thread."""

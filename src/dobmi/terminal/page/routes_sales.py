@@ -105,7 +105,9 @@ def refund_by_card(visit: Visited, sequence: int) -> Response:
     if tapped not in pending:
         _refund(visit, sequence, visit.fields, "")  # what is wrong with the form is said at once
         pending.clear()
-        pending[ask_who(visit, f"{path}/refund/card")] = dict(visit.fields)
+        pending[ask_who(visit, f"{path}/refund/card")] = {
+            name: value for name, value in visit.fields.items() if name != "pin"
+        }
         return visit.redirect(path)
     fields = pending.pop(tapped)
     return _ask_refund(visit, _refund(visit, sequence, fields, who_tapped(visit, tapped)))

@@ -27,7 +27,7 @@ from dobmi.terminal.errors import (
     TooMuchUnsent,
 )
 from dobmi.terminal.ledger import Ledger
-from dobmi.terminal.page.desk import ANSWER_SECONDS_MAX, Desk
+from dobmi.terminal.page.desk import Desk, answer_of
 from dobmi.terminal.page.errors import FormIncomplete, NotOnDuty, SessionOver
 from dobmi.terminal.page.papers import Papers
 from dobmi.terminal.page.rendering import Voice, known_language, render
@@ -141,11 +141,12 @@ class Page:
                 self._ledger = None
 
     def run(self, work: Callable[[Till], T]) -> T:
-        """Have the till do it, in the counter's thread. Raises what `work` raises."""
-        return self.counter.run(work).result(ANSWER_SECONDS_MAX)
+        """Have the till do it, in the counter's thread. Raises what `work` raises, CounterBusy."""
+        return answer_of(self.counter.run(work))
 
     def do(self, command: Future[None]) -> None:
-        command.result(ANSWER_SECONDS_MAX)
+        """Wait until the counter has taken it. Raises what that raises, CounterBusy."""
+        answer_of(command)
 
 
 @dataclass(slots=True, kw_only=True)

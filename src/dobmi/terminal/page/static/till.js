@@ -335,7 +335,9 @@
   addEventListener("htmx:configRequest", (event) => {
     event.detail.headers["X-CSRF-Token"] = TOKEN;
   });
-  addEventListener("htmx:sendError", () => { const lost = $("lost"); if (lost) lost.hidden = false; });
+  for (const trouble of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+    addEventListener(trouble, () => { const lost = $("lost"); if (lost) lost.hidden = false; });
+  }
 
   // --- keyboard and scanner ---------------------------------------------------------------------
 
