@@ -73,6 +73,16 @@ class TestLogin:
         done = counter.run(*refund, "--supervisor", "20", typed=PIN)
         assert "Ani Kepala" in done
 
+    def test_a_supervisor_decides_with_number_and_pin(self, counter: Counter) -> None:
+        reset = ["clock", "reset", "--reason", "jam salah", "--supervisor"]
+        assert "LOGIN-NEEDED" in counter.run(*reset, "Ani", code=1)
+        assert "LOGIN-SUPERVISOR" in counter.run(*reset, "11", typed=PIN, code=1)
+        # Past the log-in it syncs, with a server that knows nothing of this test's list.
+        assert "SYNC-FEED" in counter.run(*reset, "20", typed=PIN, code=1)
+        close = ["in-doubt", "close", "1", "--paid", "--reason", "x", "--supervisor"]
+        assert "DECISION-NOT-IN-DOUBT" in counter.run(*close, "20", typed=PIN, code=1)
+        assert "LOGIN-NEEDED" in counter.run(*close, "Ani", code=1)
+
     def test_a_supervisor_agrees_by_card(self, counter: Counter) -> None:
         supervisor = StaffMember(
             number=20, name="Ani Kepala", duty=Duty.SUPERVISOR, member_number=4711

@@ -18,6 +18,7 @@ from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.staff import (
     Cashier,
     cashier_of,
+    has_staff,
     log_in_by_card,
     log_in_by_pin,
     require_supervisor,
@@ -80,6 +81,16 @@ def the_cashier(context: Context, till: Till, number: int | None, *, by_card: bo
 def the_supervisor(context: Context, till: Till, number: int | None) -> StaffMember:
     """By number and PIN, or, without a number, by card. Raises LoginRefused and its kinds."""
     return require_supervisor(logged_in(context, till, number))
+
+
+def agreed_by(context: Context, till: Till, supervisor: str) -> StaffMember | str:
+    """Who agrees, as `--supervisor NUMBER|NAME` says it: by number and PIN where the staff is listed.
+
+    Raises LoginRefused and its kinds.
+    """
+    if supervisor.isdecimal() and has_staff(till.ledger):
+        return the_supervisor(context, till, int(supervisor[:9]))
+    return supervisor
 
 
 def logged_in(context: Context, till: Till, number: int | None) -> StaffMember:

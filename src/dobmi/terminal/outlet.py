@@ -5,7 +5,7 @@ Each function is a part of somebody's transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -126,16 +126,15 @@ def put_member_notes(connection: sa.Connection, notes: MemberNotes) -> None:
         raise StaleFeed(detail=N_("its notes about members go on from others than those here"))
     if notes.since == 0:
         connection.execute(table.delete())
-    rows: list[dict[str, object]] = [
+    rows = (
         {
             "member_number": note.member_number,
             "member_class": note.member_class,
             "photo": note.photo,
         }
         for note in notes.notes
-    ]
-    if rows:
-        connection.execute(table.insert().prefix_with("OR REPLACE"), rows)
+    )
+    _insert_all(connection, table, rows, or_replace=True)
     named = sa.select(table.c.photo).where(table.c.photo.is_not(None))
     connection.execute(schema.photos.delete().where(schema.photos.c.hash.not_in(named)))
     connection.execute(state.update().values(members_version=notes.version))
@@ -256,8 +255,18 @@ def _rows(data: bytes, what: str) -> list[Any]:
 
 
 def _insert_all(
-    connection: sa.Connection, table: sa.Table, rows: Iterable[dict[str, object]]
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Iterable[Mapping[str, object]],
+    *,
+    or_replace: bool = False,
 ) -> None:
-    every = list(rows)
+    """By the driver itself: twenty thousand rows at a time, while a sale may wait to write its own."""
+    every = [dict(row) for row in rows]
     if every:
-        connection.execute(table.insert(), every)
+        names = list(every[0])
+        verb = "INSERT OR REPLACE" if or_replace else "INSERT"
+        places = ", ".join(f":{name}" for name in names)
+        connection.exec_driver_sql(
+            f"{verb} INTO {table.name} ({', '.join(names)}) VALUES ({places})", every
+        )

@@ -98,6 +98,19 @@ def require_supervisor(member: StaffMember) -> StaffMember:
     return member
 
 
+def supervisor_named(ledger: Ledger, supervisor: StaffMember | str) -> str:
+    """The name of who decides: of one who has logged in, or, where nobody is listed, as it is given.
+
+    A name that nobody has proved to be theirs is never written where the staff is listed. Raises
+    NotASupervisor, LoginNeeded.
+    """
+    if isinstance(supervisor, StaffMember):
+        return require_supervisor(supervisor).name
+    if has_staff(ledger):
+        raise LoginNeeded
+    return supervisor
+
+
 def _find(ledger: Ledger, condition: sa.ColumnElement[bool]) -> StaffMember | None:
     with ledger.connect() as connection:
         row = connection.execute(sa.select(schema.staff).where(condition)).one_or_none()

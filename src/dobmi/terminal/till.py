@@ -69,7 +69,7 @@ from dobmi.terminal.purchase import Purchase, check_purchase
 from dobmi.terminal.refund import RefundResult, check_refund, supervisor_name
 from dobmi.terminal.sale import Desk, SaleResult, Settled
 from dobmi.terminal.shift import ShiftReport
-from dobmi.terminal.staff import Cashier, unlisted_cashier
+from dobmi.terminal.staff import Cashier, supervisor_named, unlisted_cashier
 from dobmi.terminal.synchronise import Progress, SyncResult, synchronise
 from dobmi.wib import day_of
 
@@ -502,31 +502,30 @@ class Till:
             )
 
     def close_doubt(
-        self, sequence: int, outcome: Outcome, *, supervisor: str, reason: str
+        self, sequence: int, outcome: Outcome, *, supervisor: StaffMember | str, reason: str
     ) -> IntentRow:
         """Write down what a supervisor decided of an open sale in doubt, which is returned.
 
         No card is asked, and the card's own word still goes before it. Raises NotInDoubt,
-        BadDecision, LedgerError.
+        BadDecision, NotASupervisor, LoginNeeded (a name alone, where the staff is listed), LedgerError.
         """
         self.mark_shown()
         self.give_up()
-        supervisor, reason = _decision_texts(supervisor, reason)
+        named, reason = _decision_texts(supervisor_named(self._ledger, supervisor), reason)
         for intent in self._ledger.doubts():
             if intent.sequence == sequence:
-                self._desk.chain.write_decision(
-                    intent, outcome, decided_by=supervisor, reason=reason
-                )
+                self._desk.chain.write_decision(intent, outcome, decided_by=named, reason=reason)
                 return intent
         raise NotInDoubt(sequence=sequence)
 
-    def reset_clock(self, *, supervisor: str, reason: str) -> ClockReset:
+    def reset_clock(self, *, supervisor: StaffMember | str, reason: str) -> ClockReset:
         """Sync, and go on from the time that the central server signed, back as it may be.
 
         For a till that has kept a time to come, of a machine's clock that was wrong, or of the
-        server's; both must be right by now. Raises BadDecision, SyncError, LedgerError.
+        server's; both must be right by now. Raises BadDecision, NotASupervisor, LoginNeeded,
+        SyncError, LedgerError.
         """
-        supervisor, reason = _decision_texts(supervisor, reason)
+        named, reason = _decision_texts(supervisor_named(self._ledger, supervisor), reason)
         server_time: int | None = None
         try:
             self.sync()
@@ -535,7 +534,7 @@ class Till:
             # which is told by this machine's clock, goes before all that it has signed.
             done = self._sync(at_unix_seconds=int(self._system_time()))
             server_time = done.server_unix_seconds
-        reset = self._ledger.record_clock_reset(supervisor, reason, server_time)
+        reset = self._ledger.record_clock_reset(named, reason, server_time)
         self._desk.clock.start_again()
         return reset
 
