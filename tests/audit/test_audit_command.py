@@ -98,6 +98,19 @@ def test_an_export_is_whole_and_its_manifest_says_so(desk: Desk) -> None:
     assert desk.file.stat().st_mode & 0o077 == 0
 
 
+def test_what_is_not_written_to_its_end_leaves_nothing_behind(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    there = set(desk.folder.iterdir())
+    monkeypatch.setattr("os.fsync", full)
+    done = desk.central("export", desk.folder / "other.db")
+    assert done.exit_code != 0
+    assert set(desk.folder.iterdir()) == there
+
+
 def test_an_export_is_never_overwritten(desk: Desk) -> None:
     before = desk.file.read_bytes()
     done = desk.central("export", desk.file)

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from dobmi.cardlib.custody import sync_folder
 from dobmi.central import migrations
 from dobmi.central.database import Database
 from dobmi.central.errors import ExportExists
@@ -48,6 +49,7 @@ def export(database: Database, path: Path, now: int) -> Export:
         if there.exists():
             raise ExportExists(path=there)
     temporary = path.with_name(path.name + ".new")
+    written = manifest.with_name(manifest.name + ".new")
     temporary.unlink(missing_ok=True)
     # Members' names and purchases: for its owner alone.
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -70,10 +72,16 @@ def export(database: Database, path: Path, now: int) -> Export:
             "schema_version": migrations.head(),
             "rows": rows,
         }
-        manifest.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        with written.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
+        written.replace(manifest)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        written.unlink(missing_ok=True)
     return Export(path, manifest, rows, digest)
 
 

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dobmi.central.database import Database, open_database
+from dobmi.central.database import Database
 from dobmi.central.errors import PayerUnknown
 from dobmi.central.fee_rules import (
     FeeProposal,
@@ -48,6 +48,7 @@ from dobmi.central.settlement_run import (
 from dobmi.central.staff import add_staff, remove_staff, staff_list
 from dobmi.central.words import KIND_NAMES
 from dobmi.cli.context import Context, DomainGroup
+from dobmi.cli.opening import bare_database, database_to_look_at
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 from dobmi.wib import day_number, days_since_1970, local_time
@@ -307,7 +308,7 @@ def settlement() -> None:
 @click.pass_obj
 def settlement_owed(context: Context, cut_off: datetime | None) -> None:
     """List what each seller is owed by the journal, or what a run would pay."""
-    with _database(context) as database:
+    with database_to_look_at(context) as database:
         if cut_off is None:
             rows = [
                 (
@@ -359,7 +360,7 @@ def settlement_propose(
 @click.pass_obj
 def settlement_list(context: Context) -> None:
     """List all runs."""
-    with _database(context) as database:
+    with database_to_look_at(context) as database:
         rows = [
             (
                 str(run.number),
@@ -380,7 +381,7 @@ def settlement_list(context: Context) -> None:
 @click.pass_obj
 def settlement_show(context: Context, run: int, of: str | None) -> None:
     """Show a run: what each seller gets, and who did what with it."""
-    with _database(context) as database:
+    with database_to_look_at(context) as database:
         found = run_of(database, run)
         sales = movements(database, run, of) if of is not None else None
     if sales is None:
@@ -594,10 +595,6 @@ def _date(of: date) -> str:
 @contextmanager
 def _database(context: Context) -> Iterator[Database]:
     """Its tables are there. Raises NotInitialised."""
-    settings = context.settings
-    database = open_database(settings.central.database, settings.folder)
-    try:
+    with bare_database(context) as database:
         database.require_tables()
         yield database
-    finally:
-        database.close()
