@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
-from dobmi.terminal.counter_state import Phase
+from dobmi.sync.feed import Feed
+from dobmi.terminal.counter_state import Phase, SyncShown
 from dobmi.terminal.page.serving import server_of
-from support.page_browser import CARD, Browser, paid
+from support import outlets
+from support.page_browser import CARD, Browser, paid, with_pin
 
 
 @pytest.fixture
@@ -85,3 +87,45 @@ def test_an_ended_session_is_told_no_more(address: tuple[str, Browser]) -> None:
             browser.page.sessions.end(key or "")
             browser.counter.show(phase=Phase.CARD_HERE, card=CARD)
             assert next(text for name, text in stream if name == "gone") == ""
+
+
+def bring_staff(browser: Browser) -> None:
+    """A feed with a staff list comes."""
+    state = browser.ledger.sync_state()
+    feed = Feed(
+        version=state.feed_version + 1,
+        since=state.feed_version,
+        unix_seconds=state.server_unix_seconds,
+        limits=state.limits,
+        outlet=outlets.staffed(with_pin(outlets.SITI)),
+    )
+    browser.ledger.apply_feed(feed, state.synced_unix_seconds)
+
+
+def test_a_page_that_listens_after_its_session_ended_is_told_so(
+    address: tuple[str, Browser],
+) -> None:
+    url, browser = address
+    with httpx2.Client(base_url=url, timeout=10) as client:
+        client.get("/")
+        bring_staff(browser)
+        with client.stream("GET", "/events?here=status") as answer:
+            assert list(events(answer.iter_lines())) == [("gone", "")]
+
+
+def test_a_sync_is_shown_on_the_status_page_and_its_staff_list_ends_the_session(
+    address: tuple[str, Browser],
+) -> None:
+    url, browser = address
+    with httpx2.Client(base_url=url, timeout=10) as client:
+        client.get("/")
+        with client.stream("GET", "/events?here=status") as answer:
+            stream = events(answer.iter_lines())
+            next_of(stream, "lights")
+            browser.counter.show(sync=SyncShown(is_running=True))
+            assert "Sedang sinkron" in next_of(stream, "lights")
+            bring_staff(browser)
+            browser.counter.show(phase=Phase.WAITING, sync=SyncShown())
+            assert "Sedang sinkron" not in next_of(stream, "lights")
+            browser.counter.show(phase=Phase.IDLE)
+            assert next_of(stream, "gone") == ""

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from dobmi.terminal.counter_state import AskLogin, Cancel, Phase
 from dobmi.terminal.page.errors import NotLoopback
 from dobmi.terminal.page.security import SESSION_SECONDS_MAX, Sessions, check_loopback
 from dobmi.terminal.shift import take_over
 from dobmi.terminal.staff import Cashier
 from support import outlets
-from support.page_browser import ORIGIN, PIN, Browser
+from support.page_browser import CARD, ORIGIN, PIN, Browser, paid
 
 PATHS = [
     "/",
@@ -22,7 +23,6 @@ PATHS = [
     "/status",
     "/leave",
     "/sell/goods",
-    "/events",
 ]
 
 
@@ -205,3 +205,30 @@ def test_who_is_not_on_duty_takes_over_first(cashier: Browser) -> None:
 
 def test_the_photo_of_a_member_who_is_not_here_is_not_shown(cashier: Browser) -> None:
     assert cashier.get("/photos/" + "00" * 32).status_code == 404
+
+
+def test_who_has_not_logged_in_sees_nothing_of_members_cards(browser: Browser) -> None:
+    browser.counter.show(phase=Phase.PAID, request="other", sale=paid(), card=CARD)
+    text = browser.get("/login").text
+    assert CARD.holder not in text
+    assert 'data-testid="act"' not in text
+
+
+def test_who_logs_in_by_card_can_give_it_up(browser: Browser) -> None:
+    browser.get("/login")
+    browser.post("/login/card")
+    asked = browser.counter.asked[-1]
+    assert isinstance(asked, AskLogin)
+    text = browser.get("/login").text
+    assert 'hx-post="/login/cancel"' in text
+    browser.tap("/login/cancel")
+    assert Cancel(request=asked.request) in browser.counter.asked
+
+
+def test_who_has_not_logged_in_cancels_nobody_elses_request(browser: Browser) -> None:
+    browser.get("/login")
+    browser.counter.show(phase=Phase.WAITING, request="other")
+    browser.tap("/login/cancel")
+    assert browser.counter.asked == []
+    assert browser.tap("/counter/cancel").headers["hx-redirect"] == "/login"
+    assert browser.counter.asked == []

@@ -6,6 +6,7 @@ Texts are named by their English message ids and looked for in the language that
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -44,6 +45,8 @@ class Cashier:
     language: str = "id"
     press: Callable[[Locator], None] = Locator.click
     looked_at: set[str] = field(default_factory=set)
+    sales: dict[int, tuple[MemberCard, int]] = field(default_factory=dict)
+    """What has been seen to be paid: number of the sale to card and amount."""
 
     # Words
 
@@ -70,8 +73,9 @@ class Cashier:
             assert not violations(self.page), screen
 
     def go(self, place: str) -> None:
-        """By the main menu."""
-        self.press(self.page.get_by_role("navigation").get_by_role("link", name=self.t(place)))
+        """By the main menu, one entry of which begins with how the till is."""
+        name = re.compile(rf"(^|\s){self.t(place)}$")
+        self.press(self.page.get_by_role("navigation").get_by_role("link", name=name))
 
     def sees(self, text: str) -> None:
         expect(self.page.get_by_text(text).first).to_be_visible()
@@ -128,11 +132,14 @@ class Cashier:
         """It is seen to be paid, by whom and what is left; the number of the sale."""
         act = self.page.locator("[data-phase=paid]")
         expect(act.get_by_role("heading")).to_have_text(f"{self.t('Paid')} {rupiah(amount)}")
+        sequence = int(act.get_attribute("data-sequence") or 0)
+        assert sequence not in self.sales
+        self.sales[sequence] = (card, amount)
         card.spent += amount
         expect(act).to_contain_text(card.holder)
         expect(act.get_by_test_id("balance-after")).to_have_text(rupiah(card.left))
         self.look("paid")
-        return int(act.get_attribute("data-sequence") or 0)
+        return sequence
 
     def next(self) -> None:
         self.press(self.button("Next sale"))
@@ -167,10 +174,16 @@ class Cashier:
         expect(self.page.locator("#cart").get_by_test_id("total")).to_have_text(rupiah(amount))
 
     def scan(self, code: str) -> None:
-        """As a scanner does, which is a fast keyboard."""
-        for key in code:
-            self.page.keyboard.press(key)
-        self.page.keyboard.press("Enter")
+        """As a scanner does, which is a keyboard that presses a key each 4 ms."""
+        devtools = self.page.context.new_cdp_session(self.page)
+        pressed = time.time()
+        for key in (*code, "Enter"):
+            text = "\r" if key == "Enter" else key
+            told = {"key": key, "windowsVirtualKeyCode": ord(text), "timestamp": pressed}
+            devtools.send("Input.dispatchKeyEvent", {"type": "keyDown", "text": text, **told})
+            devtools.send("Input.dispatchKeyEvent", {"type": "keyUp", **told})
+            pressed += 0.004
+        devtools.detach()
 
     def line(self, name: str) -> None:
         """Open a line of the cart."""

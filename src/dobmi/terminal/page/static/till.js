@@ -372,7 +372,7 @@
       return;
     }
     if (event.key === "Tab" || event.key.startsWith("Arrow")) movedByKeys = true;
-    const now = performance.now();
+    const now = event.timeStamp; // when the key was pressed, however late this page hears of it
     if (event.key.length === 1 && event.key !== " ") {
       if (now - burstAt > SCAN_GAP_MS) { burst = ""; typedBefore = typed; }
       burst += event.key;
