@@ -510,6 +510,15 @@ def _(s: Scene) -> set[Expected]:
     return {("SUSPENSE", s.card(7), 9_100), ("POSTING-KEY", row, None), *follows}
 
 
+@case("a voucher that was not believed is not on the work list")
+def _(s: Scene) -> set[Expected]:
+    where = "kind = 'wrong-card-mac'"
+    subject = s.get(f"SELECT subject FROM anomalies WHERE {where}")
+    amount = s.get(f"SELECT amount_rupiah FROM anomalies WHERE {where}")
+    s.do(f"DELETE FROM anomalies WHERE {where}")
+    return {("ANOMALY", f"voucher {subject}", amount)}
+
+
 @case("a member is not told of an unexplained difference")
 def _(s: Scene) -> set[Expected]:
     subject = f"{s.uid(7).hex()}/{counter_of(s, 'after-hidden')}"
@@ -729,6 +738,7 @@ def _(s: Scene) -> set[Expected]:
         text("SELECT run, net_rupiah FROM settlement_items WHERE seller_id = :s"), {"s": seller}
     ).all()
     s.do("UPDATE seller_account_decisions SET decided_by = 'Ani' WHERE seller_id = :s", s=seller)
+    s.since = {("SINCE", f"seller {seller} account 1 decision", None)}
     return {("SETTLEMENT", f"run {run} seller {seller}", net) for run, net in items}
 
 
@@ -877,6 +887,19 @@ def _(s: Scene) -> set[Expected]:
 def _(s: Scene) -> set[Expected]:
     s.do("UPDATE cards SET state = 'active' WHERE uid = :uid", uid=s.uid(9))
     return {("CARD-STATE", s.card(9), None)}
+
+
+@case("a card is valid for longer than was signed")
+def _(s: Scene) -> set[Expected]:
+    s.do("UPDATE cards SET expires_on_day = expires_on_day + 365 WHERE uid = :uid", uid=s.uid(7))
+    return {("CARD-ROW", s.card(7), None)}
+
+
+@case("a salary is noted for another period, so that it can be taken again")
+def _(s: Scene) -> set[Expected]:
+    number = s.get("SELECT min(number) FROM salaries")
+    s.do("UPDATE salaries SET period = '2027-09' WHERE number = :n", n=number)
+    return {("POSTING-KEY", f"posting earned 0/{number}", None)}
 
 
 @case("a card is another member's")

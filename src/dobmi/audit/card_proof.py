@@ -38,6 +38,7 @@ class Evidence:
     member: int = 0
     serial: int = 0
     holder: bytes = b""
+    expires: int = 0
     credit_before: int = 0
 
     @property
@@ -124,6 +125,7 @@ def parse_sale(evidence: bytes) -> Evidence:
         after=before - amount,
         member=int.from_bytes(holder[2:6], "big"),
         serial=int.from_bytes(holder[6:10], "big"),
+        expires=int.from_bytes(holder[10:12], "big"),
         holder=holder,
     )
 

@@ -24,6 +24,8 @@ class _Event:
     debit: int
     credit: int
     amount: int
+    explanation: str = ""
+    """Of the posting, where it says what keeps the event from being taken twice."""
 
 
 def check_offices(source: Source) -> tuple[list[Finding], dict[str, tuple[int, int]]]:
@@ -50,11 +52,11 @@ def check_offices(source: Source) -> tuple[list[Finding], dict[str, tuple[int, i
 
 def _earned(source: Source) -> Iterator[_Event]:
     rule = RULES[Kind.EARNED]
-    for number, member, amount in source.stream(
-        "SELECT number, member_number, amount_rupiah FROM salaries ORDER BY number"
+    for number, member, amount, period in source.stream(
+        "SELECT number, member_number, amount_rupiah, period FROM salaries ORDER BY number"
     ):
         to = account_number(rule.credit, member)
-        yield _Event((0, number), account_number(rule.debit), to, amount)
+        yield _Event((0, number), account_number(rule.debit), to, amount, f"salary {period}")
 
 
 def _banked(source: Source) -> Iterator[_Event]:
@@ -82,7 +84,7 @@ def _compare(
 ) -> Iterator[Finding]:
     """Both in the order of their references, one beside the other."""
     postings = source.stream(
-        "SELECT terminal_id, sequence, id, debit_account, credit_account, amount_rupiah"
+        "SELECT terminal_id, sequence, id, debit_account, credit_account, amount_rupiah, explanation"
         " FROM postings WHERE card_uid = :none AND kind = :kind ORDER BY terminal_id, sequence, id",
         none=NO_CARD,
         kind=kind.value,
@@ -109,7 +111,15 @@ def _compare(
 
 def _differences(kind: Kind, event: _Event, posted: Values) -> Iterator[Finding]:
     name = _name(kind, event.reference)
-    _, _, _, debit, credit, amount = posted
+    _, _, _, debit, credit, amount, explanation = posted
+    if event.explanation and explanation != event.explanation:
+        yield finding(
+            "POSTING-KEY",
+            name,
+            N_("It was posted as {posted}, and is on record as {kept}: it could be taken again."),
+            posted=explanation,
+            kept=event.explanation,
+        )
     if amount != event.amount:
         yield finding(
             "POSTING-AMOUNT",

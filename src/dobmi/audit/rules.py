@@ -58,7 +58,7 @@ RULES: Final = (
     Rule("CARD-MAC", _M, N_("Card does not vouch for a sale"),
          N_("The card's transaction MAC in every believed sale is over its evidence."), MAC_KEY),
     Rule("CARD-ROW", _R, N_("Card is another than its issuer signed"),
-         N_("Member and serial number of a card are those in the holder file in its sales.")),
+         N_("Member, serial number and last day of a card are those in the holder file in its sales.")),
     Rule("CARD-MISSING", _M, N_("Card not on record"),
          N_("Every card that a voucher, a transaction or a posting names is on record.")),
     Rule("DOUBT-ROW", _M, N_("Sale in doubt kept otherwise than it was sent"),

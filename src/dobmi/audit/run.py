@@ -245,7 +245,7 @@ class _Audit:
         identities = {
             row[0]: list(row[1:])
             for row in self.source.rows(
-                "SELECT uid, serial, member_number, mac_key_version FROM cards"
+                "SELECT uid, serial, member_number, mac_key_version, expires_on_day FROM cards"
             )
         }
         self.identities = identities

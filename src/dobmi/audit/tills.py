@@ -42,6 +42,19 @@ from dobmi.i18n import N_
 
 PIECE: Final = 1_000
 """Vouchers of a piece: sequences 1 to 1,000, 1,001 to 2,000, and so on."""
+_SUSPICIOUS: Final = frozenset(
+    {
+        "cannot-be-posted",
+        "claim-differs",
+        "duplicate-counter",
+        "implausible-evidence",
+        "refund-too-much",
+        "refunds-nothing",
+        "too-many-doubts",
+        "wrong-card-mac",
+    }
+)
+"""Reasons for quarantine that go on the work list with the batch itself; the others soon after."""
 OPEN_DOUBTS_MAX: Final = 20
 """Of one card at one till; more are withheld (docs/operations.md)."""
 
@@ -111,6 +124,7 @@ class CardFacts:
     member: int
     mac_version: int
     registered_at: int
+    expires_on_day: int
 
 
 def audit_till(
@@ -118,8 +132,12 @@ def audit_till(
 ) -> list[PieceResult]:
     """The pieces `numbers` (0 is sequences 1 to PIECE) of one till."""
     acks = _acknowledgements(source, till)
+    listed = frozenset(
+        source.rows("SELECT kind, subject FROM anomalies WHERE terminal_id = :till", till=till.id)
+    )
     return [
-        _Piece(source, till, number, keys=keys, seen=seen, acks=acks).run() for number in numbers
+        _Piece(source, till, number, keys=keys, seen=seen, acks=acks, listed=listed).run()
+        for number in numbers
     ]
 
 
@@ -163,9 +181,19 @@ class _Piece:
     """One piece, one look."""
 
     def __init__(
-        self, source: Source, till: Till, number: int, *, keys: Keys, seen: Seen, acks: _Acks
+        self,
+        source: Source,
+        till: Till,
+        number: int,
+        *,
+        keys: Keys,
+        seen: Seen,
+        acks: _Acks,
+        listed: frozenset[Values],
     ) -> None:
         self.source, self.till, self.keys, self.seen, self.acks = source, till, keys, seen, acks
+        self.listed = listed
+        """(kind, subject) of the till's findings on the work list."""
         self.first = number * PIECE + 1
         self.last = self.first + PIECE - 1
         self.result = PieceResult(till.id, self.first)
@@ -188,6 +216,7 @@ class _Piece:
         for sequence in sorted(self.vouchers):
             self._check_voucher(self.vouchers[sequence])
         self._check_strays()
+        self._check_listed()
         if not self.result.findings and self.last <= self.till.head_sequence:
             self.result.digest = digest
         return self.result
@@ -282,7 +311,8 @@ class _Piece:
         self.cards = {
             row[0]: CardFacts(*row)
             for row in self.source.of(
-                "SELECT uid, serial, member_number, mac_key_version, registered_at FROM cards"
+                "SELECT uid, serial, member_number, mac_key_version, registered_at, expires_on_day"
+                " FROM cards"
                 " WHERE uid IN :keys ORDER BY uid",
                 uids,
             )
@@ -307,8 +337,27 @@ class _Piece:
             [[*row[:2], bool(row[2]), *row[3:]] for row in self.decisions.values()],
             within,
             taken,
+            [sequence for sequence in sorted(self.quarantine) if not self._is_listed(sequence)],
         ]
         return hashlib.sha256(cbor2.dumps(read)).hexdigest()
+
+    def _is_listed(self, sequence: int) -> bool:
+        """Or need not be."""
+        reason = self.quarantine[sequence][0]
+        return reason not in _SUSPICIOUS or (reason, f"{self.till.id}/{sequence}") in self.listed
+
+    def _check_listed(self) -> None:
+        said = {one.row for one in self.result.findings}
+        for sequence in sorted(self.quarantine):
+            if not self._is_listed(sequence) and voucher_name(self.till.id, sequence) not in said:
+                voucher = self.vouchers.get(sequence)
+                self._say(
+                    "ANOMALY",
+                    sequence,
+                    N_("It is withheld as {reason}, and nobody is told."),
+                    None if voucher is None else voucher.amount,
+                    reason=self.quarantine[sequence][0],
+                )
 
     # The chain
 
@@ -588,6 +637,16 @@ class _Piece:
                     serial=card.serial,
                     signed_member=evidence.member,
                     signed_serial=evidence.serial,
+                )
+            )
+        elif evidence.expires != card.expires_on_day and self._is_holder(evidence, card.uid):
+            self.result.findings.append(
+                finding(
+                    "CARD-ROW",
+                    card_name(card.uid),
+                    N_("On record its last day is number {day} since 1970; signed is {signed}."),
+                    day=card.expires_on_day,
+                    signed=evidence.expires,
                 )
             )
         if voucher.kind == IN_DOUBT:
