@@ -28,6 +28,7 @@ from dobmi.central.feeds import make_feed
 from dobmi.central.ingest import take_batch
 from dobmi.central.overdue import settle_overdue
 from dobmi.central.terminals import enrol as enrol_at
+from dobmi.central.till_records import take_records
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Moment, at_frame
 from dobmi.money import ZERO, Rupiah
@@ -35,6 +36,7 @@ from dobmi.sync.acknowledgement import verify_acknowledgement
 from dobmi.sync.client import SyncClient, check_acknowledgement
 from dobmi.sync.enrolment import encode_enrol_request, verify_enrolment
 from dobmi.sync.feed import Feed, Held, verify_feed
+from dobmi.sync.records import RecordsTaken, check_records_taken, verify_records_taken
 from dobmi.sync.voucher import (
     InDoubtVoucher,
     Outcome,
@@ -87,6 +89,12 @@ class DirectClient(SyncClient):
         asks = (self._terminal_id, settled_since)
         feed = make_feed(self._machine.central, version_in_force, asks, self._terminal_id)
         return verify_feed(feed, RING.public_key("server"), version_in_force, self._terminal_id)
+
+    def send_records(self, message: bytes) -> RecordsTaken:
+        answer = take_records(self._machine.central, message)
+        taken = verify_records_taken(answer, RING.public_key("server"))
+        check_records_taken(taken, message)
+        return taken
 
 
 class TillMachine(RuleBasedStateMachine):
