@@ -34,6 +34,7 @@ T = TypeVar("T")
 _TILL_RETRY_SECONDS = 1.0
 _SYNC_RETRY_SECONDS_MAX = 60.0
 _SYNC_JITTER = 0.2
+_SYNC_END_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -100,9 +101,10 @@ class Counter:
         self._sync_wanted.set()
         with self._queued:
             self._queued.notify_all()
-        for thread in (self._worker, self._syncer):
+        # A sync may hang in the network; what it has written is whole, whenever it ends.
+        for thread, seconds in ((self._worker, timeout_seconds), (self._syncer, _SYNC_END_SECONDS)):
             if thread.is_alive():
-                thread.join(timeout_seconds)
+                thread.join(min(seconds, timeout_seconds))
 
     def __enter__(self) -> Self:
         self.start()
