@@ -440,6 +440,25 @@ class TestMembers:
         assert office.client.get(f"/v1/photos/{digest.hex()}").status_code in {400, 401}
         assert office.signed(till.model, "GET", "/v1/photos/00").status_code == 422
 
+    def test_a_photo_goes_when_it_is_taken_away_and_nobody_else_has_it(
+        self, office: Office, till: Till, tmp_path: Path
+    ) -> None:
+        database = office.world.central.database
+        office.world.make_cards(4711, 2)
+        (tmp_path / "twins.jpg").write_bytes(JPEG)
+        both = "member,file\n4711,twins.jpg\n4712,twins.jpg\n"
+        assert import_notes(database, parse_photos(both, tmp_path), START) == 2
+        path = f"/v1/photos/{hashlib.sha256(JPEG).hexdigest()}"
+        for member, status in ((4711, 200), (4712, 404)):
+            assert till.sync() == {"members"}
+            gone = parse_photos(f"member,file\n{member},\n", tmp_path)
+            assert import_notes(database, gone, START) == 1
+            assert office.signed(till.model, "GET", path).status_code == status
+        assert till.sync() == {"members"}
+        assert till.notes[4711] == MemberNote(4711, "", None)
+        assert import_notes(database, parse_photos(both, tmp_path), START) == 2
+        assert office.signed(till.model, "GET", path).status_code == 200
+
     def test_many_come_a_part_at_a_time(
         self, office: Office, till: Till, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -462,7 +481,7 @@ class TestMembers:
         (tmp_path / "huge.jpg").write_bytes(JPEG[:4] + bytes(60_000) + JPEG[-2:])
         with pytest.raises(FileRefused) as refused:
             parse_photos(
-                "member,file\n1,text.jpg\n2,huge.jpg\n3,gone.jpg\n4,\n5,a\0b\nx,siti.jpg\n",
+                "member,file\n1,text.jpg\n2,huge.jpg\n3,gone.jpg\n4,.\n5,a\0b\nx,siti.jpg\n",
                 tmp_path,
             )
         assert len({one.partition(":")[0] for one in problems(refused)}) == 6

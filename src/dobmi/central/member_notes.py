@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from dobmi.central.csv_file import read_csv, wrong_line
 from dobmi.central.database import Database, add_to_counter, insert_rows, insert_unless_there
@@ -35,7 +35,10 @@ _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a line of a file says of a member: the class, or the photo; None says nothing of it."""
+    """What a line of a file says of a member: the class, or the photo; None says nothing of it.
+
+    `jpeg` of no bytes: no photo any more.
+    """
 
     line: int
     member: int
@@ -69,7 +72,7 @@ def parse_classes(text: str) -> list[Told]:
 def parse_photos(text: str, folder: Path) -> list[Told]:
     """A CSV file of `member,file` (`anggota;berkas`); files are JPEGs of at most 60 kB in `folder`.
 
-    Raises FileRefused with every bad line.
+    No file: the member's photo goes. Raises FileRefused with every bad line.
     """
     lines, problems = read_csv(
         text,
@@ -81,7 +84,7 @@ def parse_photos(text: str, folder: Path) -> list[Told]:
     found: list[Told] = []
     for line in lines:
         member = line.number_in("member", OWNERS - 1, problems)
-        jpeg = _jpeg(folder / line.cells["file"])
+        jpeg = _jpeg(folder / line.cells["file"]) if line.cells["file"] else b""
         if jpeg is None:
             text = N_("{file} is no JPEG of at most {most} bytes")
             problems.append(line.wrong(text, file=line.cells["file"][:80], most=PHOTO_SIZE_MAX))
@@ -109,12 +112,12 @@ def import_notes(database: Database, told: Sequence[Told], now: int) -> int:
         for one in told:
             before = known[one.member]
             name = before.member_class or "" if one.member_class is None else one.member_class
-            photo = before.photo if one.jpeg is None else hashlib.sha256(one.jpeg).digest()
+            photo = before.photo if one.jpeg is None else _hash_of(one.jpeg)
             if (name, photo) != (before.member_class or "", before.photo):
                 changed.append((one, name, photo))
         last = add_to_counter(connection, COUNTER, len(changed))
         for version, (one, name, photo) in enumerate(changed, last - len(changed) + 1):
-            if one.jpeg is not None:
+            if one.jpeg:
                 row = {"hash": photo, "jpeg": one.jpeg, "added_at": now}
                 insert_unless_there(connection, photos, [row])
             values = {"member_class": name, "photo": photo, "version": version}
@@ -127,6 +130,7 @@ def import_notes(database: Database, told: Sequence[Told], now: int) -> int:
                     .where(member_notes.c.member_number == one.member)
                     .values(**values)
                 )
+        _drop_photos(connection, {known[one.member].photo for one, _, _ in changed} - {None})
         return len(changed)
 
     return database.write_again(take)
@@ -175,6 +179,18 @@ def photo_of(database: Database, photo: bytes) -> bytes:
     if found is None:
         raise UnknownPhoto
     return bytes(found)
+
+
+def _hash_of(jpeg: bytes) -> bytes | None:
+    """None of no photo."""
+    return hashlib.sha256(jpeg).digest() if jpeg else None
+
+
+def _drop_photos(connection: Connection, hashes: Iterable[bytes]) -> None:
+    """Those of these that no member has any more."""
+    named = select(member_notes.c.photo).where(member_notes.c.photo == photos.c.hash).exists()
+    for one in sorted(map(bytes, hashes)):
+        connection.execute(delete(photos).where(photos.c.hash == one, ~named))
 
 
 def _jpeg(path: Path) -> bytes | None:

@@ -1205,7 +1205,7 @@ photos = Table(
     Column("jpeg", LargeBinary, nullable=False),
     Column("added_at", _Number, nullable=False),
 )
-"""Members' photos, by their SHA-256."""
+"""Members' photos, by their SHA-256, for as long as a note names them."""
 
 member_notes = Table(
     "member_notes",
@@ -1258,7 +1258,6 @@ APPEND_ONLY = (
     member_order_lines,
     member_order_states,
     till_records,
-    photos,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 

@@ -276,8 +276,8 @@ def members_class(context: Context, file: Path) -> None:
 def members_photo(context: Context, file: Path) -> None:
     """Set members' photos: FILE is CSV with the columns member, file.
 
-    Each is a JPEG of at most 60 kB, its name beside FILE. Cashiers see it when the card is tapped.
-    If a line cannot be taken, nothing is.
+    Each is a JPEG of at most 60 kB beside FILE; with no name the member's photo goes. Cashiers see
+    it when the card is tapped. If a line cannot be taken, nothing is.
     """
     with _checking(context), _database(context) as database:
         told = parse_photos(_read(file), file.parent)
