@@ -34,6 +34,7 @@ from dobmi.terminal.page.visit import (
     Page,
     Visit,
     Visited,
+    display_facts,
     is_in_force,
     own_path,
     stage_facts,
@@ -168,7 +169,9 @@ def _photo(sha256: str, visit: Visited) -> Response:
 async def _events(request: Request, visit: Visited, view: str = "till", here: str = "") -> Response:
     """What changes, as it changes: each event is a part of the page, ready to be put in."""
     hub: Hub = request.app.state.hub
-    parts = _display_parts if view == "display" else _till_parts
+    parts: Callable[[Visit, str], dict[str, str]] = (
+        _display_parts if view == "display" else _till_parts
+    )
     if view == "till" and here != "setup" and visit.session.person is None:
         parts = _no_parts  # the page is of a session that ended while nobody listened
     return StreamingResponse(
@@ -214,12 +217,13 @@ def _till_parts(visit: Visit, here: str) -> dict[str, str]:
                 visit.page, till_status(visit.page.ledger), visit.voice
             )
             more["lights"] = render("_lights.html", visit.language, lights=lights).strip()
+    if visit.session.person is not None:
+        more["cart"] = render("_cart.html", visit.language, **facts).strip()
     return {
         **more,
         "stage": render("_stage.html", visit.language, **facts).strip(),
         "ribbon": render("_ribbon.html", visit.language, **facts).strip(),
         "status": render("_lamp.html", visit.language, **facts).strip(),
-        "cart": render("_cart.html", visit.language, **facts).strip(),
     }
 
 
@@ -233,11 +237,5 @@ def _is_over(visit: Visit) -> bool:
 
 
 def _display_parts(visit: Visit, _here: str) -> dict[str, str]:
-    facts = stage_facts(visit.page, visit.session, visit.language)
-    return {
-        "display": render(
-            "_display.html",
-            visit.language,
-            **facts,
-        ).strip()
-    }
+    facts = display_facts(visit.page, visit.session, visit.language)
+    return {"display": render("_display.html", visit.language, **facts).strip()}

@@ -116,7 +116,8 @@ def language(visit: Visited) -> Response:
 
 @router.get("/display")
 def display(visit: Visited) -> Response:
-    return visit.show("display.html", "display", seller=seller_of(visit.page))
+    state = visit.page.counter.state
+    return visit.show("display.html", "display", seller=seller_of(visit.page), state=state)
 
 
 def seller_of(page: Page) -> str:

@@ -18,7 +18,7 @@ from dobmi.cardlib.errors import CardError, InsufficientBalance, NotOurCard
 from dobmi.errors import DoBMIError
 from dobmi.i18n import DEFAULT_LANGUAGE, N_
 from dobmi.sync.outlet import Duty
-from dobmi.terminal.counter_state import CounterLike, CounterState
+from dobmi.terminal.counter_state import CounterLike, CounterState, Phase
 from dobmi.terminal.errors import (
     NoCardCame,
     NoShift,
@@ -251,11 +251,25 @@ def as_number(text: str, name: str) -> int:
     return int(text)
 
 
+def seen_by(page: Page, session: Session) -> CounterState:
+    """Who has not logged in sees nothing of members and their cards: only their own log-in by card."""
+    state = page.counter.state
+    asked_by, _ = page.card_purposes.get(state.request or "", ("", ""))
+    if session.person is not None or state.phase is Phase.STARTING or asked_by == session.key:
+        return state
+    return CounterState(
+        version=state.version, phase=Phase.IDLE, reader=state.reader, stopped=state.stopped
+    )
+
+
 def stage_facts(page: Page, session: Session, language: str) -> dict[str, object]:
     """What the partials that come with the counter's events need."""
-    state, voice = page.counter.state, Voice(language)
+    state, voice = seen_by(page, session), Voice(language)
     session_key, purpose = page.card_purposes.get(state.request or "", ("", ""))
+    is_known = session.person is not None
     return {
+        "cancel_path": "/counter/cancel" if is_known else "/login/cancel",
+        "acknowledge_path": "/counter/acknowledge" if is_known else "/login/cancel",
         "session": session,
         "state": state,
         "desk": page.desk.state,
@@ -271,6 +285,11 @@ def stage_facts(page: Page, session: Session, language: str) -> dict[str, object
         "here": "",
         "here_path": "/",
     }
+
+
+def display_facts(page: Page, session: Session, language: str) -> dict[str, object]:
+    """What the screen towards the member shows: of the one who stands there, whoever is logged in."""
+    return {**stage_facts(page, session, language), "state": page.counter.state}
 
 
 def paper_words(page: Page, voice: Voice) -> str:
