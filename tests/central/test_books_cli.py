@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 from sqlalchemy import insert
 
+from dobmi.central import words
 from dobmi.central.daily_head import CONTENT_TYPE
 from dobmi.central.ingest import take_batch
 from dobmi.central.schema import account_days
 from dobmi.central.server import now_unix_seconds
-from dobmi.cli import books
 from dobmi.cli.central import command
 from dobmi.cli.context import Context
 from dobmi.i18n import translation
@@ -162,6 +162,6 @@ def test_cash_is_brought_to_the_bank(desk: Desk) -> None:
 @pytest.mark.parametrize("language", ["en", "id"])
 def test_groups_of_accounts_are_one_word_and_each_its_own(language: str) -> None:
     """A name is taken apart at its first space."""
-    said = [translation(language).gettext(name) for name in books.GROUPS.values()]
+    said = [translation(language).gettext(name) for name in words.ACCOUNT_NAMES.values()]
     assert all(" " not in name for name in said)
-    assert len(set(said)) == len(books.GROUPS)
+    assert len(set(said)) == len(words.ACCOUNT_NAMES)

@@ -86,6 +86,13 @@ def test_a_finding_goes_from_the_list_to_an_owner_to_its_end(desk: Desk) -> None
     desk.refused("CENTRAL-PARAMETERS", "work", "note", number, "  ", "--by", "Ani")
 
 
+def test_every_kind_says_what_it_means_and_what_to_do(desk: Desk) -> None:
+    said = desk.ok("work", "kinds")
+    assert said.count("→ ") == len(MEANINGS)
+    for kind, meaning in MEANINGS.items():
+        assert f"{kind}: {meaning.what}" in said
+
+
 def test_only_people_of_the_staff_have_findings_and_say_what_became_of_them(desk: Desk) -> None:
     note(desk, "balance-does-not-follow", amount=1_000)
     number = str(work_list(desk.central)[0].number)

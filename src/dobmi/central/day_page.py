@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import escape
 from typing import Final
 
@@ -17,7 +17,7 @@ from dobmi.central.reconciled_day import (
     voucher_in_words,
 )
 from dobmi.central.server import Central
-from dobmi.central.words import GROUP_NAMES, KIND_NAMES
+from dobmi.central.words import GROUP_NAMES, KIND_NAMES, Translate, account_in_words
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.sync.errors import MalformedMessage
@@ -32,8 +32,6 @@ from dobmi.sync.voucher import (
     Voucher,
 )
 from dobmi.wib import day_number, local_time
-
-Translate = Callable[[str], str]
 
 COLOURS: Mapping[Group, str] = {
     Group.CARD: "#1b6ca8",
@@ -209,13 +207,15 @@ class _Drill:
     def _account(self, account: int, name: str, change: Rupiah) -> str:
         lines = account_of_day(self._central, self._day, account, POSTINGS_MAX + 1)
         inside = "".join(self._posting(line) for line in lines[:POSTINGS_MAX])
+        said = account_in_words(name, self._tr)
         if len(lines) > POSTINGS_MAX:
-            inside += self._more(f'dobmi central reconcile day … --account "{name}"')
-        return self._fold(name, change, inside)
+            inside += self._more(f'dobmi central reconcile day … --account "{said}"')
+        return self._fold(said, change, inside)
 
     def _posting(self, line: PostingLine) -> str:
         title = (
-            f"{local_time(line.at)} {self._tr(KIND_NAMES[line.kind])}: {line.debit} → {line.credit} "
+            f"{local_time(line.at)} {self._tr(KIND_NAMES[line.kind])}: "
+            f"{account_in_words(line.debit, self._tr)} → {account_in_words(line.credit, self._tr)} "
             f"({line.terminal_id}/{line.sequence}) {line.explanation}"
         )
         inside = ""

@@ -1,13 +1,28 @@
-"""Groups of accounts and kinds of postings as people say them: message ids, for the screen to translate."""
+"""Accounts and kinds of postings as people say them: message ids, for the screen to translate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from dobmi.central.posting_rules import Group, Kind
 from dobmi.i18n import N_
 
+Translate = Callable[[str], str]
+
+ACCOUNT_NAMES: Final[Mapping[Group, str]] = {
+    Group.CASH: N_("cash"),
+    Group.SALARY: N_("salary"),
+    Group.IN_FLIGHT: N_("in-flight"),
+    Group.CARD: N_("card"),
+    Group.OUTLET: N_("outlet"),
+    Group.SUSPENSE: N_("suspense"),
+    Group.BANK: N_("bank"),
+    Group.MERCHANT: N_("merchant"),
+    Group.WALLET: N_("wallet"),
+    Group.FEES: N_("fees"),
+}
+"""Of one account, before its owner: `card 1001`."""
 GROUP_NAMES: Final[Mapping[Group, str]] = {
     Group.CASH: N_("cash taken in"),
     Group.SALARY: N_("out of salaries"),
@@ -40,3 +55,18 @@ KIND_NAMES: Final[Mapping[Kind, str]] = {
     Kind.FEE: N_("fee"),
     Kind.PAID_OUT: N_("paid to the seller"),
 }
+
+
+def account_in_words(name: str, tr: Translate) -> str:
+    """What `account_name` says (`card 1001`) in the user's language (`kartu 1001`)."""
+    group, space, owner = name.partition(" ")
+    return tr(ACCOUNT_NAMES[Group(group)]) + space + owner
+
+
+def account_in_english(name: str, tr: Translate) -> str:
+    """As `account_name` says it, of a name in the user's language, or in English."""
+    group, space, owner = name.partition(" ")
+    for english, word in ACCOUNT_NAMES.items():
+        if group.casefold() == tr(word).casefold():
+            return f"{english.value}{space}{owner}"
+    return name

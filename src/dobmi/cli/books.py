@@ -30,7 +30,7 @@ from dobmi.central.errors import (
 )
 from dobmi.central.posting_rules import Group, account_name
 from dobmi.central.salaries import convert_salaries, parse_salaries
-from dobmi.central.words import KIND_NAMES
+from dobmi.central.words import KIND_NAMES, account_in_english, account_in_words
 from dobmi.cli.context import Context
 from dobmi.cli.opening import looking, open_central, parse_time, print_table
 from dobmi.i18n import N_
@@ -46,18 +46,6 @@ _ACCOUNT = click.argument("account", nargs=-1, required=True)
 _STATEMENT_DAYS = 31
 _BAR = 40
 
-GROUPS = {
-    Group.CASH: N_("cash"),
-    Group.SALARY: N_("salary"),
-    Group.IN_FLIGHT: N_("in-flight"),
-    Group.CARD: N_("card"),
-    Group.OUTLET: N_("outlet"),
-    Group.SUSPENSE: N_("suspense"),
-    Group.BANK: N_("bank"),
-    Group.MERCHANT: N_("merchant"),
-    Group.WALLET: N_("wallet"),
-    Group.FEES: N_("fees"),
-}
 _STOCKS = {
     "in_wallets": N_("in wallets"),
     "in_flight": N_("in flight to cards"),
@@ -148,10 +136,14 @@ def show_balance(context: Context, account: tuple[str, ...], at: str | None) -> 
     Above nought is what is owed to its owner, below what is there or due to the cooperative.
     """
     with looking(context) as central, central.database.read() as connection:
-        number = parse_account(connection, _in_english(context, account))
+        number = parse_account(connection, account_in_english(" ".join(account), context.translate))
         balance = balance_of(connection, number, None if at is None else parse_time(at))
         name = account_name(number, names_of_sellers(connection))
-    context.say(N_("{account}: {balance}"), account=_named(context, name), balance=balance)
+    context.say(
+        N_("{account}: {balance}"),
+        account=account_in_words(name, context.translate),
+        balance=balance,
+    )
 
 
 @click.command("statement")
@@ -168,13 +160,15 @@ def show_statement(
         last = until or now.replace(hour=0, minute=0, second=0, microsecond=0)
         first = since or last - timedelta(days=_STATEMENT_DAYS)
         with central.database.read() as connection:
-            number = parse_account(connection, _in_english(context, account))
+            number = parse_account(
+                connection, account_in_english(" ".join(account), context.translate)
+            )
         start = int(first.replace(tzinfo=WIB).timestamp())
         end = int((last.replace(tzinfo=WIB) + timedelta(days=1)).timestamp()) - 1
         found = account_statement(central, number, start, end)
     context.say(
         N_("{account}: {balance} before"),
-        account=_named(context, found.name),
+        account=account_in_words(found.name, context.translate),
         balance=found.before,
     )
     balance = found.before
@@ -191,7 +185,7 @@ def _statement_row(context: Context, line: AccountLine, balance: Rupiah) -> tupl
     return (
         local_time(line.at),
         context.translate(KIND_NAMES[line.kind]),
-        _named(context, line.other),
+        account_in_words(line.other, context.translate),
         line.reference,
         str(line.amount),
         str(balance),
@@ -216,7 +210,12 @@ def show_trial_balance(context: Context, at: str | None, accounts: bool, group: 
             group=None if group is None else Group(group),
         )
     rows = [
-        (_named(context, name), str(sums.debits), str(sums.credits), str(sums.balance))
+        (
+            account_in_words(name, context.translate),
+            str(sums.debits),
+            str(sums.credits),
+            str(sums.balance),
+        )
         for name, sums in found.lines
     ]
     total = found.total
@@ -302,18 +301,3 @@ def draw(context: Context, now: Circulation) -> None:
         bar = "\N{FULL BLOCK}" * round(_BAR * max(stock.amount, 0) / whole)
         table.add_row(context.translate(_STOCKS[name]), str(stock), bar)
     Console().print(table)
-
-
-def _named(context: Context, name: str) -> str:
-    """An account's name in the user's language."""
-    group, space, owner = name.partition(" ")
-    return context.translate(GROUPS[Group(group)]) + space + owner
-
-
-def _in_english(context: Context, words: tuple[str, ...]) -> str:
-    """As `account_name` says it, of a name in the user's language."""
-    group, space, owner = " ".join(words).partition(" ")
-    for english, name in GROUPS.items():
-        if group.casefold() == context.translate(name).casefold():
-            return f"{english.value}{space}{owner}"
-    return f"{group}{space}{owner}"

@@ -44,7 +44,7 @@ from dobmi.central.reconciliation import (
 from dobmi.central.replacement import restore_due
 from dobmi.central.schema import DoubtState, WorkState
 from dobmi.central.server import Central
-from dobmi.central.words import GROUP_NAMES, KIND_NAMES
+from dobmi.central.words import GROUP_NAMES, KIND_NAMES, account_in_english, account_in_words
 from dobmi.central.work_kinds import MEANINGS
 from dobmi.central.work_list import (
     NOT_DONE,
@@ -155,6 +155,15 @@ def work_show_list(
     print_table(context, headings, rows)
     total = Rupiah(sum(abs(one.amount.amount) for one in found if one.amount is not None))
     context.say(N_("{count} findings, about {total}."), count=len(found), total=total)
+
+
+@work.command("kinds")
+@click.pass_obj
+def work_kinds(context: Context) -> None:
+    """Say of each kind of finding what it means, and what a person does about it."""
+    for kind, meaning in sorted(MEANINGS.items()):
+        click.echo(f"{kind}: {context.translate(meaning.what)}")
+        click.echo("→ " + context.translate(meaning.next_step))
 
 
 @work.command("find")
@@ -566,19 +575,24 @@ def reconcile_one_day(
         found = reconcile_day(central, number)
         if group is not None:
             accounts = [
-                (one.name, str(one.postings), str(one.debits), str(one.credits))
+                (
+                    account_in_words(one.name, context.translate),
+                    str(one.postings),
+                    str(one.debits),
+                    str(one.credits),
+                )
                 for one in group_of_day(central, number, Group(group), limit)
             ]
             print_table(context, ("account", "postings", "debits", "credits"), accounts)
         if account is not None:
             with central.database.read() as connection:
-                wanted = parse_account(connection, account)
+                wanted = parse_account(connection, account_in_english(account, context.translate))
             lines = [
                 (
                     local_time(one.at),
                     context.translate(KIND_NAMES[one.kind]),
-                    one.debit,
-                    one.credit,
+                    account_in_words(one.debit, context.translate),
+                    account_in_words(one.credit, context.translate),
                     str(one.amount),
                     f"{one.terminal_id}/{one.sequence}",
                     one.explanation,
