@@ -243,7 +243,13 @@ class TestSettings:
         assert synced == [b"dobmi.toml.new", file.parent.name.encode()]
 
     @settings(max_examples=30)
-    @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn", "Co", "Cf"]), min_size=1, max_size=80))
+    @given(
+        st.text(
+            st.characters(exclude_categories=["Cc", "Cs", "Cn", "Co", "Cf"]),
+            min_size=1,
+            max_size=80,
+        )
+    )
     def test_any_name_comes_back_as_it_was_typed(self, name: str) -> None:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "dobmi.toml"
