@@ -165,6 +165,15 @@ class TestOrders:
         assert "No order is open." in counter.run("orders", "list")
         assert "ORDER-ENDED" in counter.run("orders", "cancel", "501", code=1)
 
+    def test_the_status_counts_them_and_what_waits_to_be_reported(self, counter: Counter) -> None:
+        output = counter.run("status")
+        assert "Orders    1 to be handed over" in output
+        assert "nobody is listed" in output
+        counter.run("orders", "cancel", "501")
+        status = counter.json("status")
+        assert (status["orders_count"], status["unsent_records_count"]) == (0, 1)
+        assert "Reports   1 of shifts and orders" in counter.run("status")
+
     def test_one_is_cancelled(self, counter: Counter) -> None:
         assert "cancelled" in counter.run("orders", "cancel", "501")
         assert "ORDER-ENDED" in counter.run("orders", "open", "501", code=1)

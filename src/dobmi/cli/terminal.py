@@ -875,6 +875,11 @@ def _say_status(
         count=now.blocked_count,
         version=now.sync.feed_version,
     )
+    _say_work(context, now)
+
+
+def _say_work(context: Context, now: TillStatus) -> None:
+    say = context.say
     if now.shift is None or now.shift.closed_unix_seconds is not None:
         say("Shift     none open")
     else:
@@ -884,6 +889,16 @@ def _say_status(
             cashier=now.shift.on_duty,
             time=local_time(now.shift.opened_unix_seconds),
             total=sum((one.sales_total + one.settled_total for one in now.shift_totals), ZERO),
+        )
+    if now.staff_count:
+        say("Staff     {count} may log in", count=now.staff_count)
+    else:
+        say("Staff     nobody is listed: the cashier of the settings sells without logging in")
+    if now.orders_count:
+        say("Orders    {count} to be handed over", count=now.orders_count)
+    if now.unsent_records_count:
+        say(
+            "Reports   {count} of shifts and orders wait to be sent", count=now.unsent_records_count
         )
 
 
@@ -1027,5 +1042,8 @@ def _status_json(
         "feed_version": now.sync.feed_version,
         "blocked_count": now.blocked_count,
         "shift": now.shift.number if now.shift is not None and shift_open else None,
+        "staff_count": now.staff_count,
+        "orders_count": now.orders_count,
+        "unsent_records_count": now.unsent_records_count,
         **_not_shown_json(now.not_shown, now.refunds_not_shown),
     }

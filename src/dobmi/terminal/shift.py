@@ -33,7 +33,7 @@ from dobmi.terminal.ledger import Ledger, Shift, ShiftTotals, last_shift, shift_
 from dobmi.terminal.staff import Cashier
 
 CASH_MAX = Rupiah((1 << 31) - 1)
-_REPORT_SIZE_MAX = 1024 * 1024
+_REPORT_SIZE_MAX = 16 * 1024 * 1024
 
 
 class ReportKind(StrEnum):

@@ -18,6 +18,9 @@ from dobmi.terminal.ledger import (
     TillIdentity,
     Unsent,
 )
+from dobmi.terminal.outbox import unsent_records_count
+from dobmi.terminal.picking import open_orders
+from dobmi.terminal.staff import staff_members
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,10 @@ class TillStatus:
     shift_totals: tuple[ShiftTotals, ...]
     not_shown: tuple[tuple[IntentRow, bytes], ...]
     refunds_not_shown: tuple[RefundVoucher, ...]
+    staff_count: int
+    """0: nobody is listed, and the cashier of the settings works without logging in."""
+    orders_count: int
+    unsent_records_count: int
 
     @property
     def sync_age_seconds(self) -> int:
@@ -74,4 +81,7 @@ def till_status(ledger: Ledger, system_time: Callable[[], float] = time.time) ->
         shift_totals=() if shift is None else ledger.shift_totals(shift.number),
         not_shown=tuple(ledger.paid_and_not_shown()),
         refunds_not_shown=tuple(ledger.refunds_not_shown()),
+        staff_count=len(staff_members(ledger)),
+        orders_count=len(open_orders(ledger)),
+        unsent_records_count=unsent_records_count(ledger),
     )
