@@ -68,6 +68,8 @@
       const key = act.dataset.soundKey || null;
       if (!isFirst && act.dataset.sound && key !== shownKey) play(act.dataset.sound);
       shownKey = key;
+      const said = act.querySelector(".said-big");
+      if (said && said.scrollHeight > said.clientHeight) said.tabIndex = 0; // so that keys can scroll it
       const main = act.querySelector("[data-main]");
       if (main) main.focus({ preventScroll: true });
       autosubmit(stage);
