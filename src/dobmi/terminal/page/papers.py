@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dobmi.errors import DoBMIError
-from dobmi.i18n import N_, translation
+from dobmi.i18n import translation
 from dobmi.terminal import print_queue
 from dobmi.terminal.counter_state import CardShown, CounterState, Phase
 from dobmi.terminal.ledger import Ledger
@@ -95,14 +95,14 @@ class Papers:
             self.worker.open_drawer()
 
     def trouble(self, voice: Voice) -> str:
-        """That papers wait, and how many, in a few words; nothing while they do not."""
+        """Why papers wait, and how many; nothing while they do not. What to do is on the status page."""
         if self.worker is None or not self.prints:
             return ""
         shown = self.worker.shown
         error: DoBMIError | None = shown.error or shown.printer.error
         if error is None:
             return ""
-        text = voice.say(N_("The printer does not print."))
+        text = voice.explain(error)
         if shown.waiting_count:
             text += " " + voice.plural(
                 "{number} paper waits.", "{number} papers wait.", shown.waiting_count
