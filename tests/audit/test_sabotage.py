@@ -167,6 +167,27 @@ def test_what_is_no_number_where_one_belongs_cannot_be_audited(
         audit(f"sqlite:///{file}", KEYS)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE cards SET serial = -1 WHERE uid = (SELECT max(uid) FROM cards)",
+        "UPDATE cash_banked SET terminal_id = -1",
+        "UPDATE salaries SET member_number = 4611686018427387904 WHERE number = 1",
+    ],
+)
+def test_numbers_that_nobody_gives_out_are_findings(
+    good: Good, tmp_path: Path, change: str
+) -> None:
+    file = tmp_path / "sabotaged.db"
+    shutil.copy(good.url.removeprefix("sqlite:///"), file)
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        _without_guards(connection)
+        connection.execute(text(change))
+    engine.dispose()
+    assert audit(f"sqlite:///{file}", KEYS).findings
+
+
 def test_processes_find_the_same(good: Good, tmp_path: Path) -> None:
     file = tmp_path / "sabotaged.db"
     shutil.copy(good.url.removeprefix("sqlite:///"), file)

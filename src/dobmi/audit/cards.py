@@ -36,12 +36,19 @@ from dobmi.audit.card_proof import (
     previous,
     vouches,
 )
-from dobmi.audit.findings import Finding, account_words, card_name, finding, voucher_name
+from dobmi.audit.findings import (
+    Finding,
+    account_of,
+    account_words,
+    card_name,
+    finding,
+    voucher_name,
+)
 from dobmi.audit.formats import Malformed, Voucher, parse_voucher
 from dobmi.audit.rules import Severity
 from dobmi.audit.source import Source, Values
 from dobmi.audit.tills import Keys, Word
-from dobmi.central.posting_rules import RULES, Group, Kind, account_number
+from dobmi.central.posting_rules import RULES, Group, Kind
 from dobmi.i18n import N_
 
 SALE, CREDIT = 1, 2
@@ -905,20 +912,20 @@ class _Card:
     ) -> int:
         match group:
             case Group.CASH:
-                return account_number(group, station)
+                return account_of(group, station)
             case Group.IN_FLIGHT:
-                return account_number(group, in_flight)
+                return account_of(group, in_flight)
             case Group.CARD:
-                return account_number(group, self.book.serial)
+                return account_of(group, self.book.serial)
             case Group.WALLET:
-                return account_number(group, self.book.row[2])
+                return account_of(group, self.book.row[2])
             case Group.OUTLET:
                 seller = self.around.terminals.get(reader[0])
                 if seller is None:
                     return 0
-                return account_number(seller.account_group, seller.account_owner)
+                return account_of(seller.account_group, seller.account_owner)
             case _:
-                return account_number(group, 0)
+                return account_of(group, 0)
 
     def _credit_of(self, key: str) -> tuple[int, int]:
         """Serial of the card and amount of the server's own credit of that key; (0, 0) for none."""
@@ -1005,7 +1012,7 @@ class _Card:
 
     def _on_card(self, debit: int, credit: int, amount: int) -> int:
         """What a posting adds to the card's account."""
-        own = account_number(Group.CARD, self.book.serial)
+        own = account_of(Group.CARD, self.book.serial)
         return amount * ((credit == own) - (debit == own))
 
     def _stray(self, posting: Posting, message: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dobmi.audit.rules import BY_ID, Severity
-from dobmi.central.posting_rules import account_name
+from dobmi.central.posting_rules import GROUP_NUMBERS, OWNERS, Group, account_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,11 @@ def voucher_name(terminal_id: int, sequence: int) -> str:
 
 def card_name(uid: bytes) -> str:
     return f"card {uid.hex().upper()}"
+
+
+def account_of(group: Group, owner: int = 0) -> int:
+    """Its number by the rule table, also of an owner that no program of ours gives out."""
+    return GROUP_NUMBERS[group] * OWNERS + owner
 
 
 def account_words(account: int) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from dobmi.audit.findings import Finding, account_words, finding
+from dobmi.audit.findings import Finding, account_of, account_words, finding
 from dobmi.audit.runs import payments_of
 from dobmi.audit.source import Source, Values
-from dobmi.central.posting_rules import RULES, Group, Kind, account_number, account_range
+from dobmi.central.posting_rules import RULES, Group, Kind, account_range
 from dobmi.i18n import N_
 
 NO_CARD: Final = b""
@@ -55,8 +55,8 @@ def _earned(source: Source) -> Iterator[_Event]:
     for number, member, amount, period in source.stream(
         "SELECT number, member_number, amount_rupiah, period FROM salaries ORDER BY number"
     ):
-        to = account_number(rule.credit, member)
-        yield _Event((0, number), account_number(rule.debit), to, amount, f"salary {period}")
+        to = account_of(rule.credit, member)
+        yield _Event((0, number), account_of(rule.debit), to, amount, f"salary {period}")
 
 
 def _banked(source: Source) -> Iterator[_Event]:
@@ -64,19 +64,19 @@ def _banked(source: Source) -> Iterator[_Event]:
     for station, number, amount in source.stream(
         "SELECT terminal_id, number, amount_rupiah FROM cash_banked ORDER BY terminal_id, number"
     ):
-        to = account_number(rule.credit, station)
-        yield _Event((station, number), account_number(rule.debit), to, amount)
+        to = account_of(rule.credit, station)
+        yield _Event((station, number), account_of(rule.debit), to, amount)
 
 
 def _paid(source: Source, kind: Kind) -> Iterator[_Event]:
     """Of the items of runs that the bank has paid: net and fee."""
     merchants = {row[0] for row in source.rows("SELECT id FROM sellers WHERE kind = 'merchant'")}
-    to = account_number(RULES[kind].credit)
+    to = account_of(RULES[kind].credit)
     for number, seller_id, net, fee in payments_of(source):
         group = Group.MERCHANT if seller_id in merchants else Group.OUTLET
         amount = net if kind is Kind.PAID_OUT else fee
         if amount > 0:
-            yield _Event((0, number), account_number(group, seller_id), to, amount)
+            yield _Event((0, number), account_of(group, seller_id), to, amount)
 
 
 def _compare(
@@ -176,7 +176,7 @@ def _keys(source: Source) -> list[Finding]:
 
 def _wallets(source: Source) -> list[Finding]:
     first, last = account_range(Group.WALLET)
-    owner = account_number(Group.WALLET)
+    owner = account_of(Group.WALLET)
     return [
         finding(
             "WALLET",
