@@ -140,7 +140,10 @@ def restore_due(central: Central) -> int:
     def restore(connection: Connection, uid: bytes) -> bool:
         return follow_up(connection, uid, central.unix_seconds(), restore_after_days=days)
 
-    return sum(central.database.write_again(partial(restore, uid=uid)) for uid in due)
+    restored = 0
+    for uid in due:
+        restored += central.database.write_again(partial(restore, uid=uid))
+    return restored
 
 
 def follow_up(

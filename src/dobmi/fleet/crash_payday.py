@@ -24,13 +24,14 @@ from dobmi.central.fee_rules import (
 from dobmi.central.fees import FeeRule
 from dobmi.central.posting_rules import Group, account_number
 from dobmi.central.salaries import Salary, convert_salaries
-from dobmi.central.schema import Role, RunState, StaffRole, terminals
+from dobmi.central.schema import Role, RunState, SellerKind, StaffRole, terminals
 from dobmi.central.seller_accounts import (
     BankAccount,
     account_history,
     decide_account,
     propose_account,
 )
+from dobmi.central.sellers import add_seller
 from dobmi.central.server import Central
 from dobmi.central.settlement_run import (
     approve_run,
@@ -53,6 +54,7 @@ _PAYER = BankAccount(bank="Bank", bank_code="BMRIIDJA", account="123000456", hol
 def payday_handlers(central: Central) -> Mapping[str, Callable[..., Any]]:
     commands: tuple[Callable[..., Any], ...] = (
         staff,
+        partner,
         bank_all_cash,
         salary,
         seller_account,
@@ -70,6 +72,10 @@ def staff(central: Central) -> None:
     add_staff(central.database, APPROVER, [StaffRole.APPROVER], central.unix_seconds())
     add_staff(central.database, "Citra", list(StaffRole), central.unix_seconds())
     remove_staff(central.database, "Citra")
+
+
+def partner(central: Central) -> None:
+    add_seller(central.database, "Warung Mitra", SellerKind.MERCHANT)
 
 
 def bank_all_cash(central: Central) -> int:

@@ -408,7 +408,7 @@ class World:
     def payday(self, card: str, amount: int) -> None:
         """Salaries, cash to the bank, and the seller paid by the second run, the first withdrawn."""
         self.insist("office", "periodic")
-        for command in ("staff", "fee_rule", "bank_all_cash", "take_finding"):
+        for command in ("staff", "partner", "fee_rule", "bank_all_cash", "take_finding"):
             self.insist("office", command)
         self.books.salaries.append((card, amount))
         self.insist("office", "salary", self.books.members[card], amount)
