@@ -15,6 +15,7 @@ from dobmi.sync.errors import ServerUnreachable
 from dobmi.sync.records import OrderState
 from dobmi.terminal import picking
 from dobmi.terminal.counter_state import (
+    Acknowledge,
     AskBalance,
     AskLogin,
     AskRefund,
@@ -30,7 +31,7 @@ from dobmi.terminal.pairing import TillFiles
 from dobmi.terminal.sales import sales_of_shift
 from dobmi.terminal.shift import current_shift, z_report
 from support import outlets
-from support.page_browser import CARD, PIN, Browser, request_of
+from support.page_browser import CARD, PIN, Browser, paid, request_of
 from support.tills import card_with
 
 
@@ -317,3 +318,20 @@ def test_the_reader_signals_only_what_the_till_did(cashier: Browser) -> None:
     cashier.get(f"/sales/{number}")
     assert list(reader.signals) == before  # type: ignore[attr-defined] # likewise
     assert [one.intent.sequence for one in sales_of_shift(cashier.ledger, 1)] == [number]
+
+
+def test_a_part_of_the_page_that_cannot_be_shown_says_so_in_place(cashier: Browser) -> None:
+    answer = cashier.client.get("/sell/goods?first=x", headers={"hx-request": "true"})
+    assert answer.headers["hx-retarget"] == "#said"
+    assert 'data-code="PAGE-FORM"' in answer.text
+    assert "<html" not in answer.text
+    assert 'data-testid="failure"' in cashier.get("/sell/goods?first=x").text
+
+
+def test_the_paper_of_what_was_just_paid_frees_the_counter(cashier: Browser) -> None:
+    number = sell(cashier)
+    result = paid(20_000, sequence=number)
+    cashier.counter.show(phase=Phase.PAID, request="r-9", sale=result)
+    answer = cashier.tap("/counter/paper", request="r-9")
+    assert answer.headers["hx-redirect"] == f"/receipt/{number}"
+    assert cashier.counter.asked[-1] == Acknowledge(request="r-9")

@@ -146,12 +146,12 @@ def _say_error(request: Request, error: Exception) -> Response:
         return visit.redirect("/login")
     if isinstance(error, NotOnDuty):
         return visit.redirect("/shift", failure=error)
-    if request.method == "GET":
-        return visit.show("failed.html", "", failure=error)
     if visit.is_partial:
         said = render("_said.html", visit.language, failure=error)
         target = visit.fields.get("said", "said")
         return visit.html(said, HX_Retarget=f"#{target}", HX_Reswap="innerHTML")
+    if request.method == "GET":
+        return visit.show("failed.html", "", failure=error)
     return visit.redirect(own_path(visit.fields.get("to", "/")), failure=error)
 
 
