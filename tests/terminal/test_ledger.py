@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -402,3 +404,30 @@ class TestShift:
             with pytest.raises(NoShift):
                 till.close_shift(ZERO)
             assert till.open_shift().number == 2
+
+
+def test_what_is_written_stays_when_another_program_has_looked_meanwhile(bench: Bench) -> None:
+    """A till has its ledger open several times over (counter, page, printer); a command beside it
+    opens it once more, and is the last to close as far as it can see.
+
+    POSIX drops all of a process's locks on a file when it closes any descriptor of it. Without its
+    locks SQLite takes the other program for the only one, and deletes the log that ours goes on in.
+    """
+    program = (
+        "import sys; from pathlib import Path; from dobmi.terminal.ledger import Ledger;"
+        "ledger = Ledger(Path(sys.argv[1])); print(ledger.last_shift().on_duty); ledger.close()"
+    )
+    command = [sys.executable, "-c", program, str(bench.database)]
+
+    def looked() -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    with (
+        contextlib.closing(Ledger(bench.database)) as counter,
+        contextlib.closing(Ledger(bench.database)),
+    ):
+        assert looked() == "Siti"
+        take_over(counter, Cashier("Budi"), NOW)
+        assert looked() == "Budi"
+    assert looked() == "Budi"

@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ _BUSY_TIMEOUT_MS = 20_000
 CONNECTION_WAIT_SECONDS = 10
 """For one of the pool's connections, when all are in use."""
 _WRITES = "dobmi_writes"
+_making = threading.Lock()
+"""Nobody in this process opens a file that is just being made."""
 _Result = TypeVar("_Result")
 _WAIT_SECONDS = (0.01, 0.04, 0.16, 0.64)
 
@@ -187,8 +190,10 @@ def open_database(url: str, folder: Path = Path()) -> Database:
     if parsed.database and parsed.database != ":memory:":
         path = folder / parsed.database
         # Members' names and purchases: for its owner alone. -wal and -shm take the file's mode.
-        with contextlib.suppress(OSError):  # the engine says it better
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # A file that is there is left alone: POSIX drops all locks of a process on a file when it
+        # closes any descriptor of it, those of another database object on the same file, too.
+        with _making, contextlib.suppress(OSError):  # the engine says it better
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         parsed = parsed.set(database=str(path))
     engine = create_engine(parsed, pool_timeout=CONNECTION_WAIT_SECONDS, hide_parameters=True)
 

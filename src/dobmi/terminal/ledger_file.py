@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +21,14 @@ from dobmi.terminal.errors import LedgerFull, LedgerTooNew, LedgerTooOld, Ledger
 WRITES = "dobmi_writes"
 """The execution option of a connection that is going to write."""
 _BUSY_TIMEOUT_SECONDS = 5
+_making = threading.Lock()
+"""Nobody here opens a file that is just being made."""
 
 
 def make_engine(path: Path) -> sa.Engine:
     with durably():
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Made here and not by SQLite, so that others on the machine cannot read members' names.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _make_private(path)
     engine = sa.create_engine(f"sqlite:///{path}", pool_size=3, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -46,6 +49,16 @@ def make_engine(path: Path) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """Made here and not by SQLite, so that others on the machine cannot read members' names.
+
+    A file that is there is left alone: POSIX drops all locks of a process on a file when it closes
+    any descriptor of it, SQLite's of the ledgers that are open already among them.
+    """
+    with _making, contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 @contextmanager
