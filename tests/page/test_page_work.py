@@ -274,13 +274,17 @@ def test_settings_are_written_and_the_program_reads_them_again(
     assert restarts
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"server": "http://far.example"}, {"printer": "paper:"}, {"printer_columns": "999"}],
+)
 def test_a_setting_that_cannot_be_is_refused_and_nothing_is_written(
-    cashier: Browser, make_set_up: Callable[[Browser], SetUp]
+    cashier: Browser, make_set_up: Callable[[Browser], SetUp], fields: dict[str, str]
 ) -> None:
     cashier.page.setup = make_set_up(cashier)
     cashier.post("/leave")
     cashier.log_in(outlets.ANI.number)
-    answer = cashier.post("/setup/settings", server="http://far.example")
+    answer = cashier.post("/setup/settings", **fields)
     assert 'data-testid="failure"' in answer.text
     assert not cashier.page.setup.settings_file.exists()
 

@@ -56,7 +56,11 @@ def _serve(context: Context, port: int | None) -> bool:
 
     with contextlib.ExitStack() as stack:
         worker = PrintWorker(
-            files.database, settings.printer, settings.printer_columns, drawer=settings.drawer
+            files.database,
+            settings.printer,
+            settings.printer_columns,
+            drawer=settings.drawer,
+            on_change=lambda _printing: shown.changed(),
         )
         counter = stack.enter_context(Counter(lambda: _till(context), times))
         shown = Page(

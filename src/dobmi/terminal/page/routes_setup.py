@@ -31,7 +31,7 @@ from dobmi.terminal.pairing import (
     pairing_under_way,
 )
 from dobmi.terminal.papers import outlet_of
-from dobmi.terminal.printer import PrinterState
+from dobmi.terminal.printer import PrinterState, parse_printer
 from dobmi.terminal.setup import (
     SettingValue,
     change_settings,
@@ -119,6 +119,7 @@ def settings(visit: Visited) -> Response:
         changes["terminal.printer"] = visit.field("other_printer")
     if visit.fields.get("language") in LANGUAGES:
         changes["language"] = visit.fields["language"]
+    parse_printer(str(changes.get("terminal.printer", known.printer)))
     change_settings(known.settings_file, changes)
     known.restart()
     return visit.show("restart.html", "setup")
