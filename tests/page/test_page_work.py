@@ -276,7 +276,12 @@ def test_settings_are_written_and_the_program_reads_them_again(
 
 @pytest.mark.parametrize(
     "fields",
-    [{"server": "http://far.example"}, {"printer": "paper:"}, {"printer_columns": "999"}],
+    [
+        {"server": "http://far.example"},
+        {"printer": "paper:"},
+        {"printer_columns": "999"},
+        {"printer_columns": "x"},
+    ],
 )
 def test_a_setting_that_cannot_be_is_refused_and_nothing_is_written(
     cashier: Browser, make_set_up: Callable[[Browser], SetUp], fields: dict[str, str]
