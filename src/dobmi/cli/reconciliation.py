@@ -68,7 +68,7 @@ from dobmi.wib import day_number, day_of, days_since_1970, local_time
 _SECONDS_PER_DAY = 86400
 _BAR_WIDTH = 60
 _NUMBER = click.argument("number", type=click.IntRange(1))
-_BY = click.option("--by", required=True, metavar="NAME", help="Who says so.")
+_BY = click.option("--by", required=True, metavar="NAME", help="Who says so, of the staff.")
 _HEADINGS = (
     N_("number"), N_("owner"), N_("serial"), N_("member"), N_("missing"), N_("in doubt"),
     N_("credits"), N_("suspense"), N_("findings"), N_("last seen"), N_("not sent"), N_("refused"),
