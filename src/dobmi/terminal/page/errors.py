@@ -13,6 +13,20 @@ PageError
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 
+_FIELDS = {
+    "amount": N_("Amount"),
+    "counted": N_("Counted in the drawer"),
+    "number": N_("Number"),
+    "off": N_("Discount in rupiah"),
+    "percent": N_("Discount in percent"),
+    "pin": N_("PIN"),
+    "quantity": N_("Quantity"),
+    "reason": N_("Reason"),
+    "reply": N_("Digits that the office says"),
+    "supervisor": N_("Staff number"),
+}
+"""What the page calls them."""
+
 
 class PageError(DoBMIError):
     code = "PAGE"
@@ -41,6 +55,9 @@ class FormIncomplete(PageError):
     code = "PAGE-FORM"
     message = N_("Something is missing in what was sent: {field}")
     next_step = N_("Fill it in and try again.")
+
+    def __init__(self, *, field: str) -> None:
+        super().__init__(field=_FIELDS.get(field, field))
 
 
 class CartChanged(PageError):

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from dobmi.errors import DoBMIError, MoneyMoved, Phrase
 from dobmi.i18n import DEFAULT_LANGUAGE, LANGUAGES, N_, translation
 from dobmi.money import Rupiah
+from dobmi.terminal.page.advice import ON_THE_PAGE
 from dobmi.wib import day_of, local_time
 
 FOLDER = Path(__file__).parent
@@ -52,7 +53,11 @@ class Voice:
         return error.explain(self.translate)
 
     def advise(self, error: DoBMIError) -> str:
-        return error.advise(self.translate)
+        """The next step, as it is taken at the page."""
+        words = ON_THE_PAGE.get(error.code)
+        if words is None:
+            return error.advise(self.translate)
+        return Phrase(words, **error.facts).explain(self.translate)
 
     def money_moved(self, error: DoBMIError) -> str:
         return self.translate(MONEY_MOVED[error.money_moved])

@@ -135,7 +135,7 @@ def _refund(
     """What is given back: all that is left, an amount, or goods lines. Raises FormIncomplete."""
     reason = fields.get("reason", "").strip()
     if not reason:
-        raise FormIncomplete(field=visit.say(N_("reason")))
+        raise FormIncomplete(field="reason")
     amount: Rupiah | None = None
     goods: tuple[GoodsLine, ...] = ()
     match fields.get("what", "all"):
@@ -143,7 +143,7 @@ def _refund(
             amount = parse_amount(fields.get("amount", ""))
         case "goods":
             quantities = {
-                as_number(name.removeprefix("line-"), name): as_number(value, name)
+                as_number(name.removeprefix("line-"), "quantity"): as_number(value, "quantity")
                 for name, value in fields.items()
                 if name.startswith("line-") and value.strip() not in {"", "0"}
             }
