@@ -170,6 +170,29 @@ def test_what_is_no_number_where_one_belongs_cannot_be_audited(
 @pytest.mark.parametrize(
     "change",
     [
+        "UPDATE terminals SET head_sequence = 4611686018427387904 WHERE id = 1",
+        "UPDATE card_transactions SET counter = 4611686018427387904 WHERE counter = 3",
+        "UPDATE counters SET value = 4611686018427387904 WHERE name LIKE 'credit:%'",
+        "UPDATE postings SET sequence = 4611686018427387904 WHERE kind = 'unexplained-loss'",
+    ],
+)
+def test_a_number_to_which_nothing_counts_is_not_counted_to(
+    good: Good, tmp_path: Path, change: str
+) -> None:
+    file = tmp_path / "sabotaged.db"
+    shutil.copy(good.url.removeprefix("sqlite:///"), file)
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        _without_guards(connection)
+        connection.execute(text(change))
+    engine.dispose()
+    with pytest.raises(DatabaseNotReadable, match="to which nothing counts"):
+        audit(f"sqlite:///{file}", KEYS)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         "UPDATE cards SET serial = -1 WHERE uid = (SELECT max(uid) FROM cards)",
         "UPDATE cash_banked SET terminal_id = -1",
         "UPDATE salaries SET member_number = 4611686018427387904 WHERE number = 1",

@@ -119,6 +119,7 @@ def open_snapshot(url: str) -> Iterator[tuple[Source, Place]]:
     """
     with _connected(Place(url)) as source:
         connection = source.connection
+        _check_counts(source, url)
         if connection.dialect.name == "postgresql":
             (snapshot,) = source.rows("SELECT pg_export_snapshot()")[0]
             yield source, Place(url, snapshot)
@@ -170,6 +171,25 @@ def _engine(url: str) -> Engine:
     return create_engine(
         "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(name, uri=True)
     )
+
+
+_COUNTS = (
+    ("terminals", "head_sequence", 10**8, ""),
+    ("card_transactions", "counter", 10**6, ""),
+    ("counters", "value", 10**6, "WHERE name LIKE 'credit:%'"),
+    ("postings", "sequence", 10**6, "WHERE terminal_id = 0 AND kind LIKE 'unexplained-%'"),
+)
+"""Table, column, to what it cannot have counted: the gaps below such a number are looked for one by one."""
+
+
+def _check_counts(source: Source, url: str) -> None:
+    for table, column, most, where in _COUNTS:
+        if not source.has_table(table):
+            continue
+        found = source.one(f"SELECT max({column}) FROM {table} {where}")  # noqa: S608 - the names above
+        if found is not None and isinstance(found[0], int) and found[0] > most:
+            detail = f"{table} has in {column} {found[0]}, to which nothing counts"
+            raise DatabaseNotReadable(database=_name(url), detail=detail)
 
 
 _TYPES = {"INTEGER": "integer", "BIGINT": "integer", "BOOLEAN": "integer", "BLOB": "blob"}
