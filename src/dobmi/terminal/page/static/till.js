@@ -381,7 +381,7 @@
       burstAt = now;
     }
     if (event.key === "Escape") {
-      if ($("keys")) hideKeys();
+      if ($("keys")) { event.preventDefault(); hideKeys(); }
       else if (act) { event.preventDefault(); click(act.querySelector("[data-escape]")); }
       else if (inWindow) { event.preventDefault(); closeWindow(); }
       else if (typed) setTyped("");
