@@ -29,6 +29,7 @@ from sqlalchemy import Connection, text
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from dobmi.central.circulation import circulation
+from dobmi.central.database import Database
 from dobmi.central.days import close_days
 from dobmi.central.ingest import take_batch
 from dobmi.central.partitions import ensure_partitions
@@ -80,6 +81,9 @@ class Measured:
     @property
     def sale_bytes(self) -> float:
         return sum(self.table_bytes.values()) + sum(self.index_bytes.values())
+
+
+LOOKUPS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +277,6 @@ def measure(url: str, data: Path | None, vouchers: int, small_batch: int) -> Mea
         database = world.central.database
         with database.write() as connection:
             ensure_partitions(connection, datetime.fromtimestamp(START, WIB).date(), 1)
-        empty_report = min(timed_report(world) for _ in range(3))
         cards = world.make_cards(1, max(vouchers // 40, 50))
         station = world.station()
 
@@ -324,11 +327,12 @@ def measure(url: str, data: Path | None, vouchers: int, small_batch: int) -> Mea
             time.process_time() - small_server + processor_seconds_of(data) - small_database
         ) / len(small)
         small_after = look()
-        open_report = min(timed_report(world) for _ in range(3))
+        open_report = min(timed_report(world) for _ in range(9))
         with database.read() as connection:
             rows = int(connection.execute(text("SELECT count(*) FROM postings")).scalar_one())
         assert close_days(world.central, START + 3 * 24 * 3600)
-        closed_report = min(timed_report(world) for _ in range(3))
+        closed_report = min(timed_report(world) for _ in range(9))
+        looked_up = timed_lookups(database) / (LOOKUPS * len(cards))
         database.close()
     return Measured(
         vouchers=vouchers,
@@ -346,9 +350,22 @@ def measure(url: str, data: Path | None, vouchers: int, small_batch: int) -> Mea
         small_batch_seconds=small_seconds,
         small_batch=small_batch,
         report_posting_seconds=max(0, open_report - closed_report) / rows,
-        report_card_seconds=max(0, closed_report - empty_report) / len(cards),
+        report_card_seconds=looked_up,
         size_of_voucher=sum(map(len, second)) / count,
     )
+
+
+def timed_lookups(database: Database) -> float:
+    """Of every card's newest transaction, `LOOKUPS` times, as circulation has them."""
+    newest = (
+        "SELECT balance_after_rupiah FROM card_transactions AS newest "
+        "WHERE newest.card_uid = cards.uid ORDER BY newest.counter DESC LIMIT 1"
+    )
+    statement = f"SELECT sum(({newest})) FROM cards, generate_series(1, {LOOKUPS})"  # noqa: S608 - ours
+    with database.read() as connection:
+        began = time.perf_counter()
+        connection.execute(text(statement)).one()
+        return time.perf_counter() - began
 
 
 def timed_report(world: World) -> float:
