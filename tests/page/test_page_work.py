@@ -69,6 +69,19 @@ def test_a_balance_is_asked_once_and_shown_with_the_last_transactions(cashier: B
     assert "31-12-2031" in shown
 
 
+def test_the_next_press_reads_the_next_card_and_not_the_last_one_again(cashier: Browser) -> None:
+    found = re.search(r'id="ask" name="request" value="([^"]+)"', cashier.get("/balance").text)
+    assert found
+    answer = cashier.tap("/balance", request=found[1]).text
+    following = re.search(r'id="ask" name="request" value="([^"]+)" hx-swap-oob', answer)
+    assert following
+    assert following[1] != found[1]
+    cashier.counter.show(phase=Phase.IDLE, request=None)
+    cashier.tap("/balance", request=following[1])
+    asked = [command for command in cashier.counter.asked if isinstance(command, AskBalance)]
+    assert [command.request for command in asked] == [found[1], following[1]]
+
+
 def test_the_shifts_sales_are_listed_newest_first(cashier: Browser) -> None:
     numbers = [sell(cashier), sell(cashier, 5_000)]
     shown = re.findall(r'data-sequence="(\d+)"', cashier.get("/sales").text)

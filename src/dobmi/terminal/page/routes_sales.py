@@ -15,6 +15,7 @@ from dobmi.terminal.counter_state import AskBalance, AskRefund, Phase
 from dobmi.terminal.ledger import SaleState
 from dobmi.terminal.page.desk import new_request
 from dobmi.terminal.page.errors import FormIncomplete
+from dobmi.terminal.page.rendering import render
 from dobmi.terminal.page.routes_people import ask_who, who_tapped
 from dobmi.terminal.page.visit import Visit, Visited, as_number
 from dobmi.terminal.paper import PaperKind, to_screen
@@ -38,7 +39,8 @@ def ask_balance(visit: Visited) -> Response:
     request = visit.field("request")
     if visit.page.counter.state.request != request:
         visit.page.do(visit.page.counter.do(AskBalance(request=request)))
-    return visit.html("")
+    # The same number would show the same card again: the button's next press has another.
+    return visit.html(render("_ask.html", visit.language, ask=new_request(), is_next=True))
 
 
 @router.post("/balance/print")
