@@ -21,7 +21,6 @@ from support.page_browser import ORIGIN, PIN, PORT, Browser, with_pin
 from support.page_counter import ShownCounter
 from support.tills import Bench
 
-
 CHROMIUM = Path("/usr/bin/chromium")
 
 

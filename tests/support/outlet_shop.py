@@ -88,6 +88,7 @@ class Office:
     folder: Path
     central: Central = field(init=False)
     url: str = field(init=False, default="")
+    outlets: int = 0
     _open: ExitStack = field(init=False, default_factory=ExitStack)
 
     def __post_init__(self) -> None:
@@ -259,10 +260,10 @@ def office_at_work(folder: Path) -> Iterator[Office]:
 
 
 @contextmanager
-def shop_at_work(
-    office: Office, folder: Path, seller: str, port: int, first_member: int
-) -> Iterator[Shop]:
-    """With a printer that has paper, and the till's program started for the first time."""
+def shop_at_work(office: Office, folder: Path, port: int) -> Iterator[Shop]:
+    """A new outlet with a printer that has paper; its till's program has never been started."""
+    office.outlets += 1
+    seller = f"Toko {office.outlets}"
     terminal_id = office.enrol(folder, seller)
     with network_printer() as printer:
         shop = Shop(
@@ -272,7 +273,7 @@ def shop_at_work(
             terminal_id=terminal_id,
             printer=printer,
             port=port,
-            first_member=first_member,
+            first_member=1000 * office.outlets + 1,
         )
         try:
             yield shop
