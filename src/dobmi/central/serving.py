@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import h11
 import uvicorn
 from fastapi import FastAPI
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dobmi.central.errors import BadRequest, ShuttingDown
 from dobmi.central.logs import REQUEST_ID
@@ -45,6 +44,7 @@ _RESTART_SECONDS = 1
 _BACKLOG = 2048
 HEAD_SECONDS_MAX = 20
 """From a connection's beginning to the end of its first request's head; then likewise for each."""
+HEAD_SIZE_MAX = 16 * 1024
 FINISH_SECONDS_MAX = 60
 """How long a request may take to end once the port is closed."""
 
@@ -132,24 +132,28 @@ def note_for_log(connection: HTTPConnection, **fields: str | int) -> None:
     connection.scope.setdefault("dobmi", {}).update(fields)
 
 
-class Http(H11Protocol):
-    """HTTP/1.1 of which each head comes in time, and what is no HTTP gets a problem for an answer.
+class Http(HttpToolsProtocol):
+    """HTTP/1.1 of which each head comes in time and is not endless, and what is no HTTP gets a problem.
 
     uvicorn waits for a head for ever: whoever opens connections and says nothing would have them all.
     """
 
     _late: asyncio.TimerHandle | None = None
+    _head_size = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as H11Protocol
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as HttpToolsProtocol
         super().connection_made(transport)
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
-            self._wait_for_head()
-        else:
+        if self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
+            return
+        self._wait_for_head()
+        self._head_size += len(data)
+        if self._head_size > HEAD_SIZE_MAX and not self.transport.is_closing():
+            self.send_400_response("a head that does not end")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -158,17 +162,18 @@ class Http(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         problem = problem_of(BadRequest(detail=msg))
         body = problem.model_dump_json(exclude_none=True).encode()
-        headers = [("content-type", PROBLEM), ("connection", "close")]
-        for event in (
-            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-            h11.Data(data=body),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event) or b"")
+        lines = (
+            "HTTP/1.1 400 Bad Request",
+            f"content-type: {PROBLEM}",
+            f"content-length: {len(body)}",
+            "connection: close",
+        )
+        self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
 
     def _wait_for_head(self) -> None:
         if self._late is None:
+            self._head_size = 0
             self._late = self.loop.call_later(HEAD_SECONDS_MAX, self._close_if_waiting)
 
     def _stop_waiting(self) -> None:
