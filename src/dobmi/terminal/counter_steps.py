@@ -124,12 +124,13 @@ class CounterSteps:
         self._settled_seen = 0
         self._stopped_look_at = self._reader_retry_at = 0.0
         self._tell_shown(till)
-        lost, self._request, self._doubt = self._request, None, None
-        self._show_rest()
-        if isinstance(lost, AskSale):
+        lost, self._doubt = self._request, None
+        # Nothing is shown between: a request that is shown no more would look cancelled.
+        if lost is None:
+            self._show_rest()
+        elif isinstance(lost, AskSale):
             self._begin(till, lost, after_fault=True)
-        elif lost is not None:
-            self._request = lost
+        else:
             self._finish(till, Phase.REFUSED, error=CounterFault())
 
     def show_closed(self, error: DoBMIError) -> None:

@@ -55,11 +55,15 @@ def new_request() -> str:
 
 
 def answer_of(asked: Future[T]) -> T:
-    """What the counter answers. Raises what it raises, and CounterBusy if it takes too long."""
+    """What the counter answers. Raises what it raises, and CounterBusy if it takes too long to begin:
+    then it is withdrawn, and never done later.
+    """
     try:
         return asked.result(ANSWER_SECONDS_MAX)
     except TimeoutError as error:
-        raise CounterBusy from error
+        if asked.cancel():
+            raise CounterBusy from error
+        return asked.result()  # it has begun meanwhile
 
 
 class Desk:
@@ -79,6 +83,7 @@ class Desk:
         self._asked: dict[str, AskSale] = {}
         self._was_taken = False
         """The counter has shown the newest request: when it shows it no more, it has ended."""
+        self._seen_version = -1
         self._newest: tuple[str, float] = ("", -1.0)
 
     @property
@@ -149,8 +154,13 @@ class Desk:
         return self.pay(self._state.request)
 
     def on_counter(self, state: CounterState) -> None:
-        """What a request came to; called with every state of the counter, in its thread."""
+        """What a request came to; called with every state of the counter, in its threads: an older
+        state may come after a newer one, and says nothing any more.
+        """
         with self._lock:
+            if state.version <= self._seen_version:
+                return
+            self._seen_version = state.version
             request = self._state.request
             if request not in self._asked:
                 return
