@@ -31,12 +31,12 @@ def texts_in_the_code() -> set[str]:
     return {singular(message) for _, _, message, _, _ in found}
 
 
-def singular(message: str | tuple[str, ...]) -> str:
+def singular(message: str | tuple[str, ...] | list[str]) -> str:
     return message if isinstance(message, str) else message[0]
 
 
-def forms(message: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (message,) if isinstance(message, str) else message
+def forms(message: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    return (message,) if isinstance(message, str) else tuple(message)
 
 
 def places(text: str) -> set[str]:

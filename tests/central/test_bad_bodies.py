@@ -339,7 +339,12 @@ def test_a_slow_answer_is_waited_for_whatever_the_head_took(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dobmi.central.serving.HEAD_SECONDS_MAX", 0.3)
-    monkeypatch.setattr(app, "take_batch", lambda *_: time.sleep(1) or b"x")
+
+    def take_slowly(*_: object) -> bytes:
+        time.sleep(1)
+        return b"x"
+
+    monkeypatch.setattr(app, "take_batch", take_slowly)
     with serving(world.central) as url:
         answer = requests.post(
             f"{url}{BATCHES_PATH}", b"x", headers={"content-type": CBOR}, timeout=9

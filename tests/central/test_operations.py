@@ -15,6 +15,7 @@ from typing import NoReturn
 from urllib.request import urlopen
 
 import pytest
+from httpx2 import Response
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from starlette.testclient import TestClient
@@ -38,22 +39,26 @@ from support.traffic import START, World
 HERE = ("127.0.0.1", 50_000)
 
 
+def _post_nonsense(client: TestClient) -> Response:
+    headers = {"content-type": "application/cbor"}
+    return client.post("/v1/batches", content=b"x", headers=headers)
+
+
 @pytest.mark.usefixtures("database_kind")
 def test_while_all_connections_are_in_use_it_is_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dobmi.central.database.CONNECTION_WAIT_SECONDS", 0.1)
     database = open_database(new_database(tmp_path))
-    batch = {"content": b"x", "headers": {"content-type": "application/cbor"}}
     with TestClient(create_app(Central(database, RING, SETTINGS))) as client:
         with ExitStack() as stack:
             for _ in range(15):  # SQLAlchemy's pool
                 stack.enter_context(database.engine.connect())
-            answer = client.post("/v1/batches", **batch)
+            answer = _post_nonsense(client)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
             assert answer.json()["code"] == "CENTRAL-BUSY"
             assert client.get("/readyz").json()["checks"]["database"] == "CENTRAL-BUSY"
-        assert client.post("/v1/batches", **batch).status_code == 400
+        assert _post_nonsense(client).status_code == 400
 
 
 def test_a_mistake_in_the_program_is_a_problem_and_its_text_stays_here(

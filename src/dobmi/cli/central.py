@@ -545,7 +545,9 @@ def credit() -> None:
 @click.argument("card")
 @click.argument("sequence", type=click.IntRange(1))
 @click.option("--reason", required=True, help="Why; it stands in the journal.")
-@click.option("--by", "settled_by", required=True, metavar="NAME", help="Who says so, of the staff.")
+@click.option(
+    "--by", "settled_by", required=True, metavar="NAME", help="Who says so, of the staff."
+)
 @click.pass_obj
 def settle_one_credit(
     context: Context, card: str, sequence: int, reason: str, settled_by: str
