@@ -6,6 +6,7 @@ from typing import Final
 from dobmi.i18n import N_
 
 _CALL: Final = N_("Tell the office; it can be mended there.")
+_OFFICE: Final = N_("Ask for another card, or send the member to the office with this one.")
 
 ON_THE_PAGE: Final[Mapping[str, str]] = {
     "SALE-AMOUNT": N_(
@@ -30,6 +31,10 @@ ON_THE_PAGE: Final[Mapping[str, str]] = {
     "PRINT-DONE": N_("To have it once more, open the sale and print its receipt."),
     "READER-SCHEME": N_("Choose a reader in the set-up."),
     "READER-UNAVAILABLE": N_("Plug the reader in again; if it stays, switch the till off and on."),
+    "CARD-BLANK": _OFFICE,
+    "CARD-UNSUPPORTED": _OFFICE,
+    "CARD-UNFINISHED": _OFFICE,
+    "CARD-ILLEGAL-COMMAND": _OFFICE,
     "CARD-ISSUED": N_("Take a blank card; have the office look at this one."),
     "PAGE-NOT-LOOPBACK": _CALL,
     "PAGE-NO-SET-UP": _CALL,
