@@ -8,7 +8,13 @@ import pytest
 
 from dobmi.terminal.counter_state import AskLogin, Cancel, Phase
 from dobmi.terminal.page.errors import NotLoopback
-from dobmi.terminal.page.security import SESSION_SECONDS_MAX, Sessions, check_loopback
+from dobmi.terminal.page.security import (
+    SESSION_SECONDS_MAX,
+    SESSIONS_MAX,
+    Person,
+    Sessions,
+    check_loopback,
+)
 from dobmi.terminal.shift import take_over
 from dobmi.terminal.staff import Cashier
 from support import outlets
@@ -118,6 +124,27 @@ def test_a_session_ends_with_the_day() -> None:
     assert sessions.of(session.key) == session
     now[0] = SESSION_SECONDS_MAX + 1
     assert sessions.of(session.key) is None
+
+
+def test_requests_without_a_cookie_do_not_end_a_cashiers_session() -> None:
+    sessions = Sessions()
+    cashiers = sessions.start(Person(cashier=Cashier("Siti"), is_supervisor=False))
+    newest = [sessions.start() for _ in range(2 * SESSIONS_MAX)][-1]
+    assert sessions.of(cashiers.key) == cashiers
+    assert sessions.of(newest.key) == newest
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example"]
+)
+def test_no_form_leads_to_another_site(cashier: Browser, elsewhere: str) -> None:
+    answer = cashier.client.post(
+        "/language",
+        data={"token": cashier.token, "language": "en", "to": elsewhere},
+        headers={"origin": ORIGIN},
+        follow_redirects=False,
+    )
+    assert answer.headers["location"] == "/"
 
 
 def test_logging_out_ends_the_session(cashier: Browser) -> None:

@@ -11,6 +11,7 @@ from dobmi.cardlib.errors import InsufficientBalance
 from dobmi.money import Rupiah
 from dobmi.terminal.counter_state import (
     Acknowledge,
+    AcknowledgeNotShown,
     AskSale,
     Cancel,
     DoubtShown,
@@ -240,6 +241,20 @@ def test_the_member_sees_what_is_bought_and_what_is_left(cashier: Browser) -> No
     shown = cashier.get("/display").text
     assert "Rp 10.000" in shown
     assert 'data-phase="paid"' in shown
+
+
+def test_what_a_crash_kept_from_the_cashier_is_over_the_page_until_it_was_seen(
+    cashier: Browser,
+) -> None:
+    """Else it is sold again: and the same amount to the same member is then found paid already."""
+    cashier.counter.show(not_shown=(paid(12_500, holder="Ani", sequence=8),))
+    shown = stage(cashier)
+    assert 'data-phase="not-shown"' in shown
+    assert "Ani" in shown
+    assert "penjualan 8" in shown
+    assert shown.count("data-main") == 1
+    assert cashier.tap("/counter/seen").status_code == 200
+    assert cashier.counter.asked[-1] == AcknowledgeNotShown()
 
 
 def test_the_display_needs_no_log_in_and_shows_no_buttons(browser: Browser) -> None:

@@ -146,6 +146,18 @@ def test_an_older_sale_is_refunded_with_a_supervisors_card(cashier: Browser) -> 
     assert asked.amount == Rupiah(1_000)
 
 
+def test_what_a_supervisors_card_agrees_to_is_not_used_for_another_sale(cashier: Browser) -> None:
+    agreed, other = sell(cashier), sell(cashier, 20_000)
+    next_shift(cashier)
+    cashier.post(f"/sales/{agreed}/refund/card", reason="Salah jumlah")
+    login = cashier.counter.asked[-1]
+    assert isinstance(login, AskLogin)
+    card = replace(CARD, member_number=outlets.ANI.member_number or 0, holder="Ani")
+    cashier.counter.show(phase=Phase.LOGIN, card=card)
+    cashier.post(f"/sales/{other}/refund/card", request=login.request)
+    assert not any(isinstance(command, AskRefund) for command in cashier.counter.asked)
+
+
 def test_a_card_that_said_who_somebody_is_does_so_for_one_session_and_once(
     browser: Browser,
 ) -> None:

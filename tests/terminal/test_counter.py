@@ -58,6 +58,7 @@ from dobmi.terminal.errors import (
     LedgerFull,
     NoCardCame,
     NoShift,
+    OrderOfAnother,
     PaidNotRecorded,
     PriceClassDiffers,
     RequestDiffers,
@@ -80,7 +81,7 @@ from support.counters import (
     counter_of,
     new_id,
 )
-from support.outlets import noted
+from support.outlets import ORDER, noted, ordered
 from support.tills import Bench, another_holder, balance_of, card_with, expired
 
 COMMIT = 0xC7
@@ -132,6 +133,25 @@ class TestSale:
         assert paid.card.holder == "Siti Aminah"
         assert balance_of(card) == 87_500
         assert watched.phases() == [Phase.IDLE, Phase.WAITING, Phase.WORKING, Phase.PAID]
+
+    def test_an_order_is_paid_with_the_card_of_who_ordered_and_no_other(
+        self, bench: Bench, watched: Watched
+    ) -> None:
+        bench.feed(outlet=ordered(ORDER))
+        others, own = card_with(100_000, another_holder(99)), card_with(100_000)
+        first, second = (a_sale(order=ORDER.number) for _ in range(2))
+        watched.do(first)
+        bench.tap(others)
+        refused = watched.ends(first)
+        assert isinstance(refused.error, OrderOfAnother)
+        assert (refused.error.facts["member"], refused.error.facts["holder"]) == (
+            ORDER.holder,
+            "Anggota 99",
+        )
+        watched.do(second)
+        bench.tap(own)
+        assert watched.ends(second).phase is Phase.PAID
+        assert (balance_of(others), balance_of(own)) == (100_000, 87_500)
 
     def test_the_holder_and_the_balance_are_shown_while_the_card_still_works(
         self, bench: Bench, watched: Watched
@@ -784,8 +804,28 @@ class TestRefund:
             watched = Watched(counter)
             watched.do(refund)
             again = watched.ends(refund)
+            with pytest.raises(RequestDiffers):
+                watched.do(replace(refund, amount=Rupiah(3_000)))
         assert again.refund is not None
         assert again.refund.already_written
+        assert kinds(bench) == [SaleVoucher, RefundVoucher]
+
+    def test_a_number_of_another_one_is_refused_and_the_counter_is_free(self, bench: Bench) -> None:
+        """The board forgets it with the program, the ledger does not."""
+        sale = a_sale()
+        refund = AskRefund(request=new_id(), sale=1, reason="rusak", amount=Rupiah(2_500))
+        with counter_of(bench) as counter:
+            watched = Watched(counter)
+            watched.do(sale)
+            bench.tap(card_with())
+            watched.ends(sale)
+            watched.do(refund)
+        with counter_of(bench) as counter:
+            watched = Watched(counter)
+            watched.shows(Phase.IDLE, Phase.CARD_HERE)
+            with pytest.raises(RequestDiffers):
+                watched.do(replace(refund, amount=Rupiah(3_000)))
+            assert not watched.state.phase.is_busy
         assert kinds(bench) == [SaleVoucher, RefundVoucher]
 
     def test_one_that_is_refused(self, watched: Watched) -> None:

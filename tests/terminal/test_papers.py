@@ -11,6 +11,7 @@ import pytest
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Moment, at_command
 from dobmi.money import Rupiah
+from dobmi.sync.feed import SettledAs, Settlement, Settlements
 from dobmi.sync.outlet import MemberOrder, OrderLine
 from dobmi.sync.proof_code import decode_proof
 from dobmi.sync.records import OrderState
@@ -25,6 +26,7 @@ from dobmi.terminal.papers import (
     paper_of_shift,
 )
 from dobmi.terminal.picking import PickOrder
+from dobmi.terminal.purchase import Purchase
 from dobmi.terminal.till import Till
 from support.tills import Bench, card_with
 
@@ -97,6 +99,24 @@ class TestSale:
         doubt = till.ledger.hash_at(1)
         assert doubt is not None
         assert doubt != till.ledger.hash_of_payment(1)
+        assert code_of(paper_of_sale(till.ledger, SERVER, 1, str)) == (7, 1, doubt[:16])
+
+    def test_one_that_the_server_found_paid_has_one_too(
+        self, bench: Bench, till: Till, card: SimulatedCard
+    ) -> None:
+        """The card never came back to tell: the page shows it as paid, and so must its receipt."""
+        assert till.bind_sale("one", Purchase(Rupiah(12_500))) is None
+        bench.tap(card, at_command(COMMIT, Moment.AFTER))
+        with pytest.raises(SaleInDoubt):
+            till.sell(Rupiah(12_500), request="one")
+        till.give_up()
+        settled = Settlement(1, SettledAs.PAID, bench.chain()[0].link.unix_seconds, "card")
+        bench.feed(settlements=Settlements(terminal_id=7, since=0, settled=(settled,)))
+        doubt = till.ledger.hash_at(1)
+        assert doubt is not None
+        found = till.bind_sale("one", Purchase(Rupiah(12_500)))
+        assert found is not None
+        assert found.voucher_hash == doubt
         assert code_of(paper_of_sale(till.ledger, SERVER, 1, str)) == (7, 1, doubt[:16])
 
 

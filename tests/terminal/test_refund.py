@@ -23,6 +23,7 @@ from dobmi.terminal.errors import (
     RefundAmount,
     RefundOfDoubt,
     RefundRefused,
+    RequestDiffers,
     SaleInDoubt,
     SaleNotPaid,
     SupervisorNeeded,
@@ -264,6 +265,8 @@ def test_asked_again_under_the_same_number_it_is_the_same_refund(bench: Bench) -
         again = till.refund(sale, Rupiah(500), reason="x", request="one")
         assert (first.sequence, first.already_written) == (again.sequence, False)
         assert again.already_written
+        with pytest.raises(RequestDiffers):
+            till.refund(sale, Rupiah(600), reason="x", request="one")
         other = till.refund(sale, Rupiah(500), reason="x", request="two")
         assert other.refunded_total == Rupiah(1_000)
 

@@ -38,7 +38,6 @@ from dobmi.terminal.errors import (
     BadRefundGoods,
     NoCardCame,
     PassphrasesDiffer,
-    PriceClassDiffers,
     SaleInDoubt,
     StillInDoubt,
 )
@@ -438,17 +437,12 @@ def _bound(till: Till, asked: _Asked) -> str | None:
     return request
 
 
-def _checking_class(till: Till, asked: _Asked) -> Callable[[PurseView], None]:
-    """What is shown is what is charged: a card of another class is refused before its money is asked."""
+def _checking_member(till: Till, asked: _Asked) -> Callable[[PurseView], None]:
+    """A card that may not pay this is refused before its money is asked."""
 
     def see(view: PurseView) -> None:
         found = till.describe(view)
-        if asked.member_class not in {None, found.note.member_class}:
-            raise PriceClassDiffers(
-                holder=found.holder.name,
-                card_class=found.note.member_class,
-                cart_class=asked.member_class or "",
-            )
+        till.check_member(found, member_class=asked.member_class, order=asked.order)
 
     return see
 
@@ -467,7 +461,7 @@ def _sell_with_patience(
             context.say("Tap the card: {amount}", amount=amount)
 
     request = _bound(till, asked)
-    see = _checking_class(till, asked)
+    see = _checking_member(till, asked)
     doubt: SaleInDoubt | None = None
     for _ in range(TAPS_MAX):
         try:

@@ -238,7 +238,7 @@ class AskSale:
 
     `member_class` is the one the total was made for: a card of another is refused before any debit
     (PriceClassDiffers). None: the prices are the same for all. `order`: the member's order that is
-    paid by this. `instead_of`: the request, still waiting for a card, whose place this one takes; if
+    paid by this, with the card of who ordered and no other (OrderOfAnother). `instead_of`: the request, still waiting for a card, whose place this one takes; if
     it waits no more (a card has come), this one is refused with CounterBusy.
     """
 

@@ -254,16 +254,7 @@ class CounterSteps:
                     if after_fault:
                         raise CounterFault
                 case AskRefund():
-                    self._show(Phase.WORKING)
-                    found = till.refund(
-                        request.sale,
-                        request.amount,
-                        reason=request.reason,
-                        supervisor=request.supervisor,
-                        goods=request.goods,
-                        request=request.request,
-                    )
-                    self._finish(till, Phase.REFUNDED, refund=found)
+                    self._refund(till, request)
                     return
                 case AskBalance() | AskLogin():
                     pass
@@ -278,6 +269,23 @@ class CounterSteps:
             self._finish(till, Phase.REFUSED, error=error)
         else:
             self._wait_for_card(till)
+
+    def _refund(self, till: Till, request: AskRefund) -> None:
+        self._show(Phase.WORKING)
+        try:
+            found = till.refund(
+                request.sale,
+                request.amount,
+                reason=request.reason,
+                supervisor=request.supervisor,
+                goods=request.goods,
+                request=request.request,
+            )
+        except RequestDiffers:
+            self._request = None
+            self._show_rest()
+            raise
+        self._finish(till, Phase.REFUNDED, refund=found)
 
     def _wait_for_card(self, till: Till, error: DoBMIError | None = None) -> None:
         """`error`: why the last one did not do; no money moved."""
@@ -363,15 +371,10 @@ class CounterSteps:
 
     def _sell(self, till: Till, stay: _Stay, connection: CardConnection, request: AskSale) -> None:
         def see(view: PurseView) -> None:
-            stay.card = _card_shown(till.describe(view))
+            found = till.describe(view)
+            stay.card = _card_shown(found)
             self._publish(card=stay.card)
-            wanted = request.member_class
-            if wanted not in {None, stay.card.member_class} and not stay.card.is_expired:
-                raise PriceClassDiffers(
-                    holder=stay.card.holder,
-                    card_class=stay.card.member_class,
-                    cart_class=wanted or "",
-                )
+            till.check_member(found, member_class=request.member_class, order=request.order)
 
         sold = till.sell_to(
             connection,

@@ -68,6 +68,7 @@ TerminalError
   TooManyHeldCarts             no more can be put aside
   OrderRefused                 nothing was done with the member's order
     NoSuchOrder                  not on this outlet's list
+    OrderOfAnother               the card is not that of the member who ordered
     OrderPaid                    paid already
     OrderNotPaid                 not paid yet
     OrderEnded                   handed over or cancelled
@@ -494,6 +495,19 @@ class NoSuchOrder(OrderRefused):
     code = "ORDER-NONE"
     message = N_("Order {order} is not on this outlet's list.")
     next_step = N_("Look at the number; if the order is new, sync first.")
+
+
+class OrderOfAnother(OrderRefused):
+    """Facts: `order`, `member` whose order it is, `holder` whose card was tapped."""
+
+    code = "ORDER-OTHER-CARD"
+    message = N_("Order {order} is that of {member}; this is the card of {holder}.")
+    next_step = N_(
+        "Have {member}'s card tapped. If {holder} wants the goods, cancel the order and sell them anew."
+    )
+
+    def __init__(self, *, order: int, member: str, holder: str) -> None:
+        super().__init__(order=order, member=member, holder=holder)
 
 
 class OrderPaid(OrderRefused):

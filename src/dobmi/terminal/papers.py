@@ -12,7 +12,7 @@ from dobmi.sync.voucher import RefundVoucher, decode_voucher
 from dobmi.terminal import schema
 from dobmi.terminal.counter_state import Movement
 from dobmi.terminal.errors import NoSuchSale, SaleNotPaid
-from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.ledger import Ledger, SaleState
 from dobmi.terminal.paper import Paper, Translate
 from dobmi.terminal.picking import PickOrder
 from dobmi.terminal.receipt import (
@@ -53,7 +53,7 @@ def paper_of_sale(
         raise NoSuchSale(sequence=sequence)
     # Of a doubt that was settled it is the doubt's voucher that the server knows by this number.
     hash_ = ledger.hash_at(sequence)
-    if hash_ is None or ledger.hash_of_payment(sequence) is None:
+    if hash_ is None or ledger.sale_state(sequence) is not SaleState.PAID:
         raise SaleNotPaid(sequence=sequence)
     outlet = outlet_of(ledger, intent.cashier)
     facts = SaleFacts(

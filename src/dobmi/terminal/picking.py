@@ -20,7 +20,14 @@ from dobmi.sync.voucher import GoodsLine
 from dobmi.terminal import outlet, schema
 from dobmi.terminal.cart import Cart, cart_of_order
 from dobmi.terminal.catalogue import member_class
-from dobmi.terminal.errors import NoSuchOrder, OrderEnded, OrderInDoubt, OrderNotPaid, OrderPaid
+from dobmi.terminal.errors import (
+    NoSuchOrder,
+    OrderEnded,
+    OrderInDoubt,
+    OrderNotPaid,
+    OrderOfAnother,
+    OrderPaid,
+)
 from dobmi.terminal.ledger import Ledger, SaleState
 
 
@@ -100,6 +107,16 @@ def check_payable(ledger: Ledger, number: int, *, besides: str | None = None) ->
     for sequence in sequences:
         if ledger.sale_state(sequence) is not SaleState.NOT_PAID:
             raise OrderInDoubt(order=number, sequence=sequence)
+
+
+def check_holder(ledger: Ledger, number: int, member_number: int, holder: str) -> None:
+    """Whether it is the order of the member whose card was tapped: goods and contribution are theirs.
+
+    Raises OrderOfAnother, NoSuchOrder.
+    """
+    order = find_order(ledger, number).order
+    if order.member_number != member_number:
+        raise OrderOfAnother(order=number, member=order.holder, holder=holder)
 
 
 def shortage(order: MemberOrder, goods: Iterable[GoodsLine]) -> tuple[tuple[str, int], ...]:

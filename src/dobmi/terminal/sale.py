@@ -282,6 +282,7 @@ def sell(
         raise PaidNotRecorded(
             holder=intent.holder, amount=intent.amount, sequence=sequence
         ) from error
+    del desk.commits_sent[sequence]
     return _result(intent, hash_, exchanges=purse.exchanges.count)
 
 

@@ -40,7 +40,7 @@ from dobmi.sync.voucher import (
     Outcome,
     RefundVoucher,
 )
-from dobmi.terminal import sale, sale_request
+from dobmi.terminal import picking, sale, sale_request
 from dobmi.terminal import shift as shifts
 from dobmi.terminal.chain import Chain
 from dobmi.terminal.clock import TillClock
@@ -53,6 +53,8 @@ from dobmi.terminal.errors import (
     NotEnrolled,
     NotInDoubt,
     NotThisTill,
+    PriceClassDiffers,
+    RequestDiffers,
     SaleInDoubt,
 )
 from dobmi.terminal.ledger import (
@@ -295,8 +297,11 @@ class Till:
             raise sale.in_doubt(intent)
         self._returned = True
         self.not_shown = [one for one in self.not_shown if one[0].sequence != intent.sequence]
-        # Found paid by the central server, it has no voucher of this till that says so.
-        return sale.already_paid(intent, self._ledger.hash_of_payment(bound.sequence) or b"")
+        # Found paid by the central server, it has no voucher of this till that says so but its doubt's.
+        ledger = self._ledger
+        hash_ = ledger.hash_of_payment(bound.sequence) or ledger.hash_at(bound.sequence)
+        assert hash_ is not None
+        return sale.already_paid(intent, hash_)
 
     def sell_to(
         self,
@@ -369,6 +374,26 @@ class Till:
             note=member_note(self._ledger, view.holder.member_number),
         )
 
+    def check_member(
+        self, found: BalanceResult, *, member_class: str | None = None, order: int | None = None
+    ) -> None:
+        """Whether the card of `found` may pay what was made for `member_class` (None: for all alike),
+        or is the order number `order`; for the `see` of a sale.
+
+        What is shown is what is charged. Raises PriceClassDiffers, OrderOfAnother, NoSuchOrder.
+        """
+        holder = found.holder
+        if found.is_expired:
+            return  # that is said first
+        if order is not None:
+            picking.check_holder(self._ledger, order, holder.member_number, holder.name)
+        if member_class not in {None, found.note.member_class}:
+            raise PriceClassDiffers(
+                holder=holder.name,
+                card_class=found.note.member_class,
+                cart_class=member_class or "",
+            )
+
     def refund(
         self,
         sale: int,
@@ -383,11 +408,11 @@ class Till:
 
         No card is needed, and none gets the money now: it waits at the central server, which hears
         of it at the next sync. `request` is a number made by who asks: asked again under it, the
-        first one comes back. Raises RefundRefused and its kinds, NoShift, LedgerError.
+        first one comes back. Raises RefundRefused and its kinds, RequestDiffers, NoShift, LedgerError.
         """
         self.mark_shown()
         self.give_up()
-        found = self._refund_of(request) or self._same_refund(sale, amount)
+        found = self._refund_of(request, sale, amount) or self._same_refund(sale, amount)
         if found is None:
             self._ledger.check_room()
             shift = self._shift_on_duty()
@@ -661,12 +686,19 @@ class Till:
             return open_intent
         return next(reversed(self._ledger.doubts(card_uid)), None)
 
-    def _refund_of(self, request: str | None) -> RefundResult | None:
+    def _refund_of(
+        self, request: str | None, sale: int, amount: Rupiah | None
+    ) -> RefundResult | None:
+        """Raises BadRequestId, RequestDiffers."""
         if request is None:
             return None
         sale_request.check_id(request)
         voucher = sale_request.refund_of(self._ledger, request)
-        return None if voucher is None else self.refund_result(voucher, already_written=True)
+        if voucher is None:
+            return None
+        if voucher.refunds != sale or amount not in {None, voucher.amount}:
+            raise RequestDiffers
+        return self.refund_result(voucher, already_written=True)
 
     def _same_refund(self, sale: int, amount: Rupiah | None) -> RefundResult | None:
         """The refund that a crash kept from being shown, if this is it."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
@@ -189,7 +190,7 @@ async def _stream(hub: Hub, parts: Parts) -> AsyncIterator[str]:
     with hub.waiting() as changed:
         while True:
             changed.clear()
-            news = parts()
+            news = await run_in_threadpool(parts)  # it reads the ledger
             for name, html in news.items():
                 if sent.get(name) != html:
                     sent[name] = html

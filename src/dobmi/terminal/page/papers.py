@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from dobmi.terminal.print_queue import PrintWorker
 from dobmi.terminal.receipt import BalanceFacts, balance_paper
 
 _SEEN_MAX: Final = 50
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,8 +61,14 @@ class Papers:
         self._writer.submit(self._print_first, *made)
 
     def _print_first(self, kind: PaperKind, sequence: int) -> None:
-        if print_queue.find(self.ledger(), kind, sequence) is None:
-            self.print(self.of_sequence(kind, sequence))
+        try:
+            if print_queue.find(self.ledger(), kind, sequence) is None:
+                self.print(self.of_sequence(kind, sequence))
+        except DoBMIError as error:  # the sale stands, and its receipt can be had under Sales
+            _log.warning("no paper for %s %d: %s", kind.value, sequence, error)
+        except Exception:
+            _log.exception("no paper for %s %d", kind.value, sequence)
+            raise
 
     def of_sequence(self, kind: PaperKind, sequence: int) -> Paper:
         """The receipt of a sale or the slip of a refund. Raises NoSuchSale, SaleNotPaid."""

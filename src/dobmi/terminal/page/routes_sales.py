@@ -104,14 +104,14 @@ def refund_by_card(visit: Visited, sequence: int) -> Response:
     visit.fields["to"] = path
     tapped = visit.fields.get("request", "")
     pending = visit.page.pending
-    if tapped not in pending:
+    if (tapped, sequence) not in pending:
         _refund(visit, sequence, visit.fields, "")  # what is wrong with the form is said at once
         pending.clear()
-        pending[ask_who(visit, f"{path}/refund/card")] = {
+        pending[ask_who(visit, f"{path}/refund/card"), sequence] = {
             name: value for name, value in visit.fields.items() if name != "pin"
         }
         return visit.redirect(path)
-    fields = pending.pop(tapped)
+    fields = pending.pop((tapped, sequence))
     return _ask_refund(visit, _refund(visit, sequence, fields, who_tapped(visit, tapped)))
 
 

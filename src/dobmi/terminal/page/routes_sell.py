@@ -271,9 +271,7 @@ def give_up(visit: Visited) -> Response:
 
 @router.post("/counter/seen")
 def seen(visit: Visited) -> Response:
-    visit.require_person()
-    visit.page.do(visit.page.counter.do(AcknowledgeNotShown()))
-    return visit.redirect("/")
+    return _command(visit, AcknowledgeNotShown())
 
 
 @router.post("/counter/sync")

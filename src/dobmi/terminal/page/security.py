@@ -157,7 +157,9 @@ class Sessions:
         with self._lock:
             self._sessions.pop(instead_of or "", None)
             while len(self._sessions) >= SESSIONS_MAX:
-                self._sessions.pop(next(iter(self._sessions)))
+                # Whoever asks without a cookie gets a session: that must not end a cashier's.
+                nobodys = (key for key, one in self._sessions.items() if one.person is None)
+                del self._sessions[next(nobodys, next(iter(self._sessions)))]
             self._sessions[session.key] = session
         return session
 

@@ -22,6 +22,7 @@ from dobmi.terminal.counter_state import CounterLike, CounterState, Phase
 from dobmi.terminal.errors import (
     NoCardCame,
     NoShift,
+    OrderOfAnother,
     SyncTooOld,
     TooManyUnsent,
     TooMuchUnsent,
@@ -86,7 +87,8 @@ class Flash:
 
 @dataclass(slots=True, kw_only=True)
 class Page:
-    """One till's page. `database` is read here; all that writes goes through the counter's thread.
+    """One till's page. `database` is read here, and papers are queued in it; all else that writes goes
+    through the counter's thread.
 
     `cashier` is the one of the settings, for a till whose feed lists no staff.
     """
@@ -103,8 +105,8 @@ class Page:
     worker: PrintWorker | None = None
     setup: SetUp | None = None
     """None: this page sets nothing up."""
-    pending: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Request of a supervisor's card: the form that waits for it."""
+    pending: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
+    """(Request of a supervisor's card, sale): the form that it agrees to."""
     flashes: dict[str, Flash] = field(default_factory=dict)
     card_purposes: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Request of a card that says who somebody is: (session, where its answer goes)."""
@@ -241,7 +243,9 @@ class Visit:
 
 def own_path(path: str) -> str:
     """A path of this page's, never another site's."""
-    return path if path.startswith("/") and not path.startswith("//") else "/"
+    # Browsers read a backslash as a slash, and leave control characters out.
+    is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_ours else "/"
 
 
 def as_number(text: str, name: str) -> int:
@@ -330,7 +334,7 @@ def way_on(state: CounterState) -> str:
     error = state.error
     if isinstance(error, InsufficientBalance | NotOurCard):
         return "cart"
-    return "again" if isinstance(error, CardError | NoCardCame) else "cart"
+    return "again" if isinstance(error, CardError | NoCardCame | OrderOfAnother) else "cart"
 
 
 def session_for(page: Page, request: Request) -> tuple[Session, bool]:
