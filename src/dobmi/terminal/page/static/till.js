@@ -228,14 +228,16 @@
   }
   addEventListener("pointerdown", (event) => {
     const key = event.target.closest("[data-board]");
-    if (key) {
-      event.preventDefault(); // the field keeps the focus
-      if (!keyed) return;
-      if (key.dataset.board === "done") { const field = keyed; hideKeys(); field.blur(); } else pressInto(keyed, key.dataset.board);
-      return;
-    }
+    if (!key) return;
+    event.preventDefault(); // the field keeps the focus
+    if (keyed && key.dataset.board !== "done") pressInto(keyed, key.dataset.board);
+  });
+  // Board and layout change with the click, not before: it would reach what comes to lie under the finger.
+  addEventListener("click", (event) => {
     const field = event.target.closest("[data-keys]");
-    if (field && !field.readOnly) setTimeout(() => showKeys(field), 0);
+    const key = event.target.closest("[data-board]");
+    if (field && !field.readOnly) showKeys(field);
+    else if (key && key.dataset.board === "done") { const typedInto = keyed; hideKeys(); if (typedInto) typedInto.blur(); }
     else if (!event.target.closest("#keys")) hideKeys();
   });
 
