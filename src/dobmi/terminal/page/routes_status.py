@@ -129,11 +129,15 @@ def _network(state: CounterState, now: TillStatus, limits: Limits, voice: Voice)
         level = "warn"
         todo = f"{voice.explain(state.sync.error)} {voice.advise(state.sync.error)}"
     if age > limits.sync_age_seconds_max * _SOON:
-        level = "bad" if age > limits.sync_age_seconds_max else "warn"
-        left = max(0, limits.sync_age_seconds_max - age)
-        todo = voice.say(
-            N_("The till sells for {span} more without a sync: bring it to a network."),
-            span=voice.span(left),
+        left = limits.sync_age_seconds_max - age
+        level = "bad" if left <= 0 else "warn"
+        todo = (
+            voice.say(
+                N_("The till sells for {span} more without a sync: bring it to a network."),
+                span=voice.span(left),
+            )
+            if left > 0
+            else voice.say(N_("The till sells no more until a sync: bring it to a network."))
         )
     return Light(name="network", label=label, level=level, text=text, todo=todo)
 
