@@ -121,6 +121,8 @@ def test_a_pin_is_asked_for_unseen_and_never_shown(desk: Desk) -> None:
     assert "4711" not in desk.ok("till-staff", "list", *of_toko)
     desk.ok("till-staff", "remove", "11", *of_toko)
     assert "Siti" not in desk.ok("till-staff", "list", *of_toko)
+    desk.refused("CENTRAL-TILL-STAFF-LAST", "till-staff", "remove", "20", *of_toko)
+    desk.ok("till-staff", "remove", "20", *of_toko, "--last")
 
 
 def test_orders_are_taken_once_and_listed_with_what_became_of_them(desk: Desk) -> None:

@@ -15,6 +15,7 @@ from dobmi.central.errors import (
     BadParameters,
     CardOfOtherStaff,
     FileRefused,
+    LastTillStaff,
     PinNotAllowed,
     StaffNumberTaken,
     UnknownMember,
@@ -283,7 +284,10 @@ class TestStaff:
         set_card(database, TOKO, 20, None, START)
         assert till.sync() == {"staff"}
         assert [(one.number, one.member_number) for one in till.staff.people] == [(20, None)]
-        remove_till_staff(database, TOKO, 20)
+        with pytest.raises(LastTillStaff):
+            remove_till_staff(database, TOKO, 20)
+        assert till.sync() == set()
+        remove_till_staff(database, TOKO, 20, last=True)
         assert till.sync() == {"staff"}
         assert till.staff.people == ()
         assert till.staff.version > 0

@@ -304,6 +304,8 @@ def test_settings_are_written_and_the_program_reads_them_again(
     [
         {"server": "http://far.example"},
         {"printer": "paper:"},
+        {"printer": "file:/var/lib/dobmi/till.db"},
+        {"printer": "file:/dev/../var/lib/dobmi/till.db"},
         {"printer_columns": "999"},
         {"printer_columns": "x"},
     ],
@@ -317,6 +319,18 @@ def test_a_setting_that_cannot_be_is_refused_and_nothing_is_written(
     answer = cashier.post("/setup/settings", **fields)
     assert 'data-testid="failure"' in answer.text
     assert not cashier.page.setup.settings_file.exists()
+
+
+def test_no_test_page_is_printed_into_the_tills_own_files(
+    cashier: Browser, make_set_up: Callable[[Browser], SetUp]
+) -> None:
+    cashier.page.setup = make_set_up(cashier)
+    cashier.post("/leave")
+    cashier.log_in(outlets.ANI.number)
+    before = cashier.page.database.read_bytes()
+    answer = cashier.tap("/setup/printer", printer=f"file:{cashier.page.database}")
+    assert 'data-code="PRINT-SETTING"' in answer.text
+    assert cashier.page.database.read_bytes() == before
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ CentralError
     SalaryFileRefused
   TillStaffProblem             who works at an outlet's tills
     UnknownTillStaff
+    LastTillStaff                without anybody listed, tills ask nobody to log in
     StaffNumberTaken
     CardOfOtherStaff
     UnknownMember
@@ -688,6 +689,15 @@ class UnknownTillStaff(TillStaffProblem):
     code = "CENTRAL-TILL-STAFF-UNKNOWN"
     message = N_("Nobody at {seller} has the number {number}.")
     next_step = N_("See who there is: dobmi central till-staff list")
+
+
+class LastTillStaff(TillStaffProblem):
+    code = "CENTRAL-TILL-STAFF-LAST"
+    message = N_("{name} is the last of the staff of {seller}.")
+    next_step = N_(
+        "Without them its tills ask nobody to log in, and no supervisor is proved. "
+        "List whoever follows first; or, if that is meant: --last"
+    )
 
 
 class StaffNumberTaken(TillStaffProblem):

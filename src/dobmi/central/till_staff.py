@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, select, update
 from dobmi.central.database import Database, insert_rows
 from dobmi.central.errors import (
     CardOfOtherStaff,
+    LastTillStaff,
     PinNotAllowed,
     StaffNumberTaken,
     UnknownMember,
@@ -106,11 +107,18 @@ def set_card(database: Database, seller: str, number: int, member: int | None, n
     database.write_again(change)
 
 
-def remove_till_staff(database: Database, seller: str, number: int) -> None:
-    """From its next sync on no till of the outlet lets them in. Raises as the others."""
+def remove_till_staff(database: Database, seller: str, number: int, *, last: bool = False) -> None:
+    """From its next sync on no till of the outlet lets them in.
+
+    `last`: also the last one, after which the outlet's tills ask nobody to log in. Raises
+    UnknownSeller, UnknownTillStaff, LastTillStaff.
+    """
 
     def remove(connection: Connection) -> None:
         seller_id = _of_staff(connection, seller, number)
+        people = staff_of(connection, seller_id).people
+        if len(people) == 1 and not last:
+            raise LastTillStaff(name=people[0].name, seller=seller)
         connection.execute(
             delete(till_staff).where(
                 till_staff.c.seller_id == seller_id, till_staff.c.number == number

@@ -171,11 +171,14 @@ def staff_card(
 @till_staff.command("remove")
 @_NUMBER
 @_SELLER
+@click.option(
+    "--last", is_flag=True, help="Also the last of them: then nobody has to log in there any more."
+)
 @click.pass_obj
-def staff_remove(context: Context, number: int, seller: str) -> None:
+def staff_remove(context: Context, number: int, seller: str, last: bool) -> None:
     """Let NUMBER in no more; tills know it at their next sync. What they sold stays."""
     with _database(context) as database:
-        remove_till_staff(database, seller, number)
+        remove_till_staff(database, seller, number, last=last)
     context.say(N_("Number {number} is removed."), number=number)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter
@@ -16,7 +18,7 @@ from dobmi.i18n import LANGUAGES, N_
 from dobmi.sync.errors import SyncError
 from dobmi.sync.pairing import PairingState
 from dobmi.terminal.counter_state import Phase
-from dobmi.terminal.errors import NotASupervisor
+from dobmi.terminal.errors import BadPrinter, NotASupervisor
 from dobmi.terminal.ledger import TillIdentity
 from dobmi.terminal.page.errors import NoSetUp
 from dobmi.terminal.page.rendering import render
@@ -31,7 +33,7 @@ from dobmi.terminal.pairing import (
     pairing_under_way,
 )
 from dobmi.terminal.papers import outlet_of
-from dobmi.terminal.printer import PrinterState, parse_printer
+from dobmi.terminal.printer import PrinterKind, PrinterState, parse_printer
 from dobmi.terminal.setup import (
     SettingValue,
     change_settings,
@@ -119,10 +121,22 @@ def settings(visit: Visited) -> Response:
         changes["terminal.printer"] = visit.field("other_printer")
     if visit.fields.get("language") in LANGUAGES:
         changes["language"] = visit.fields["language"]
-    parse_printer(str(changes.get("terminal.printer", known.printer)))
+    _check_printer(known, str(changes.get("terminal.printer", known.printer)))
     change_settings(known.settings_file, changes)
     known.restart()
     return visit.show("restart.html", "setup")
+
+
+def _check_printer(known: SetUp, setting: str) -> None:
+    """No file that is no device: printing would write into it, were it the till's own ledger.
+
+    What the settings' file says already is its owner's affair. Raises BadPrinter.
+    """
+    address = parse_printer(setting)
+    if address.kind is not PrinterKind.FILE or setting == known.printer:
+        return
+    if not Path(os.path.normpath(address.path)).is_relative_to("/dev"):
+        raise BadPrinter(setting=setting)
 
 
 @router.post("/setup/reader")
@@ -152,6 +166,7 @@ def printer(visit: Visited) -> Response:
     columns = (
         visit.number("printer_columns") if "printer_columns" in visit.fields else known.columns
     )
+    _check_printer(known, wanted)
     outlet = None if _identity(visit.page) is None else outlet_of(visit.page.ledger)
     state = try_printer(wanted, columns, int(time.time()), visit.voice.translate, outlet)
     words = visit.say(_PRINTERS[state])
