@@ -500,6 +500,35 @@ class TestWorker:
             assert worker.shown.printer.state is PrinterState.NONE
             assert threading.active_count() == before
 
+    def test_a_fault_of_the_program_does_not_end_the_printing(
+        self,
+        bench: Bench,
+        ledger: Ledger,
+        printer: NetworkPrinter,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        to_escpos = print_queue.to_escpos
+        faults = [RuntimeError("a fault")]
+
+        def faulty(*arguments: object, **more: object) -> bytes:
+            if faults:
+                raise faults.pop()
+            return to_escpos(*arguments, **more)  # type: ignore[arg-type] # passed on
+
+        monkeypatch.setattr(print_queue, "to_escpos", faulty)
+        add(ledger, receipt(1), AT)
+        told: list[PrintingShown] = []
+        with PrintWorker(
+            bench.database,
+            printer.setting,
+            32,
+            waits=QUICK,
+            retry_seconds=0.05,
+            on_change=told.append,
+        ):
+            self.until(lambda: numbers(printer) == [1])
+        assert any(isinstance(one.error, PrintFailed) for one in told)
+
     def test_a_setting_that_names_no_printer_is_refused_at_once(self, bench: Bench) -> None:
         with pytest.raises(BadPrinter):
             PrintWorker(bench.database, "paper", 32)

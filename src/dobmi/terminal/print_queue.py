@@ -11,6 +11,7 @@ One program prints for a till at a time (a lock beside the ledger); adding and d
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -46,6 +47,8 @@ from dobmi.terminal.printer import (
     Waits,
 )
 from dobmi.terminal.schema import print_jobs
+
+_log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 35 * 24 * 3600
 """So long a paper that is printed or dismissed can be printed again as it was."""
@@ -417,14 +420,20 @@ class PrintWorker:
 
     def _run(self) -> None:
         while not self._closing.is_set():
+            error: DoBMIError
             try:
                 with PrintLock(self._database), contextlib.closing(Ledger(self._database)) as own:
                     self._work(own)
-            except DoBMIError as error:  # another program prints, or the ledger cannot be used now
-                self._show(PrintingShown(printer=self._shown.printer, error=error))
-                self._kick_drawer(error)
-                self._wake.wait(self._retry_seconds)
-                self._wake.clear()
+                continue
+            except DoBMIError as reason:  # another program prints, or the ledger cannot be used now
+                error = reason
+            except Exception:  # noqa: BLE001 - a till that prints nothing any more must not look well
+                _log.exception("the printing begins anew")
+                error = PrintFailed()
+            self._show(PrintingShown(printer=self._shown.printer, error=error))
+            self._kick_drawer(error)
+            self._wake.wait(self._retry_seconds)
+            self._wake.clear()
         self._kick_drawer(PrintFailed())
 
     def _work(self, ledger: Ledger) -> None:
