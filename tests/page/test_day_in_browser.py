@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from dobmi.central.circulation import circulation
 from dobmi.central.member_orders import order_list
@@ -88,10 +88,22 @@ class Day:
     def page(self) -> Page:
         return self.cashier.page
 
+    def orders(self) -> None:
+        """Two of Ujang's, as the office has them."""
+        number, soon = self.ujang.member, datetime.now(WIB).date() + timedelta(days=1)
+        self.shop.office.orders(
+            self.shop.seller,
+            f"{number}1,{number},{soon},BRS5,Beras 5 kg,2,75000",
+            f"{number}1,{number},{soon},TLR,Telur,10,2500",
+            f"{number}2,{number},{soon},GLA1,Gula pasir 1 kg,3,17500",
+        )
 
-def open_page(chromium: Browser, url: str, size: ViewportSize, language: str) -> Page:
+
+def open_page(
+    chromium: Browser, url: str, size: ViewportSize, language: str, *, has_touch: bool = False
+) -> Page:
     """In a window of its own: pages that lie behind another are slowed down by the browser."""
-    context = chromium.new_context(viewport=size, reduced_motion="reduce")
+    context = chromium.new_context(viewport=size, reduced_motion="reduce", has_touch=has_touch)
     cookie = {"name": "dobmi_language", "value": language, "url": url}
     context.add_cookies([cookie])  # type: ignore[list-item] # a TypedDict, by its fields
     context.set_default_timeout(10_000)
@@ -118,14 +130,7 @@ def test_a_day_is_sold_and_every_rupiah_is_where_it_was_shown(
         tati=shop.new_card(100_000),
     )
     shop.office.classify(day.budi, "karyawan")
-    soon = datetime.now(WIB).date() + timedelta(days=1)
-    number = day.ujang.member
-    shop.office.orders(
-        shop.seller,
-        f"{number}1,{number},{soon},BRS5,Beras 5 kg,2,75000",
-        f"{number}1,{number},{soon},TLR,Telur,10,2500",
-        f"{number}2,{number},{soon},GLA1,Gula pasir 1 kg,3,17500",
-    )
+    day.orders()
 
     the_first_sync_brings_the_staff(day)
     a_short_shift_before(day)
@@ -180,6 +185,8 @@ def sync(c: Cashier) -> None:
     c.go("Status")
     c.press(c.button("Sync now"))
     expect(c.page.get_by_test_id("light-unsent")).to_contain_text(c.t("All have been sent."))
+    running = c.t("Syncing …")
+    expect(c.page.get_by_test_id("light-network")).not_to_contain_text(running)
 
 
 def open_shift(c: Cashier) -> None:
@@ -740,3 +747,235 @@ def receipts_agree(day: Day) -> None:
     printed = [int(number) for number in re.findall(r"No\. penjualan +(\d+)", papers)]
     assert sorted(printed) == sorted(day.cashier.sales)
     assert "SALINAN" not in papers
+
+
+# A keyboard is enough
+
+
+@dataclass
+class Keyboard:
+    """No mouse, no finger. What is seen is given as it stands there, in Indonesian."""
+
+    page: Page
+    shop: Shop
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def type(self, text: str) -> None:
+        """As people do, slower than a scanner."""
+        self.page.keyboard.type(text, delay=50)
+
+    def sees(self, heading: str) -> None:
+        expect(self.page.get_by_role("heading", name=heading)).to_be_visible()
+
+    def tab_to(self, wanted: Locator) -> None:
+        """With the key Tab alone; and where the focus is can be seen."""
+        expect(wanted).to_be_visible()
+        for _ in range(60):
+            if wanted.evaluate("element => element === document.activeElement"):
+                outline = wanted.evaluate("element => getComputedStyle(element).outlineStyle")
+                assert outline != "none"
+                return
+            self.press("Tab")
+        pytest.fail(f"{wanted} is out of the keyboard's reach")
+
+    def total(self, amount: int) -> None:
+        expect(self.page.locator("#cart").get_by_test_id("total")).to_have_text(rupiah(amount))
+
+    def pay(self, card: MemberCard, amount: int) -> None:
+        """By Enter, and a tap of the card."""
+        self.press("Enter")
+        self.tap(card, amount)
+        self.press("Enter")
+        self.idle()
+        self.shop.lift()
+
+    def tap(self, card: MemberCard, amount: int) -> None:
+        self.sees("Tempelkan kartu")
+        self.shop.tap(card)
+        card.spent += amount
+        self.sees(f"Lunas {rupiah(amount)}")
+        self.idle(of=card)
+
+    def idle(self, of: MemberCard | None = None) -> None:
+        stage = self.page.get_by_test_id("stage")
+        if of is None:
+            expect(stage).to_be_empty()
+        else:
+            expect(stage.get_by_test_id("balance-after")).to_have_text(rupiah(of.left))
+
+
+def test_the_keyboard_alone_suffices(shop: Shop, chromium: Browser) -> None:
+    card = shop.new_card(400_000)
+    soon = datetime.now(WIB).date()
+    shop.office.orders(shop.seller, f"77,{card.member},{soon},GLA1,Gula pasir 1 kg,3,17500")
+    page = open_page(chromium, shop.url, SMALL, "id")
+    k = Keyboard(page, shop)
+
+    k.sees("Buka shift")
+    k.press("F10")
+    k.sees("Status")
+    k.press("Enter")
+    k.sees("Masuk")
+    k.type(str(SITI[0]))
+    k.press("Tab")
+    k.type(SITI_PIN)
+    k.press("Enter")
+    k.sees("Buka shift")
+    k.type(str(FLOAT))
+    k.press("Enter")
+
+    # Amounts: one; several; cancelled; and one that is typed while the last is shown still.
+    expect(page.get_by_test_id("typed")).to_have_text("Rp 0")
+    k.type("12500")
+    k.pay(card, 12_500)
+    k.type("3000+")
+    k.total(3_000)
+    k.type("4500")
+    k.press("Enter")
+    k.sees("Tempelkan kartu")
+    k.press("Escape")
+    k.idle()
+    k.press("Enter")
+    k.tap(card, 7_500)
+    k.type("2000")
+    k.idle()
+    expect(page.get_by_test_id("typed")).to_have_text("Rp 2.000")
+    shop.lift()
+    k.pay(card, 2_000)
+
+    # Goods, quantity, discount, hold and recall.
+    k.press("F6")
+    k.type("kopi")
+    item = page.get_by_role("button", name="Kopi bubuk")
+    expect(page.get_by_test_id("item")).to_have_count(1)
+    k.tab_to(item)
+    k.press("Enter")
+    k.total(12_500)
+    k.tab_to(page.get_by_test_id("lines").get_by_role("button", name="Kopi bubuk"))
+    k.press("Enter")
+    expect(page.get_by_label("Banyaknya")).to_be_focused()
+    k.type("3")
+    k.press("Enter")
+    k.total(37_500)
+    k.press("F7")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    k.type("10")
+    k.press("Enter")
+    k.total(33_750)
+    k.press("F8")
+    k.total(0)
+    k.press("F8")
+    expect(page.get_by_role("dialog").get_by_role("button", name="Rp 33.750")).to_be_focused()
+    k.press("Enter")
+    k.total(33_750)
+    k.tab_to(page.get_by_role("button", name="Bayar"))
+    k.pay(card, 33_750)
+
+    # A member's order, from the list to the hand.
+    k.press("F4")
+    order = page.get_by_role("link", name="Pesanan 77", exact=True)
+    k.tab_to(order)
+    k.press("Enter")
+    k.sees("Pesanan 77")
+    k.press("Enter")
+    k.total(52_500)
+    k.pay(card, 52_500)
+    k.press("F4")
+    k.tab_to(order)
+    k.press("Enter")
+    expect(page.get_by_role("button", name="Sudah diserahkan")).to_be_focused()
+    k.press("Enter")
+    expect(order).to_have_count(0)
+
+    # The card does not come back, and tells a while later that it had paid.
+    k.press("F1")
+    expect(page.get_by_label("Cari nama, kode, atau barcode")).to_be_focused()
+    k.press("F5")
+    expect(page.get_by_test_id("typed")).to_have_text("Rp 0")
+    k.type("9000")
+    k.press("Enter")
+    k.sees("Tempelkan kartu")
+    shop.tap(card, pull_at=COMMIT)
+    k.sees("Tempelkan lagi kartu yang sama")
+    k.tab_to(page.get_by_role("button", name="Kartu tidak kembali"))
+    k.press("Enter")
+    k.sees("Barang jangan diserahkan")
+    k.press("Enter")
+    k.idle()
+    k.press("F2")
+    k.sees("Tempelkan kartu")
+    shop.tap(card)
+    card.spent += 9_000
+    expect(page.get_by_test_id("balance")).to_have_text(rupiah(card.left))
+    expect(page.get_by_test_id("settled")).to_contain_text("Rp 9.000")
+    k.press("Enter")
+    k.idle()
+    shop.lift()
+
+    # A refund, and the end of the shift.
+    k.press("F3")
+    k.tab_to(page.get_by_role("link", name="Penjualan 1", exact=True))
+    k.press("Enter")
+    k.tab_to(page.get_by_role("button", name="Barang rusak"))
+    k.press("Enter")
+    k.tab_to(page.get_by_role("button", name="Kembalikan uangnya"))
+    k.press("Enter")
+    k.sees("Uang dikembalikan Rp 12.500")
+    k.press("Enter")
+    k.idle()
+    k.press("F9")
+    expect(page.get_by_test_id("paid-total")).to_have_text(rupiah(card.spent))
+    k.press("Enter")
+    expect(page.get_by_label("Hasil hitungan di laci")).to_be_focused()
+    k.type(str(FLOAT))
+    k.press("Enter")
+    expect(page.get_by_test_id("paper")).to_contain_text(rupiah(card.spent))
+    k.press("F10")
+    k.sees("Status")
+    k.press("Enter")
+    expect(page.get_by_test_id("light-unsent")).to_contain_text("Semua sudah terkirim.")
+    expect(page.get_by_test_id("light-network")).not_to_contain_text("Sedang sinkron")
+    k.tab_to(page.get_by_test_id("who"))
+    k.press("Enter")
+    k.sees("Keluar")
+    k.press("Enter")
+    k.sees("Masuk")
+    assert card.balance == shop.office.balance_of(card) == card.left
+    assert shop.office.waiting_for(card) == [12_500]
+
+
+# A finger is enough
+
+
+def test_touch_alone_suffices(shop: Shop, chromium: Browser) -> None:
+    display = open_page(chromium, f"{shop.url}/display", LARGE, "id")
+    page = open_page(chromium, shop.url, SMALL, "id", has_touch=True)
+    cashier = Cashier(page, shop, press=Locator.tap, looks=False)
+    day = Day(
+        cashier,
+        display,
+        siti=shop.new_card(400_000),
+        budi=shop.new_card(0),
+        ujang=shop.new_card(300_000),
+        asep=shop.new_card(0),
+        tati=shop.new_card(0),
+    )
+    day.orders()
+
+    the_first_sync_brings_the_staff(day)
+    a_short_shift_before(day)
+    plain_amounts(day)
+    goods_from_the_catalogue(day)
+    cashier.amounts()
+    held_carts(day)
+    orders(day)
+    torn_cards(day)
+    what_is_on_a_card(day)
+    close_shift(cashier, FLOAT)
+    sync(cashier)
+    till_agrees(day)
+    for card in shop.cards:
+        assert shop.office.balance_of(card) == card.left

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Locator, Page, expect
@@ -18,6 +19,8 @@ from dobmi.terminal.page.rendering import Voice
 from support.outlet_shop import MemberCard, Shop
 
 AXE_RUN = "axe.run(document, {resultTypes: ['violations']}).then(found => found.violations)"
+BOUNCE_MS = 70
+"""The same key of a pad twice within 60 ms is a finger that bounced."""
 TWICE_MS = 400
 """After so long a second tap, or the same barcode, is meant."""
 
@@ -38,6 +41,22 @@ def violations(page: Page) -> list[str]:
     ]
 
 
+SMALL_TARGETS = """() => {
+    const found = [];
+    for (const one of document.querySelectorAll("button, a, input, select, [role=tab]")) {
+        if (one.type === "hidden" || !one.checkVisibility({visibilityProperty: true})) continue;
+        const label = one.closest("label"); // what is pressed for a choice
+        const box = (label || one).getBoundingClientRect();
+        if (box.width && (box.height < 47.5 || box.width < 47.5))
+            found.push(`${one.outerHTML.slice(0, 120)}: ${box.width} x ${box.height}`);
+    }
+    const page = document.scrollingElement;
+    if (page.scrollWidth > page.clientWidth) found.push(`${page.scrollWidth} px wide`);
+    return found;
+}"""
+"""What a finger misses, of 48 px; and whether the page must be moved sideways."""
+
+
 @dataclass
 class Cashier:
     """One browser at the till. `press` is a click of the mouse, or a finger's tap."""
@@ -46,6 +65,7 @@ class Cashier:
     shop: Shop
     language: str = "id"
     press: Callable[[Locator], None] = Locator.click
+    looks: bool = True
     looked_at: set[str] = field(default_factory=set)
     sales: dict[int, tuple[MemberCard, int]] = field(default_factory=dict)
     """What has been seen to be paid: number of the sale to card and amount."""
@@ -71,10 +91,11 @@ class Cashier:
     # Everywhere
 
     def look(self, screen: str) -> None:
-        """Have axe-core look at a screen, the first time that it is seen."""
-        if screen not in self.looked_at:
+        """Have axe-core look at a screen, and measure it, the first time that it is seen."""
+        if self.looks and screen not in self.looked_at:
             self.looked_at.add(screen)
             assert (screen, violations(self.page)) == (screen, [])
+            assert (screen, self.page.evaluate(SMALL_TARGETS)) == (screen, [])
 
     def go(self, place: str) -> None:
         """By the main menu, one entry of which begins with how the till is."""
@@ -110,9 +131,10 @@ class Cashier:
         keys = board if field_.get_attribute("data-keys") else pad
         if field_.input_value():
             self.press(keys.locator('[data-board="clear"], [data-press="clear"]'))
-        for key in text:
-            wanted = keys.locator(f'[data-board="{key}"], [data-press="{key}"]')
-            self.press(wanted)
+        for before, key in pairwise(f" {text}"):
+            if key == before:
+                self.page.wait_for_timeout(BOUNCE_MS)
+            self.press(keys.locator(f'[data-board="{key}"], [data-press="{key}"]'))
         if keys is board:
             self.press(board.locator('[data-board="done"]'))
             expect(board).to_have_count(0)
@@ -121,11 +143,11 @@ class Cashier:
     # Selling
 
     def type_amount(self, amount: int) -> None:
-        """By the pad. The same key twice within 60 ms is a finger that bounced."""
+        """By the pad."""
         before = ""
         for key in re.findall(r"000|00|\d", str(amount)):
             if key == before:
-                self.page.wait_for_timeout(70)
+                self.page.wait_for_timeout(BOUNCE_MS)
             self.press(self.page.get_by_role("button", name=key, exact=True))
             before = key
         expect(self.page.get_by_test_id("typed")).to_have_text(rupiah(amount))
