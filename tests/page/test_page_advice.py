@@ -12,6 +12,7 @@ from dobmi.cardlib import errors as card_errors
 from dobmi.errors import DoBMIError
 from dobmi.i18n import LANGUAGES
 from dobmi.sync import errors as sync_errors
+from dobmi.sync.errors import ServerUnreachable
 from dobmi.terminal import errors as till_errors
 from dobmi.terminal.errors import NoShift, PaperDone
 from dobmi.terminal.page import errors as page_errors
@@ -65,3 +66,10 @@ def test_facts_fill_the_page_s_own_words_too() -> None:
 
 def test_a_missing_field_is_called_what_the_page_calls_it() -> None:
     assert "Diskon persen" in Voice("id").explain(FormIncomplete(field="percent"))
+
+
+def test_an_error_and_what_to_do_are_two_sentences() -> None:
+    gone = ServerUnreachable(detail="no route")
+    said = Voice("en").tell(gone)
+    assert said == f"{Voice('en').explain(gone)}. {Voice('en').advise(gone)}"
+    assert Voice("en").tell(NoShift()) == "No shift is open. Open a shift first."

@@ -112,7 +112,7 @@ LOOK = """
   for (let node = walk.nextNode(); node; node = walk.nextNode()) {
     const said = node.data.replace(/\\s+/g, " ").trim();
     const e = node.parentElement;
-    if (!said || !isSeen(e)) continue;
+    if (!said || !isSeen(e) || e.closest(".toast")) continue;
     texts.add(said);
     const range = document.createRange();
     range.selectNodeContents(node);
@@ -121,7 +121,7 @@ LOOK = """
     for (let outer = e; outer && outer !== document.body; outer = outer.parentElement) {
       const style = getComputedStyle(outer), edge = outer.getBoundingClientRect();
       const isWide = box.right > edge.right + 2 || box.left < edge.left - 2;
-      const isTall = box.bottom > edge.bottom + 3 || box.top < edge.top - 3;
+      const isTall = box.bottom > edge.bottom + 8 || box.top < edge.top - 8;
       const scrolls = (way) => way === "auto" || way === "scroll";
       if ((style.overflowX !== "visible" && isWide && !scrolls(style.overflowX))
           || (style.overflowY !== "visible" && isTall && !scrolls(style.overflowY))) {
@@ -814,8 +814,8 @@ def drawer(day: Day) -> None:
 def troubles(day: Day) -> None:
     """What stops the till, or the paper."""
     c, page, shop = day.c, day.page, day.shop
+    supervisor_sells(day)
     shop.printer.lines_left = 0
-    c.go("Sell")
     c.sell_amount(day.ujang, 6_500)
     expect(page.get_by_test_id("paper-trouble")).to_be_visible()
     c.look("sell without paper")
@@ -853,6 +853,7 @@ def troubles(day: Day) -> None:
     c.press(c.button("Sync now"))
     expect(lamp).to_have_attribute("data-level", "ok", timeout=30_000)
     c.go("Sell")
+    c.clear()
     for amount in (2_000, 2_500, 3_000):
         c.sell_amount(day.ujang, amount)
     for name, change in {
@@ -877,14 +878,12 @@ def troubles(day: Day) -> None:
         with changed_ledger(shop) as connection:
             marks = ", ".join(f"{column} = ?" for column in names)
             connection.execute(f"update state set {marks}", kept)  # noqa: S608 - likewise
-    c.open("/login")
-    c.log_in(ANI, ANI_PIN)
-    c.log_out()
-    c.log_in(ANI, ANI_PIN)
+    supervisor_sells(day)
 
 
 def the_end(day: Day) -> None:
     c, page, shop = day.c, day.page, day.shop
+    supervisor_sells(day)
     c.press(page.get_by_test_id("who"))
     c.look("log out")
     # Without a printer: the receipt on the screen; and a member who does not find the card.
@@ -893,8 +892,7 @@ def the_end(day: Day) -> None:
     shop.stop()
     (shop.folder / "dobmi.toml").write_text(text, encoding="utf-8")
     shop.start()
-    c.open("/login")
-    c.log_in(ANI, ANI_PIN)
+    supervisor_sells(day)
     c.open("/receipt/1")
     c.look("receipt without a printer")
     c.open("/")
@@ -917,6 +915,16 @@ def the_end(day: Day) -> None:
     c.look("till not ready")
 
 
+def supervisor_sells(day: Day) -> None:
+    """Logged in, and on duty."""
+    day.c.open("/login")
+    if day.page.get_by_test_id("pin").count():
+        day.c.log_in(ANI, ANI_PIN)
+    if day.page.get_by_test_id("take-over").count():
+        day.c.press(day.page.get_by_test_id("take-over"))
+    day.c.open("/")
+
+
 def recover(day: Day) -> None:
     """To where the next part of the walk can begin."""
     if day.shop.process is None or day.shop.process.poll() is not None:
@@ -924,14 +932,10 @@ def recover(day: Day) -> None:
     day.shop.lift()
     for _ in range(3):
         day.page.keyboard.press("Escape")
-    day.c.open("/")
-    if day.page.get_by_test_id("pin").count():
-        day.c.log_in(ANI, ANI_PIN)
+    supervisor_sells(day)
     if day.page.get_by_test_id("give-up").count():
         day.c.press(day.page.get_by_test_id("give-up"))
         day.page.keyboard.press("Escape")
-    if day.page.get_by_test_id("take-over").count():
-        day.c.press(day.page.get_by_test_id("take-over"))
     day.c.clear()
 
 

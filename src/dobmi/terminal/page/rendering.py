@@ -21,6 +21,7 @@ from dobmi.wib import day_of, local_time
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"
+_ENDS = (".", "!", "?", "…")
 _MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
 _LOCALES = {"id": "id_ID", "en": "en_GB"}
 MONEY_MOVED = {
@@ -58,6 +59,11 @@ class Voice:
         if words is None:
             return error.advise(self.translate)
         return Phrase(words, **error.facts).explain(self.translate)
+
+    def tell(self, error: DoBMIError) -> str:
+        """Both, as two sentences: what a fact ends with may be no full stop."""
+        said = self.explain(error)
+        return f"{said if said.endswith(_ENDS) else said + '.'} {self.advise(error)}"
 
     def money_moved(self, error: DoBMIError) -> str:
         return self.translate(MONEY_MOVED[error.money_moved])
@@ -147,6 +153,7 @@ def _environment(language: str) -> Environment:
         span=voice.span,
         explain=voice.explain,
         advise=voice.advise,
+        tell=voice.tell,
     )
     return environment
 

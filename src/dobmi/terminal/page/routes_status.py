@@ -127,7 +127,7 @@ def _network(state: CounterState, now: TillStatus, limits: Limits, voice: Voice)
     level = "ok"
     if state.sync.error is not None:
         level = "warn"
-        todo = f"{voice.explain(state.sync.error)} {voice.advise(state.sync.error)}"
+        todo = voice.tell(state.sync.error)
     if age > limits.sync_age_seconds_max * _SOON:
         left = limits.sync_age_seconds_max - age
         level = "bad" if left <= 0 else "warn"
