@@ -1063,6 +1063,19 @@ class TestThreads:
         watched.do(a_sale())
         assert watched.counter.changes(state.version, SOON_SECONDS).phase is Phase.WAITING
 
+    def test_a_fault_of_whoever_watches_is_theirs_alone(
+        self, bench: Bench, watched: Watched
+    ) -> None:
+        def fail(_state: CounterState) -> None:
+            raise RuntimeError
+
+        watched.counter.watch(fail)
+        asked = a_sale()
+        watched.do(asked)
+        bench.tap(card_with(100_000))
+        assert watched.ends(asked).phase is Phase.PAID
+        assert Phase.STARTING not in watched.phases()
+
     def test_a_fault_of_whoever_asks_for_work_is_theirs_alone(
         self, bench: Bench, watched: Watched
     ) -> None:

@@ -29,6 +29,7 @@ from dobmi.terminal.errors import (
     PrinterInUse,
     PrintFailed,
 )
+from dobmi.terminal.escpos_bytes import to_escpos
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.paper import Paper, PaperKind
 from dobmi.terminal.print_queue import (
@@ -507,7 +508,6 @@ class TestWorker:
         printer: NetworkPrinter,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        to_escpos = print_queue.to_escpos
         faults = [RuntimeError("a fault")]
 
         def faulty(*arguments: object, **more: object) -> bytes:

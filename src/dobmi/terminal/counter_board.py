@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from threading import Condition
@@ -10,6 +11,7 @@ from threading import Condition
 from dobmi.terminal.counter_state import CounterState, Request
 
 _ENDED_KEPT = 100
+_log = logging.getLogger(__name__)
 
 
 class Board:
@@ -36,7 +38,10 @@ class Board:
             self._changed.notify_all()
             watchers = list(self._watchers)
         for watcher in watchers:
-            watcher(state)
+            try:
+                watcher(state)
+            except Exception:  # noqa: BLE001 - its fault is its own: a sale may be under way
+                _log.exception("what watches the counter failed")
 
     def end_of(self, request: str) -> tuple[Request, CounterState] | None:
         """What was asked under this number, and the state that it ended in."""

@@ -18,6 +18,7 @@ from dobmi.cardlib.errors import CardError, InsufficientBalance, NotOurCard
 from dobmi.errors import DoBMIError
 from dobmi.i18n import DEFAULT_LANGUAGE, N_
 from dobmi.sync.outlet import Duty
+from dobmi.terminal.cart import Cart
 from dobmi.terminal.counter_state import CounterLike, CounterState, Phase
 from dobmi.terminal.errors import (
     NoCardCame,
@@ -28,6 +29,7 @@ from dobmi.terminal.errors import (
     TooMuchUnsent,
 )
 from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.page.cart_file import CartFile, cart_path, found_again
 from dobmi.terminal.page.desk import Desk, answer_of
 from dobmi.terminal.page.errors import FormIncomplete, NotOnDuty, SessionOver
 from dobmi.terminal.page.papers import Papers
@@ -99,6 +101,7 @@ class Page:
     language: str = DEFAULT_LANGUAGE
     sessions: Sessions = field(default_factory=Sessions)
     desk: Desk = field(init=False)
+    cart_file: CartFile = field(init=False)
     papers: Papers = field(init=False)
     server: str = ""
     """The central server's address, as it stands in the code of receipts."""
@@ -115,7 +118,8 @@ class Page:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.desk = Desk(self.counter, on_change=self.changed)
+        self.cart_file = CartFile(cart_path(self.database))
+        self.desk = Desk(self.counter, on_change=self._desk_changed, found=self._found_cart())
         self.papers = Papers(
             ledger=lambda: self.ledger,
             worker=self.worker,
@@ -124,8 +128,20 @@ class Page:
             on_change=self.changed,
         )
 
+    def _found_cart(self) -> tuple[Cart, str] | None:
+        path = cart_path(self.database)
+        try:
+            return found_again(path, self.ledger) if path.exists() else None
+        except DoBMIError:  # the counter says what is wrong with the ledger
+            return None
+
     def changed(self) -> None:
         self.on_change()
+
+    def _desk_changed(self) -> None:
+        state = self.desk.state
+        self.cart_file.keep(state.cart, state.request)
+        self.changed()
 
     @property
     def ledger(self) -> Ledger:
@@ -137,6 +153,7 @@ class Page:
 
     def close(self) -> None:
         self.papers.close()
+        self.cart_file.close()
         with self._lock:
             if self._ledger is not None:
                 self._ledger.close()
