@@ -88,6 +88,8 @@ class Desk:
         self._was_taken = False
         """The counter has shown the newest request: when it shows it no more, it has ended."""
         self._seen_version = -1
+        self._class_before_card: str | None = None
+        """Whose prices the cart had before the card that lies there."""
         self._newest: tuple[str, float] = ("", -1.0)
 
     @property
@@ -167,12 +169,14 @@ class Desk:
             self._seen_version = state.version
             request = self._state.request
             if request not in self._asked:
-                return
-            if state.request == request:
+                if not self._follow(state):
+                    return
+            elif state.request == request:
                 self._was_taken = True
                 if not state.phase.is_final:
                     return
                 if state.phase is Phase.PAID:
+                    self._class_before_card = None
                     self._state = DeskState(cart=Cart(), request=new_request())
                 elif isinstance(state.error, PriceClassDiffers):
                     self._ask_at_prices_of(state.error, state.card.holder if state.card else "")
@@ -183,6 +187,26 @@ class Desk:
             else:
                 return
         self._on_change()
+
+    def _follow(self, state: CounterState) -> bool:
+        """Before the total is ready: the prices of the card that lies there, and those from before
+        it when it is lifted again. Whether the cart changed.
+        """
+        cart = self._state.cart
+        if state.phase is Phase.CARD_HERE and state.card is not None:
+            if self._class_before_card is None:
+                self._class_before_card = cart.member_class
+            wanted = state.card.member_class
+        elif self._class_before_card is not None:
+            wanted, self._class_before_card = self._class_before_card, None
+        else:
+            return False
+        if wanted == cart.member_class:
+            return False
+        followed = cart.for_class(wanted)
+        request = self._state.request if followed.goods == cart.goods else new_request()
+        self._state = DeskState(cart=followed, request=request)
+        return True
 
     def _ask_at_prices_of(self, refusal: PriceClassDiffers, holder: str) -> None:
         """What is shown is what is charged: the new total is shown, and the next tap pays it."""
