@@ -19,6 +19,7 @@ from dobmi.terminal.counter_state import (
     Phase,
 )
 from dobmi.terminal.errors import CounterBusy, NoShift, PriceClassDiffers
+from dobmi.terminal.held_carts import held_carts
 from dobmi.terminal.shift import close_shift
 from support.page_browser import CARD, Browser, paid, request_of
 
@@ -111,6 +112,23 @@ def test_a_cart_is_held_and_recalled(cashier: Browser) -> None:
     cashier.tap("/sell/recall", number="1")
     assert cashier.page.desk.state.cart.total == Rupiah(75_000)
     assert "Rp 9.000" in cashier.get("/sell/held").text
+
+
+def test_a_cart_that_cannot_be_recalled_now_is_on_hold_still(
+    cashier: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cashier.tap("/sell/item", item="BRS5")
+    cashier.tap("/sell/hold")
+
+    def busy(*_: object) -> None:
+        raise CounterBusy
+
+    monkeypatch.setattr(cashier.page.desk, "change", busy)
+    [before] = held_carts(cashier.ledger)
+    answer = cashier.tap("/sell/recall", number=str(before.number))
+    assert 'data-code="COUNTER-BUSY"' in answer.text
+    [after] = held_carts(cashier.ledger)
+    assert after.cart == before.cart
 
 
 def test_the_cart_is_empty_once_it_is_paid(cashier: Browser) -> None:

@@ -9,8 +9,9 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from dobmi.i18n import N_
-from dobmi.terminal import held_carts, picking
+from dobmi.terminal import picking
 from dobmi.terminal.cart import Cart
+from dobmi.terminal.page.routes_sell import put_aside
 from dobmi.terminal.page.visit import Visit, Visited
 from dobmi.terminal.papers import paper_of_order
 from dobmi.terminal.picking import PickOrder
@@ -53,15 +54,10 @@ def open_order(visit: Visited, number: int) -> Response:
     visit.require_on_duty()
     visit.fields["to"] = f"/orders/{number}"
     cart = picking.open_as_cart(visit.page.ledger, number)
-    by = visit.cashier.name
 
     def keep(old: Cart) -> None:
         if old.order is None:
-            visit.page.run(
-                lambda till: held_carts.hold_cart(
-                    till.ledger, old, label="", by=by, now=till.clock.now()
-                )
-            )
+            put_aside(visit, old)
 
     visit.page.desk.take(keep)
     visit.page.desk.change(lambda _empty: cart)

@@ -19,7 +19,7 @@ from dobmi.terminal.counter_state import (
     GiveUpDoubt,
     Phase,
 )
-from dobmi.terminal.errors import NoShift
+from dobmi.terminal.errors import CounterBusy, NoShift
 from dobmi.terminal.page.errors import NotOnDuty
 from dobmi.terminal.page.rendering import render
 from dobmi.terminal.page.visit import Visit, Visited, as_number, stage_facts
@@ -183,17 +183,19 @@ def clear(visit: Visited) -> Response:
 @router.post("/sell/hold")
 def hold(visit: Visited) -> Response:
     visit.require_on_duty()
-    by, label = visit.cashier.name, visit.fields.get("label", "")
-
-    def keep(cart: Cart) -> None:
-        visit.page.run(
-            lambda till: held_carts.hold_cart(
-                till.ledger, cart, label=label, by=by, now=till.clock.now()
-            )
-        )
-
-    visit.page.desk.take(keep)
+    label = visit.fields.get("label", "")
+    visit.page.desk.take(lambda cart: put_aside(visit, cart, label))
     return _cart(visit)
+
+
+def put_aside(visit: Visit, cart: Cart, label: str = "") -> None:
+    """Into the list of carts on hold."""
+    by = visit.cashier.name
+    visit.page.run(
+        lambda till: held_carts.hold_cart(
+            till.ledger, cart, label=label, by=by, now=till.clock.now()
+        )
+    )
 
 
 @router.get("/sell/held")
@@ -209,18 +211,13 @@ def recall(visit: Visited) -> Response:
     """The cart that lies on the counter is put aside in its place: nothing is lost."""
     visit.require_on_duty()
     number = visit.number("number")
-    by = visit.cashier.name
-
-    def keep(cart: Cart) -> None:
-        visit.page.run(
-            lambda till: held_carts.hold_cart(
-                till.ledger, cart, label="", by=by, now=till.clock.now()
-            )
-        )
-
-    visit.page.desk.take(keep)
+    visit.page.desk.take(lambda cart: put_aside(visit, cart))
     cart = visit.page.run(lambda till: held_carts.recall_cart(till.ledger, number))
-    visit.page.desk.change(lambda _empty: cart)
+    try:
+        visit.page.desk.change(lambda _empty: cart)
+    except CounterBusy:  # something is being paid for meanwhile
+        put_aside(visit, cart)
+        raise
     return _cart(visit)
 
 
