@@ -66,6 +66,16 @@ def test_a_sale_is_paid_and_then_refunded(office: Office, till: ModelTill, card:
     assert title(page(office, path_of(till, part))) == "Refund on its way"
 
 
+def test_of_a_code_that_no_till_has_sent_it_does_not_say_that_it_is_genuine(
+    office: Office, till: ModelTill
+) -> None:
+    """Whoever knows a till's number can print such a code."""
+    made_up = encode_proof("", till.terminal_id, 99, bytes(32))
+    text = page(office, made_up)
+    assert title(text) == "Not known yet"
+    assert "cannot say whether it is genuine" in text
+
+
 def test_nobody_is_named(office: Office, till: ModelTill, card: ModelCard) -> None:
     till.sell(card, Rupiah(12_500))
     office.acknowledged(till.batch())

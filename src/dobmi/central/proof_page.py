@@ -46,7 +46,8 @@ _TEXTS: Final = {
     ),
     ProofState.UNKNOWN_YET: N_(
         "The till has not sent this receipt yet: tills also sell without a network and send later, "
-        "mostly within a day. The receipt holds all the same. Look again later."
+        "mostly within a day. Until then this page cannot say whether it is genuine. "
+        "Keep the receipt and look again later."
     ),
     ProofState.NOT_KNOWN: N_(
         "There is no such receipt here. If the code is on a receipt of ours, show it to the office."
