@@ -620,7 +620,7 @@ def refunds(day: Day) -> None:
             c.press(c.button("Back"))
     c.press(c.button("Goods brought back"))
     c.press(c.button("With the supervisor's card instead"))
-    expect(c.heading(c.t("Tap the staff card"))).to_be_visible()
+    expect(c.heading(c.t("Tap the supervisor's card"))).to_be_visible()
     c.look("a supervisor's card")
     day.shop.tap(day.shop.cards[0])
     refunded = c.page.locator("[data-phase=refunded]")
