@@ -8,7 +8,8 @@ the browser has "Lunas" in its document (a MutationObserver), and again when it 
 frames later). `counter` is the counter's own part of the very same sales: until the sale is on disk
 and the state PAID is shown. Both processes read the same wall clock; the browser's is compared with
 it first. The limit is promise P7: 300 ms. Memory is that of a second such process, for sales
-made by its counter, not by HTTP; for the last of them two pages listen to its events.
+made by its counter, not by HTTP, on a ledger in memory; for the last of them two pages listen to
+its events. The taps' ledger is on the disk of the folder this is run in.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import statistics
 import subprocess
@@ -63,6 +63,7 @@ BALANCE = Rupiah(2_000_000)
 AMOUNT = 900
 """Three keys: four that came so quickly would be a scanner's."""
 CHROMIUM = Path("/usr/bin/chromium")
+MEMORY = Path("/dev/shm")  # noqa: S108 - for the ledger of ten thousand sales, whose speed is no matter
 WAIT_SECONDS = 20
 STEP = 1_000
 LIFTED_SECONDS = 0.12
@@ -451,8 +452,8 @@ def measure_memory(till: BenchProcess, sales: int) -> dict[str, Any]:
     seconds = time.perf_counter() - begun
     with listening(till.url):
         heard = till.ask(do="sell", name="settling", count=count // 10, amount=100)
-        last = till.ask(do="sell", name="heard", count=count // 2, amount=100)
-    sold = 100 + (steps - 1) * count + count // 10 + count // 2
+        last = till.ask(do="sell", name="heard", count=count * 8 // 10, amount=100)
+    sold = 100 + (steps - 1) * count + count // 10 + count * 8 // 10
     alone = (rss[-1] - rss[0]) / ((steps - 1) * count)
     late = (rss[-1] - rss[len(rss) // 2]) / max(1, (len(rss) - 1 - len(rss) // 2) * count)
     return {
@@ -462,7 +463,7 @@ def measure_memory(till: BenchProcess, sales: int) -> dict[str, Any]:
         "growth_kilobytes_each_1000": round(alone, 1),
         "growth_kilobytes_each_1000_second_half": round(late, 1),
         "growth_kilobytes_each_1000_with_two_pages": round(
-            (last["rss_bytes"] - heard["rss_bytes"]) / (count // 2), 1
+            (last["rss_bytes"] - heard["rss_bytes"]) / (count * 8 // 10), 1
         ),
         "ledger_megabytes": round(last["ledger_bytes"] / 1e6, 1),
         "ledger_bytes_each_sale": round(
@@ -473,17 +474,18 @@ def measure_memory(till: BenchProcess, sales: int) -> dict[str, Any]:
 
 
 def measure(taps: int, sales: int) -> dict[str, Any]:
-    folder = Path(tempfile.mkdtemp(dir="."))
-    try:
-        (folder / "taps").mkdir()
-        (folder / "sales").mkdir()
-        with BenchProcess(folder / "taps") as till, chromium() as context:
-            cold, warm = weigh(context, till.url)
-            found = measure_taps(context, till, taps)
-        with BenchProcess(folder / "sales") as till:
-            memory = measure_memory(till, sales)
-    finally:
-        shutil.rmtree(folder)
+    with (
+        tempfile.TemporaryDirectory(dir=".") as folder,
+        BenchProcess(Path(folder)) as till,
+        chromium() as context,
+    ):
+        cold, warm = weigh(context, till.url)
+        found = measure_taps(context, till, taps)
+    with (
+        tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder,
+        BenchProcess(Path(folder)) as till,
+    ):
+        memory = measure_memory(till, sales)
     return {
         "limit_milliseconds": LIMIT_MILLISECONDS,
         "taps": found,
