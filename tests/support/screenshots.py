@@ -159,9 +159,9 @@ def messages() -> list[tuple[str, str]]:
     return pairs
 
 
-def _forms(text: str | list[str] | tuple[str, ...]) -> list[str]:
+def _forms(text: str | list[str] | tuple[str, ...] | None) -> list[str]:
     """Singular and plural."""
-    return [text] if isinstance(text, str) else list(text)
+    return [text or ""] if text is None or isinstance(text, str) else list(text)
 
 
 def pattern(message: str) -> str:
