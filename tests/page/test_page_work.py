@@ -28,7 +28,7 @@ from dobmi.terminal.counter_state import (
 )
 from dobmi.terminal.page.set_up import SetUp
 from dobmi.terminal.pairing import TillFiles
-from dobmi.terminal.sales import sales_of_shift
+from dobmi.terminal.sales import find_sale, sales_of_shift
 from dobmi.terminal.shift import current_shift, z_report
 from support import outlets
 from support.page_browser import CARD, PIN, Browser, paid, request_of
@@ -136,6 +136,9 @@ def test_an_older_sale_is_refunded_with_a_supervisors_card(cashier: Browser) -> 
     cashier.post(path, reason="Salah jumlah", what="amount", amount="1000")
     login = cashier.counter.asked[-1]
     assert isinstance(login, AskLogin)
+    shown = cashier.get("/sales").text
+    assert f"Rp 1.000 dari penjualan {number}" in shown.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Salah jumlah" in shown
     card = replace(CARD, member_number=outlets.ANI.member_number or 0, holder="Ani")
     cashier.counter.show(phase=Phase.LOGIN, card=card)
     assert f'action="{path}"' in cashier.get("/sales").text
@@ -144,6 +147,21 @@ def test_an_older_sale_is_refunded_with_a_supervisors_card(cashier: Browser) -> 
     assert isinstance(asked, AskRefund)
     assert getattr(asked.supervisor, "number", None) == outlets.ANI.number
     assert asked.amount == Rupiah(1_000)
+
+
+def test_all_that_a_supervisors_card_agrees_to_is_what_was_left_then(cashier: Browser) -> None:
+    number = sell(cashier)
+    next_shift(cashier)
+    cashier.post(f"/sales/{number}/refund/card", reason="Salah jumlah")
+    login = cashier.counter.asked[-1]
+    assert isinstance(login, AskLogin)
+    left = find_sale(cashier.ledger, number).left
+    card = replace(CARD, member_number=outlets.ANI.member_number or 0, holder="Ani")
+    cashier.counter.show(phase=Phase.LOGIN, card=card)
+    cashier.post(f"/sales/{number}/refund/card", request=login.request)
+    asked = cashier.counter.asked[-1]
+    assert isinstance(asked, AskRefund)
+    assert asked.amount == left
 
 
 def test_what_a_supervisors_card_agrees_to_is_not_used_for_another_sale(cashier: Browser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from fastapi import APIRouter
@@ -93,7 +94,7 @@ def refund(visit: Visited, sequence: int) -> Response:
     """By the cashier; of an older sale with a supervisor's number and PIN, or the supervisor's own log-in."""
     visit.require_on_duty()
     visit.fields["to"] = f"/sales/{sequence}"
-    return _ask_refund(visit, _refund(visit, sequence, visit.fields, _supervisor(visit)))
+    return _ask_refund(visit, _refund(visit, sequence, _supervisor(visit)))
 
 
 @router.post("/sales/{sequence}/refund/card")
@@ -105,14 +106,14 @@ def refund_by_card(visit: Visited, sequence: int) -> Response:
     tapped = visit.fields.get("request", "")
     pending = visit.page.pending
     if (tapped, sequence) not in pending:
-        _refund(visit, sequence, visit.fields, "")  # what is wrong with the form is said at once
+        wanted = _refund(visit, sequence, "")  # what is wrong with the form is said at once
+        if wanted.amount is None:  # what they are shown is what is given back
+            wanted = replace(wanted, amount=find_sale(visit.page.ledger, sequence).left)
         pending.clear()
-        pending[ask_who(visit, f"{path}/refund/card"), sequence] = {
-            name: value for name, value in visit.fields.items() if name != "pin"
-        }
+        pending[ask_who(visit, f"{path}/refund/card"), sequence] = wanted
         return visit.redirect(path)
-    fields = pending.pop((tapped, sequence))
-    return _ask_refund(visit, _refund(visit, sequence, fields, who_tapped(visit, tapped)))
+    agreed = pending.pop((tapped, sequence))
+    return _ask_refund(visit, replace(agreed, supervisor=who_tapped(visit, tapped)))
 
 
 def _supervisor(visit: Visit) -> StaffMember | str:
@@ -131,10 +132,9 @@ def _supervisor(visit: Visit) -> StaffMember | str:
     return visit.fields.get("supervisor_name", "").strip()
 
 
-def _refund(
-    visit: Visit, sequence: int, fields: dict[str, str], supervisor: StaffMember | str
-) -> AskRefund:
+def _refund(visit: Visit, sequence: int, supervisor: StaffMember | str) -> AskRefund:
     """What is given back: all that is left, an amount, or goods lines. Raises FormIncomplete."""
+    fields = visit.fields
     reason = fields.get("reason", "").strip()
     if not reason:
         raise FormIncomplete(field="reason")

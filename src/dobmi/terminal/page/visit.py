@@ -19,7 +19,7 @@ from dobmi.errors import DoBMIError
 from dobmi.i18n import DEFAULT_LANGUAGE, N_
 from dobmi.sync.outlet import Duty
 from dobmi.terminal.cart import Cart
-from dobmi.terminal.counter_state import CounterLike, CounterState, Phase
+from dobmi.terminal.counter_state import AskRefund, CounterLike, CounterState, Phase
 from dobmi.terminal.errors import (
     NoCardCame,
     NoShift,
@@ -108,8 +108,8 @@ class Page:
     worker: PrintWorker | None = None
     setup: SetUp | None = None
     """None: this page sets nothing up."""
-    pending: dict[tuple[str, int], dict[str, str]] = field(default_factory=dict)
-    """(Request of a supervisor's card, sale): the form that it agrees to."""
+    pending: dict[tuple[str, int], AskRefund] = field(default_factory=dict)
+    """(Request of a supervisor's card, sale): what it agrees to."""
     flashes: dict[str, Flash] = field(default_factory=dict)
     card_purposes: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Request of a card that says who somebody is: (session, where its answer goes)."""
@@ -302,6 +302,10 @@ def stage_facts(page: Page, session: Session, language: str) -> dict[str, object
         "paper_trouble": page.papers.trouble(voice),
         "can_print": page.papers.prints,
         "card_login": purpose if session_key == session.key else "",
+        "to_agree": next(
+            (asked for (request, _), asked in [*page.pending.items()] if request == state.request),
+            None,
+        ),
         "for_member": False,
         "here": "",
         "here_path": "/",
