@@ -253,7 +253,7 @@ class TestSync:
         with bench.open() as till:
             assert not till.balance().has_credit_waiting
             till.sync()
-            assert till.balance().has_credit_waiting
+            assert till.ledger.has_credit_waiting(card.uid)
 
     def test_a_blocked_till_is_told_so_and_keeps_its_vouchers(
         self, bench: Bench, central: Central

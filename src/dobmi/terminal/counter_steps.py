@@ -27,6 +27,7 @@ from dobmi.cardlib.purse import PurseView
 from dobmi.cardlib.purse_layout import LogRecord
 from dobmi.cardlib.readers.base import CardConnection, Reader, Signal
 from dobmi.errors import DoBMIError
+from dobmi.sync.errors import RelayInterrupted
 from dobmi.terminal import sale
 from dobmi.terminal.counter_board import Board
 from dobmi.terminal.counter_state import (
@@ -351,7 +352,9 @@ class CounterSteps:
                 case AskSale():
                     self._sell(till, stay, stay.connection, request)
                 case AskBalance():
-                    found, _ = till.read_card(stay.connection, with_log=True)
+                    found, _ = till.read_and_load(
+                        stay.connection, is_online=self._board.state.sync.error is None
+                    )
                     stay.card = _card_shown(found, till.identity.terminal_id)
                     self._show_settled(till)
                     self._finish(till, Phase.BALANCE, card=stay.card, signal=Signal.SUCCESS)
@@ -419,7 +422,13 @@ class CounterSteps:
                 stay.is_spent = True
                 self._show(Phase.IN_DOUBT, doubt=doubt, error=error, card=stay.card)
                 till.signal(Signal.FAILURE)
-            case CardRemoved() | NoCard() | GarbledResponse() | ReaderUnavailable():
+            case (
+                CardRemoved()
+                | NoCard()
+                | GarbledResponse()
+                | ReaderUnavailable()
+                | RelayInterrupted()
+            ):
                 self._try_in_place()
                 self._wait_for_card(till, error)
                 if isinstance(error, ReaderUnavailable):

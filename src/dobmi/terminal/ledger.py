@@ -696,6 +696,12 @@ class Ledger:
         """Whether the last feed said that a credit waits for this card: a hint."""
         return self._lists(schema.credits_waiting, card_uid)
 
+    def forget_credit_waiting(self, card_uid: bytes) -> None:
+        """It is on the card, and the next feed will say so too."""
+        waiting = schema.credits_waiting
+        with durably(), self._writing.begin() as connection:
+            connection.execute(waiting.delete().where(waiting.c.card_uid == card_uid))
+
     def blocked_count(self) -> int:
         with durably(), self._engine.connect() as connection:
             count: int = connection.execute(

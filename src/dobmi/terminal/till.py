@@ -31,8 +31,10 @@ from dobmi.money import ZERO, Rupiah
 from dobmi.sync.cbor import is_plain
 from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Invitation
-from dobmi.sync.errors import ServerRefused, StaleFeed
+from dobmi.sync.errors import RelayInterrupted, ServerRefused, StaleFeed, SyncError
 from dobmi.sync.outlet import MemberNote, StaffMember
+from dobmi.sync.relay import Action, CreditResult, Start
+from dobmi.sync.relay_client import relay_card_session
 from dobmi.sync.voucher import (
     REASON_LENGTH_MAX,
     TEXT_LENGTH_MAX,
@@ -76,6 +78,9 @@ from dobmi.terminal.synchronise import Progress, SyncResult, synchronise
 from dobmi.wib import day_of
 
 SIGNING_KEY = "terminal"
+RELAY_CONNECT_SECONDS_MAX = 3.0
+RELAY_SILENCE_SECONDS_MAX = 10.0
+"""A queue stands behind the card: money that waits can wait for a better network."""
 
 
 def _one_writer() -> Executor:
@@ -340,7 +345,7 @@ class Till:
         """Wait for a card and read it, with its log; settles what is in doubt with it."""
         self.mark_shown()
         with self._card(announce) as connection:
-            found, _ = self.read_card(connection, with_log=True)
+            found, _ = self.read_and_load(connection)
             self.signal(Signal.SUCCESS)
         self._returned = True
         return found
@@ -358,6 +363,51 @@ class Till:
             trail = purse.read_trail()
             return self.describe(trail.view, trail.records), settled
         return self.describe(purse.read()), settled
+
+    def read_and_load(
+        self, connection: CardConnection, *, is_online: bool = True
+    ) -> tuple[BalanceResult, list[Settled]]:
+        """A card with its log, after the central server has put on it what it owes it.
+
+        Without a network, or where the server will not, the money waits on. Raises CardError,
+        LedgerError, RelayInterrupted: tap the same card again.
+        """
+        found, settled = self.read_card(connection, with_log=True)
+        # A simulated network carries no card sessions.
+        is_online = is_online and bool(self._server) and self._transport is None
+        if not (is_online and found.has_credit_waiting) or found.is_blocked:
+            return found, settled
+        try:
+            self.load_credits(connection)
+        except RelayInterrupted as error:
+            if isinstance(error.__cause__, CardError):
+                raise
+            # The network broke in the middle: the card itself says whether the money came.
+        except SyncError:
+            return found, settled
+        try:
+            return self.read_card(connection, with_log=True)[0], settled
+        except CardError as error:  # the money is on it, and that is not known here yet
+            raise RelayInterrupted(detail=error.explain()) from error
+
+    def load_credits(self, connection: CardConnection) -> CreditResult:
+        """Let the central server put on the card what it owes it: this till only relays.
+
+        Run again, nothing comes twice. Raises RelayInterrupted, ServerRefused, ServerUnreachable.
+        """
+        start = Start(Action.CREDIT, connection.uid, {})
+        result = relay_card_session(
+            self._server,
+            self._requester(self._ledger, None),
+            start,
+            connection.transmit,
+            language=self._language,
+            connect_timeout_seconds=RELAY_CONNECT_SECONDS_MAX,
+            silence_timeout_seconds=RELAY_SILENCE_SECONDS_MAX,
+        )
+        loaded = CreditResult.from_cbor(result)
+        self._ledger.forget_credit_waiting(connection.uid)
+        return loaded
 
     def describe(
         self, view: PurseView, records: tuple[LogRecord, ...] | None = None
@@ -506,25 +556,28 @@ class Till:
         progress: Progress,
         at_unix_seconds: int | None,
     ) -> SyncResult:
+        with HttpClient(
+            self._server, self._patience, language=self._language, transport=self._transport
+        ) as http_client:
+            requester = self._requester(ledger, at_unix_seconds)
+            client = SyncClient(http_client, requester, self._identity.server_public_key)
+            return synchronise(
+                ledger, client, self._sign, clock, progress, at_unix_seconds=at_unix_seconds
+            )
+
+    def _requester(self, ledger: Ledger, at_unix_seconds: int | None) -> Requester:
         def request_time() -> int:
             """The machine's clock, unless the server has signed a later time."""
             if at_unix_seconds is not None:
                 return at_unix_seconds
             return max(int(self._system_time()), ledger.sync_state().server_unix_seconds)
 
-        with HttpClient(
-            self._server, self._patience, language=self._language, transport=self._transport
-        ) as http_client:
-            requester = Requester(
-                terminal_id=self._identity.terminal_id,
-                public_key=self._identity.public_key,
-                sign=self._sign,
-                now=request_time,
-            )
-            client = SyncClient(http_client, requester, self._identity.server_public_key)
-            return synchronise(
-                ledger, client, self._sign, clock, progress, at_unix_seconds=at_unix_seconds
-            )
+        return Requester(
+            terminal_id=self._identity.terminal_id,
+            public_key=self._identity.public_key,
+            sign=self._sign,
+            now=request_time,
+        )
 
     def close_doubt(
         self, sequence: int, outcome: Outcome, *, supervisor: StaffMember | str, reason: str
