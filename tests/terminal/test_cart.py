@@ -107,6 +107,11 @@ def test_a_discount_is_half_a_rupiah_from_exact_and_at_most_the_whole(
     assert Discount(percent=percent, amount=more).of(total) == min(part + more, total)
 
 
+def test_a_barcode_that_was_taken_for_an_amount_is_said_to_be_too_much() -> None:
+    with pytest.raises(BadCart, match="more than a card can hold"):
+        Cart().add_amount(Rupiah(8_991_111_111))
+
+
 def test_scanning_the_same_item_again_counts_it_up() -> None:
     cart = Cart().add_item(RICE).add_item(EGGS, 10).add_item(RICE)
     assert [(line.code, line.quantity) for line in cart.lines] == [("BRS5", 2), ("TLR", 10)]

@@ -67,7 +67,9 @@ class CartLine:
         lowest = 1 if self.ordered is None else 0
         if not lowest <= self.quantity <= QUANTITY_MAX:
             raise BadCart(detail=N_("a quantity is 1 to 10,000"))
-        if not ZERO <= self.price <= AMOUNT_MAX or (not self.code and not self.price):
+        if self.price > AMOUNT_MAX:
+            raise BadCart(detail=N_("it comes to more than a card can hold"))
+        if self.price < ZERO or (not self.code and not self.price):
             raise BadCart(detail=N_("a price is above nought"))
         if len(self.name) > TEXT_LENGTH_MAX or not is_plain(self.name):
             raise BadCart(detail=N_("a name has at most 80 characters"))
