@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser as RealBrowser
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from dobmi.terminal.page.app import make_app
 from dobmi.terminal.page.visit import Page
@@ -31,6 +31,7 @@ def chromium() -> Iterator[RealBrowser]:
     flags = ["--disable-gpu", "--disable-dev-shm-usage"]
     if os.getuid() == 0:
         flags.append("--no-sandbox")
+    expect.set_options(timeout=15_000)  # on a machine that has much else to do
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         try:

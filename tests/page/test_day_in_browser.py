@@ -106,7 +106,7 @@ def open_page(
     context = chromium.new_context(viewport=size, reduced_motion="reduce", has_touch=has_touch)
     cookie = {"name": "dobmi_language", "value": language, "url": url}
     context.add_cookies([cookie])  # type: ignore[list-item] # a TypedDict, by its fields
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(15_000)
     page = context.new_page()
     page.goto(url)
     return page
