@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dobmi.cardlib.readers.base import open_reader
 from dobmi.central.proofs import ProofState, proof_of
+from dobmi.terminal.lock import TillLock
 from dobmi.terminal.print_queue import PrintLock
 from support.escpos_picture import print_out, read_codes
 from support.fake_printer import NetworkPrinter, network_printer
@@ -219,3 +222,13 @@ class TestStatus:
     ) -> None:
         monkeypatch.setenv("DOBMI_TERMINAL__PRINTER", "paper")
         assert "names no printer" in row(counter.run("status"), "Printer")
+
+    def test_while_another_program_has_the_reader_it_says_who(
+        self, counter: Counter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DOBMI_TERMINAL__READER", "sim:tray/")
+        (counter.folder / "tray").mkdir()
+        with closing(open_reader(f"sim:{counter.folder / 'tray'}/")):
+            assert "cannot be used" in row(counter.run("status"), "Reader")
+            with TillLock(counter.folder / "terminal.db"):
+                assert "is using this till" in row(counter.run("status"), "Reader")

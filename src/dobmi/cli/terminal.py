@@ -20,7 +20,7 @@ from dobmi.cli import outlet, printing
 from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.cli.page import page
 from dobmi.cli.printing import PRINTER_STATES, printer_now, put_on_paper, show_paper
-from dobmi.cli.setup import setup
+from dobmi.cli.setup import setup, till_files
 from dobmi.cli.till import agreed_by, opened_ledger, opened_till, the_supervisor
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import N_
@@ -40,8 +40,10 @@ from dobmi.terminal.errors import (
     PassphrasesDiffer,
     SaleInDoubt,
     StillInDoubt,
+    TillInUse,
 )
 from dobmi.terminal.ledger import DoubtRow, IntentRow
+from dobmi.terminal.lock import TillLock
 from dobmi.terminal.paper import Paper
 from dobmi.terminal.papers import paper_of_refund, paper_of_sale
 from dobmi.terminal.purchase import Purchase, parse_amount, parse_goods_line
@@ -808,7 +810,11 @@ def _reader(context: Context) -> tuple[str | None, str | None]:
     try:
         reader = open_reader(context.settings.terminal.reader)
     except DoBMIError as error:
-        return None, error.explain(context.translate)
+        try:  # the page, which has the reader while it runs
+            with TillLock(till_files(context).database):
+                return None, error.explain(context.translate)
+        except TillInUse as in_use:
+            return None, in_use.explain(context.translate)
     try:
         return reader.name, None
     finally:
