@@ -924,8 +924,9 @@ def the_end(day: Day) -> None:
     c.both("program gone")
     (shop.folder / "till.keys").rename(shop.folder / "away.keys")
     shop.start()
+    page.wait_for_timeout(3_000)  # it finds its session over, and loads itself again
     c.open("/login")
-    page.wait_for_timeout(500)
+    expect(c.heading(c.t("The till is not ready"))).to_be_visible(timeout=20_000)
     c.look("till not ready")
 
 
