@@ -256,12 +256,13 @@ def test_any_interleaving_repetition_and_order_ends_in_the_same_ledger(
             [till.batch(number, number) for number in range(1, len(till.vouchers) + 1)],
         )
     streams = [batches_of(till, cut) for till, cut in zip(tills, cuts, strict=True)]
+    in_order = [list(stream) for stream in streams]
     for at in repeats:  # sent again at any time later
         stream = streams[at % TILLS]
         if stream:
             stream.insert(order.randint(1, len(stream)), stream[order.randrange(len(stream))])
-    for stream in streams:
-        _come_after_what_they_need(stream)
+    for stream, batches in zip(streams, in_order, strict=True):
+        _come_after_what_they_need(stream, batches)
     order.shuffle(streams)
     if pair.shuffled.central.database.engine.dialect.name == "sqlite":
         while any(streams):
@@ -275,13 +276,11 @@ def test_any_interleaving_repetition_and_order_ends_in_the_same_ledger(
     assert other == one
 
 
-def _come_after_what_they_need(stream: list[bytes]) -> None:
-    """A repeated batch may have been put before its first sending: then it is that."""
-    seen: list[bytes] = []
-    for batch in stream:
-        if batch not in seen:
-            seen.append(batch)
-    first_time = iter(seen)
-    for index, batch in enumerate(stream):
-        if batch not in stream[:index]:
+def _come_after_what_they_need(stream: list[bytes], in_order: list[bytes]) -> None:
+    """A repeated batch may have been put before its first sending: then the next one comes there."""
+    first_time = iter(in_order)
+    came: set[bytes] = set()
+    for index, batch in enumerate(list(stream)):
+        if batch not in came:
+            came.add(batch)
             stream[index] = next(first_time)
