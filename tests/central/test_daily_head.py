@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dobmi.central.daily_head import (
@@ -80,6 +80,7 @@ def test_nothing_in_a_head_changes_without_its_signature_being_wrong() -> None:
             changed.verify(PUBLIC_KEY, signature)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the other core may be busy
 @given(st.data())
 def test_no_change_of_a_line_leaves_the_journals_hash_as_it_was(data: st.DataObject) -> None:
     number = data.draw(st.integers(0, len(LINES) - 1))

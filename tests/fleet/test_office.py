@@ -14,6 +14,7 @@ from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.faults import Moment
 from dobmi.fleet.events import STATION, Deliver, Tear
 from dobmi.fleet.template import SETTINGS
+from dobmi.fleet.till_process import ready
 from dobmi.fleet.world import World, new_world
 from dobmi.money import Rupiah
 from dobmi.sync.cbor import CborValue
@@ -49,7 +50,7 @@ def test_a_feed_that_is_asked_for_tells_the_server_what_the_till_has(world: Worl
 def test_a_till_hears_what_became_of_its_doubts(world: World) -> None:
     process, central = world.tills[0], world.office.central
     world.tap(process.reader, world.cards[0], Tear(COMMIT_OF_SALE, Moment.BEFORE))
-    world.at_till(process, "a torn sale", lambda till: till.sell(Rupiah(5_000)))
+    world.at_till(process, "a torn sale", lambda till: ready(till).sell(Rupiah(5_000)))
     world.at_till(process, "the next customer comes", lambda till: till.give_up())
     sync(world, 0)
     world.pass_time((SETTINGS.settle_after_days + 1) * SECONDS_PER_DAY)

@@ -54,7 +54,7 @@ def hire(central: Central, member: int) -> None:
 
 def dismiss(central: Central) -> None:
     try:
-        remove_till_staff(central.database, SELLER, STAFF_NUMBER)
+        remove_till_staff(central.database, SELLER, STAFF_NUMBER, last=True)
     except UnknownTillStaff:
         return  # it was done, and nobody was told
 
