@@ -115,10 +115,17 @@ def test_everybody_who_writes_at_the_central_server_does_so_in_the_day(
     assert writing - set(played["writers"]) == set(NOT_PLAYED)
 
 
+NOT_PLAYED_AT_A_TILL = {
+    "ledger.forget_credit_waiting": "a hint; lost, the next balance look asks the server once more",
+}
+"""With what a crash there can do."""
+
+
 def test_every_commit_of_a_tills_ledger_is_a_point(played: dict[str, Any]) -> None:
     writing = functions("terminal", enters("begin"))
     assert {"ledger.__init__", "ledger.record_intent", "ledger.record_clock_reset"} <= writing
-    for function in writing:
+    assert set(NOT_PLAYED_AT_A_TILL) <= writing
+    for function in writing - set(NOT_PLAYED_AT_A_TILL):
         for moment in ("before", "after"):
             assert f"till.{function}.{moment}-commit" in played["points"]
 
