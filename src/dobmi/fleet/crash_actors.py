@@ -649,11 +649,11 @@ def _till(site: Site, points: CrashPoints, recording: Recording, pipe: Connectio
         patience=QUICK,
         system_time=lambda: site.now("till"),
     ) as till:
-        desk = till._desk  # noqa: SLF001 - to know whose commit is being sent
 
         def sending(command: bytes) -> None:
-            if command[1] == COMMIT:
-                recording.told("commit", max(desk.commits_sent))
+            # Without an open intent it is a credit's, which the till relays and knows nothing of.
+            if command[1] == COMMIT and (intent := till.ledger.open_intent()) is not None:
+                recording.told("commit", intent.sequence)
 
         reader.sending = sending
         work = counter_handlers(till, reader.tapped, site.folder)
