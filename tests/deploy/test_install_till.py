@@ -116,7 +116,6 @@ class TestInstall:
         assert "--no-kiosk" in install("--bogus", expect=2)
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_scripts_pass_shellcheck(script: Path) -> None:
     assert os.access(script, os.X_OK)
@@ -124,7 +123,6 @@ def test_scripts_pass_shellcheck(script: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_takes_the_units_as_they_are(root: Path) -> None:
     program = root / "opt/dobmi/bin/dobmi"
     program.parent.mkdir(parents=True)
@@ -172,7 +170,7 @@ class TestUnits:
         not in subprocess.run(
             ["udevadm", "--help"], capture_output=True, text=True, check=False
         ).stdout,
-        reason="this udevadm cannot verify",
+        reason="udevadm verifies from systemd 254 on: Debian 13",
     )
     def test_udev_takes_the_rules_as_they_are(self) -> None:
         subprocess.run(["udevadm", "verify", FILES / "70-dobmi.rules"], check=True)

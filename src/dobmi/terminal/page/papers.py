@@ -66,7 +66,7 @@ class Papers:
                 self.print(self.of_sequence(kind, sequence))
         except DoBMIError as error:  # the sale stands, and its receipt can be had under Sales
             _log.warning("no paper for %s %d: %s", kind.value, sequence, error)
-        except Exception:
+        except Exception:  # nobody asks this thread's future: said here, or never
             _log.exception("no paper for %s %d", kind.value, sequence)
             raise
 
