@@ -16,7 +16,6 @@ import hmac
 from dataclasses import dataclass, field
 
 from dobmi.cardlib.crypto import (
-    AesCmac,
     aes_cmac,
     aes_cmac_of_two,
     aes_decrypt_block,
@@ -58,78 +57,38 @@ class TransactionKeys:
     encryption_key: bytes = field(repr=False)
 
 
-class TransactionMacKey:
-    """A card's AppTransactionMACKey, set up once for many of its transactions.
-
-    `key` 16 bytes, `uid` 7 bytes. Raises ValueError for others, and its methods for a `counter`
-    that is not 1 to FFFFFFFF.
-    """
-
-    __slots__ = ("_cmac", "_uid")
-
-    def __init__(self, key: bytes, uid: bytes) -> None:
-        if len(uid) != UID_LENGTH:
-            msg = f"a transaction MAC needs the 7-byte UID, not {len(uid)} bytes"
-            raise ValueError(msg)
-        self._cmac = AesCmac(key)
-        self._uid = uid
-
-    def _session_key(self, label: bytes, counter: int) -> bytes:
-        """CMAC(AppTransactionMACKey, label || 0001 0080 || TMC || UID)."""
-        if not 1 <= counter <= COUNTER_MAX:
-            msg = f"a transaction counter is 1 to {COUNTER_MAX}, not {counter}"
-            raise ValueError(msg)
-        return self._cmac.of(label + b"\0\1\0\x80" + counter.to_bytes(4, "little") + self._uid)
-
-    def session_keys(self, counter: int) -> TransactionKeys:
-        """SesTMMACKey (label 5A) and SesTMENCKey (label A5)."""
-        return TransactionKeys(
-            self._session_key(b"\x5a", counter), self._session_key(b"\xa5", counter)
-        )
-
-    def mac(self, counter: int, tmi: bytes) -> bytes:
-        """TMV, 8 bytes: the odd bytes of CMAC(SesTMMACKey, TMI)."""
-        return truncate_mac(aes_cmac(self._session_key(b"\x5a", counter), tmi))
-
-    def decrypt_previous_reader_id(self, counter: int, encrypted_reader_id: bytes) -> bytes:
-        """TMRIPrev, 16 bytes, from what CommitReaderID answered (EncTMRI).
-
-        `counter` is the TMC that this transaction's commit answers. Zeros: no reader id was ever
-        committed before.
-        """
-        if len(encrypted_reader_id) != READER_ID_LENGTH:
-            msg = f"an encrypted reader id has 16 bytes, not {len(encrypted_reader_id)}"
-            raise ValueError(msg)
-        return aes_decrypt_block(self._session_key(b"\xa5", counter), encrypted_reader_id)
-
-
-def mac_and_previous_reader_id(
-    key: bytes, uid: bytes, counter: int, tmi: bytes, encrypted_reader_id: bytes
-) -> tuple[bytes, bytes]:
-    """`mac` and `decrypt_previous_reader_id` of one transaction, at the least cost for many cards.
-
-    Raises ValueError, as they do.
-    """
-    if (
-        len(uid) != UID_LENGTH
-        or not 1 <= counter <= COUNTER_MAX
-        or len(encrypted_reader_id) != READER_ID_LENGTH
-    ):
-        msg = "not a transaction of a card"
+def _session_keys(key: bytes, uid: bytes, counter: int) -> tuple[bytes, bytes]:
+    """CMAC(AppTransactionMACKey, label || 0001 0080 || TMC || UID), label 5A and then A5."""
+    if len(uid) != UID_LENGTH:
+        msg = f"a transaction MAC needs the 7-byte UID, not {len(uid)} bytes"
+        raise ValueError(msg)
+    if not 1 <= counter <= COUNTER_MAX:
+        msg = f"a transaction counter is 1 to {COUNTER_MAX}, not {counter}"
         raise ValueError(msg)
     vector = b"\0\1\0\x80" + counter.to_bytes(4, "little") + uid
-    mac_key, encryption_key = aes_cmac_of_two(key, b"\x5a" + vector, b"\xa5" + vector)
-    return aes_cmac(mac_key, tmi)[1::2], aes_decrypt_block(encryption_key, encrypted_reader_id)
+    return aes_cmac_of_two(key, b"\x5a" + vector, b"\xa5" + vector)
+
+
+def _decrypted(encryption_key: bytes, encrypted_reader_id: bytes) -> bytes:
+    if len(encrypted_reader_id) != READER_ID_LENGTH:
+        msg = f"an encrypted reader id has 16 bytes, not {len(encrypted_reader_id)}"
+        raise ValueError(msg)
+    return aes_decrypt_block(encryption_key, encrypted_reader_id)
 
 
 def transaction_keys(key: bytes, uid: bytes, counter: int) -> TransactionKeys:
-    """As `TransactionMacKey.session_keys`."""
-    return TransactionMacKey(key, uid).session_keys(counter)
+    """SesTMMACKey (label 5A) and SesTMENCKey (label A5).
+
+    `key` is the card's AppTransactionMACKey, 16 bytes, `uid` 7 bytes, here and below. Raises
+    ValueError for others, and for a `counter` that is not 1 to FFFFFFFF.
+    """
+    return TransactionKeys(*_session_keys(key, uid, counter))
 
 
 def transaction_mac(key: bytes, uid: bytes, counter: int, tmi: bytes) -> bytes:
-    """As `TransactionMacKey.mac`."""
-    return TransactionMacKey(key, uid).mac(counter, tmi)
+    """TMV, 8 bytes: the odd bytes of CMAC(SesTMMACKey, TMI). Raises as `transaction_keys`."""
+    mac_key, _ = _session_keys(key, uid, counter)
+    return truncate_mac(aes_cmac(mac_key, tmi))
 
 
 def verify_transaction_mac(key: bytes, uid: bytes, transaction: TransactionMac, tmi: bytes) -> bool:
@@ -141,8 +100,21 @@ def verify_transaction_mac(key: bytes, uid: bytes, transaction: TransactionMac, 
 def decrypt_previous_reader_id(
     key: bytes, uid: bytes, counter: int, encrypted_reader_id: bytes
 ) -> bytes:
-    """As `TransactionMacKey.decrypt_previous_reader_id`."""
-    return TransactionMacKey(key, uid).decrypt_previous_reader_id(counter, encrypted_reader_id)
+    """TMRIPrev, 16 bytes, from what CommitReaderID answered (EncTMRI).
+
+    `counter` is the TMC that this transaction's commit answers. Zeros: no reader id was ever
+    committed before. Raises as `transaction_keys`, and ValueError for another length.
+    """
+    _, encryption_key = _session_keys(key, uid, counter)
+    return _decrypted(encryption_key, encrypted_reader_id)
+
+
+def mac_and_previous_reader_id(
+    key: bytes, uid: bytes, counter: int, tmi: bytes, encrypted_reader_id: bytes
+) -> tuple[bytes, bytes]:
+    """`transaction_mac` and `decrypt_previous_reader_id`, the session keys derived once for both."""
+    mac_key, encryption_key = _session_keys(key, uid, counter)
+    return truncate_mac(aes_cmac(mac_key, tmi)), _decrypted(encryption_key, encrypted_reader_id)
 
 
 def tmi_data(opcode: int, file_no: int, offset: int, data: bytes) -> bytes:
