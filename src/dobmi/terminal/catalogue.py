@@ -77,16 +77,6 @@ def price_for(item: CatalogueItem, member_class: str) -> Rupiah:
     return dict(item.class_prices).get(member_class, item.price)
 
 
-def member_class(ledger: Ledger, member_number: int) -> str:
-    """As the feed has it; "" for an ordinary member and for one that it says nothing of."""
-    notes = schema.member_notes
-    with ledger.connect() as connection:
-        found: str | None = connection.execute(
-            sa.select(notes.c.member_class).where(notes.c.member_number == member_number)
-        ).scalar()
-    return found or ""
-
-
 def classes(ledger: Ledger) -> tuple[str, ...]:
     """The member classes that have a price of their own for anything, by name."""
     prices = schema.catalogue_class_prices

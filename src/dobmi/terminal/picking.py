@@ -19,7 +19,6 @@ from dobmi.sync.records import OrderRecord, OrderState
 from dobmi.sync.voucher import GoodsLine
 from dobmi.terminal import outlet, schema
 from dobmi.terminal.cart import Cart, cart_of_order
-from dobmi.terminal.catalogue import member_class
 from dobmi.terminal.errors import (
     NoSuchOrder,
     OrderEnded,
@@ -29,6 +28,7 @@ from dobmi.terminal.errors import (
     OrderPaid,
 )
 from dobmi.terminal.ledger import Ledger, SaleState
+from dobmi.terminal.members import member_note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,8 @@ def open_as_cart(ledger: Ledger, number: int) -> Cart:
     """
     found = find_order(ledger, number)
     check_payable(ledger, number)
-    return cart_of_order(found.order, member_class(ledger, found.order.member_number))
+    member = member_note(ledger, found.order.member_number)
+    return cart_of_order(found.order, member.member_class)
 
 
 def check_payable(ledger: Ledger, number: int, *, besides: str | None = None) -> None:
