@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from dobmi.central.till_records import take_records
 from dobmi.central.till_staff import seller_staff
 from dobmi.cli.central import command
 from dobmi.cli.context import Context
-from dobmi.money import Rupiah
 from dobmi.settings import CentralSettings, Settings
 from dobmi.sync.outlet import pin_matches
 from dobmi.sync.records import (
@@ -23,24 +22,11 @@ from dobmi.sync.records import (
     encode_records,
 )
 from support.databases import Kind
+from support.outlets import CLOSED_SHIFT
 from support.traffic import START, ModelTill, World
 
 TOKO = "Toko BMI"
-SHIFT = ShiftRecord(
-    number=4,
-    cashier="Siti",
-    opened_unix_seconds=START,
-    closed_unix_seconds=START + 30_000,
-    float_cash=Rupiah(200_000),
-    cash_in=Rupiah(50_000),
-    cash_out=Rupiah(20_000),
-    counted=Rupiah(229_500),
-    takeovers=((START + 9_000, "Budi"),),
-    sales_count=31,
-    sales_total=Rupiah(1_250_000),
-    refunds_count=1,
-    refunds_total=Rupiah(75_000),
-)
+SHIFT = replace(CLOSED_SHIFT, number=4)
 
 
 @dataclass

@@ -20,31 +20,16 @@ from dobmi.money import Rupiah
 from dobmi.sync.records import (
     OrderRecord,
     OrderState,
-    ShiftRecord,
     TillRecord,
     encode_record,
     encode_records,
     verify_records_taken,
 )
 from support.central_client import Office
+from support.outlets import CLOSED_SHIFT as SHIFT
 from support.traffic import START, ModelTill
 
 TOKO = "Toko BMI"
-SHIFT = ShiftRecord(
-    number=1,
-    cashier="Siti",
-    opened_unix_seconds=START,
-    closed_unix_seconds=START + 30_000,
-    float_cash=Rupiah(200_000),
-    cash_in=Rupiah(50_000),
-    cash_out=Rupiah(20_000),
-    counted=Rupiah(229_500),
-    takeovers=((START + 9_000, "Budi"),),
-    sales_count=31,
-    sales_total=Rupiah(1_250_000),
-    refunds_count=1,
-    refunds_total=Rupiah(75_000),
-)
 PAID = OrderRecord(
     order=501, state=OrderState.PAID, sale=7, short=(("TLR", 2),), by="Siti", unix_seconds=START
 )

@@ -19,6 +19,8 @@ from dobmi.sync.outlet import (
     OutletStaff,
     StaffMember,
 )
+from dobmi.sync.records import ShiftRecord
+from support.traffic import START
 
 TERMINAL = 7
 SITI = StaffMember(number=11, name="Siti Aminah", duty=Duty.CASHIER, member_number=4711)
@@ -79,3 +81,21 @@ def noted(*notes: MemberNote, version: int = 1, since: int = 0, more: bool = Fal
     listed = tuple(sorted(notes, key=lambda note: note.member_number))
     members = MemberNotes(version=version, since=since, more=more, notes=listed)
     return Outlet(terminal_id=TERMINAL, members=members)
+
+
+CLOSED_SHIFT = ShiftRecord(
+    number=1,
+    cashier="Siti",
+    opened_unix_seconds=START,
+    closed_unix_seconds=START + 30_000,
+    float_cash=Rupiah(200_000),
+    cash_in=Rupiah(50_000),
+    cash_out=Rupiah(20_000),
+    counted=Rupiah(229_500),
+    takeovers=((START + 9_000, "Budi"),),
+    sales_count=31,
+    sales_total=Rupiah(1_250_000),
+    refunds_count=1,
+    refunds_total=Rupiah(75_000),
+)
+"""As its till reports it."""
