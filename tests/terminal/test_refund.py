@@ -28,8 +28,9 @@ from dobmi.terminal.errors import (
     SaleNotPaid,
     SupervisorNeeded,
 )
-from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.ledger import Ledger, SaleState
 from dobmi.terminal.refund import RefundableLine, goods_of_lines, refundable
+from dobmi.terminal.sales import find_sale, sales_of_shift
 from dobmi.terminal.till import Till
 from support.outlets import ANI, SITI, staffed
 from support.tills import NOW, Bench, Crash, balance_of, card_with, crash_around
@@ -419,3 +420,26 @@ def test_every_refusal_says_what_to_do() -> None:
     for kind in RefundRefused.__subclasses__():
         assert kind.next_step
         assert kind.money_moved is MoneyMoved.NO
+
+
+def test_the_list_of_a_shift_says_of_each_sale_what_is_said_of_it_alone(bench: Bench) -> None:
+    with bench.open() as till:
+        whole, part = sold(bench, till), sold(bench, till, Rupiah(30_000))
+        till.refund(whole, reason="batal")
+        for amount in (1_000, 2_500):
+            till.refund(part, Rupiah(amount), reason="satu dus basah")
+        bench.tap(card_with(), at_command(WRITE_RECORD, Moment.AFTER))
+        with pytest.raises(CardRemoved):
+            till.sell(AMOUNT)
+        in_doubt(bench, till)
+        till.give_up()
+        listed = sales_of_shift(till.ledger, 1)
+        assert listed == tuple(find_sale(till.ledger, one.intent.sequence) for one in listed)
+        found = [(one.state, one.refunded) for one in reversed(listed)]
+        assert found == [
+            (SaleState.PAID, AMOUNT),
+            (SaleState.PAID, Rupiah(3_500)),
+            (SaleState.NOT_PAID, ZERO),
+            (SaleState.IN_DOUBT, ZERO),
+        ]
+        assert sales_of_shift(till.ledger, 1, 2) == listed[:2]

@@ -488,31 +488,30 @@ class Ledger:
 
     def sale_state(self, sequence: int) -> SaleState:
         """What is known of the sale whose intent has this sequence."""
-        own, resolution = schema.vouchers, schema.vouchers.alias("resolution")
-        query = (
-            sa.select(
-                own.c.kind, resolution.c.outcome, schema.settlements.c.outcome.label("server")
-            )
-            .outerjoin(schema.settlements, schema.settlements.c.sequence == own.c.sequence)
-            .outerjoin(
-                resolution,
-                sa.and_(
-                    resolution.c.resolves == own.c.sequence,
-                    resolution.c.kind == VoucherKind.RESOLUTION,
-                ),
-            )
-            .where(own.c.sequence == sequence)
-        )
+        query = _with_state(schema.intents.c.sequence).where(schema.intents.c.sequence == sequence)
         with durably(), self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        if row is None:
-            return SaleState.IN_DOUBT
-        if row.kind == VoucherKind.SALE or row.outcome == Outcome.PAID:
-            return SaleState.PAID
-        if row.kind == VoucherKind.VOID or row.outcome == Outcome.NOT_PAID:
-            return SaleState.NOT_PAID
-        settled = {SettledAs.PAID: SaleState.PAID, SettledAs.NOT_PAID: SaleState.NOT_PAID}
-        return settled.get(row.server, SaleState.IN_DOUBT)
+        return SaleState.IN_DOUBT if row is None else _state_of(row)
+
+    def sales_of_shift(
+        self, shift: int, count_max: int
+    ) -> list[tuple[IntentRow, SaleState, Rupiah]]:
+        """Newest first: each with its state, and what of it has been given back."""
+        table, refund = schema.intents, schema.vouchers.alias("refund")
+        refunded = (
+            sa.select(sa.func.coalesce(sa.func.sum(refund.c.amount_rupiah), 0))
+            .where(refund.c.refunds == table.c.sequence)
+            .scalar_subquery()
+        )
+        query = (
+            _with_state(table, refunded.label("refunded"))
+            .where(table.c.shift == shift)
+            .order_by(table.c.sequence.desc())
+            .limit(count_max)
+        )
+        with durably(), self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [(_intent(row), _state_of(row), Rupiah(row.refunded)) for row in rows]
 
     def refunded(self, sequence: int) -> Rupiah:
         """What of that sale has been given back."""
@@ -935,6 +934,33 @@ def _doubt(row: sa.Row[Any]) -> DoubtRow:
         settlement=settlement,
         decision=decision,
     )
+
+
+def _with_state(*columns: sa.ColumnElement[Any] | sa.Table) -> sa.Select[Any]:
+    """These columns of `intents`, and what `_state_of` needs."""
+    intents, own = schema.intents, schema.vouchers.alias("own")
+    resolution, settlements = schema.vouchers.alias("resolution"), schema.settlements
+    is_its_resolution = sa.and_(
+        resolution.c.resolves == intents.c.sequence, resolution.c.kind == VoucherKind.RESOLUTION
+    )
+    return sa.select(
+        *columns, own.c.kind, resolution.c.outcome, settlements.c.outcome.label("server")
+    ).select_from(
+        intents.outerjoin(own, own.c.sequence == intents.c.sequence)
+        .outerjoin(settlements, settlements.c.sequence == intents.c.sequence)
+        .outerjoin(resolution, is_its_resolution)
+    )
+
+
+def _state_of(row: sa.Row[Any]) -> SaleState:
+    if row.kind is None:
+        return SaleState.IN_DOUBT
+    if row.kind == VoucherKind.SALE or row.outcome == Outcome.PAID:
+        return SaleState.PAID
+    if row.kind == VoucherKind.VOID or row.outcome == Outcome.NOT_PAID:
+        return SaleState.NOT_PAID
+    settled = {SettledAs.PAID: SaleState.PAID, SettledAs.NOT_PAID: SaleState.NOT_PAID}
+    return settled.get(row.server, SaleState.IN_DOUBT)
 
 
 def _intent(row: sa.Row[Any]) -> IntentRow:

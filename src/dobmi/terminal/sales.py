@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
 from dobmi.money import Rupiah
-from dobmi.terminal import schema
 from dobmi.terminal.errors import NoSuchSale
 from dobmi.terminal.ledger import IntentRow, Ledger, SaleState
 
@@ -32,16 +29,10 @@ def sales_of_shift(
     ledger: Ledger, shift: int, count_max: int = LISTED_MAX
 ) -> tuple[ListedSale, ...]:
     """Newest first; those too that were not paid, or are in doubt."""
-    table = schema.intents
-    query = (
-        sa.select(table.c.sequence)
-        .where(table.c.shift == shift)
-        .order_by(table.c.sequence.desc())
-        .limit(count_max)
+    return tuple(
+        ListedSale(intent=intent, state=state, refunded=refunded)
+        for intent, state, refunded in ledger.sales_of_shift(shift, count_max)
     )
-    with ledger.connect() as connection:
-        sequences = [row.sequence for row in connection.execute(query)]
-    return tuple(find_sale(ledger, sequence) for sequence in sequences)
 
 
 def find_sale(ledger: Ledger, sequence: int) -> ListedSale:
