@@ -250,10 +250,13 @@ def test_servers_that_start_at_once_make_the_tables_one_after_the_other(
         url = databases.url()
     servers = [databases.open(url) for _ in range(4)]
     found: list[int | None] = []
-    threads = [
-        threading.Thread(target=lambda server=server: found.append(server.create_tables()))
-        for server in servers
-    ]
+    together = threading.Barrier(len(servers))
+
+    def start(server: Database) -> None:
+        together.wait()
+        found.append(server.create_tables())
+
+    threads = [threading.Thread(target=start, args=(server,)) for server in servers]
     for thread in threads:
         thread.start()
     for thread in threads:
