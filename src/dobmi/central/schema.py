@@ -175,6 +175,15 @@ class RecordKind(StrEnum):
     ORDER = "order"
 
 
+class LineState(StrEnum):
+    """Of a line of an issuing batch."""
+
+    WAITING = "waiting"
+    ISSUED = "issued"
+    SKIPPED = "skipped"
+    """Left out by a person, or because the member has a card; it can be put back."""
+
+
 class WorkState(StrEnum):
     """How far people are with a finding."""
 
@@ -1225,6 +1234,54 @@ member_notes = Table(
 has a version of its own, by the counter of `outlets.py`."""
 Index("notes_by_version", member_notes.c.version)
 
+issuing_batches = Table(
+    "issuing_batches",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("name", String(80), nullable=False),
+    Column("idempotency_key", String(80), nullable=False, unique=True),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("lines_count", Integer, nullable=False),
+    Column("made_at", _Number, nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    CheckConstraint("number > 0", name="batches_from_1"),
+    CheckConstraint("lines_count > 0", name="batch_of_somebody"),
+)
+"""Lists of members who are to get cards. `content_hash`: SHA-256 of what was given, so that another
+list under the same key is refused."""
+
+issuing_lines = Table(
+    "issuing_lines",
+    metadata,
+    Column("batch", _Number, ForeignKey("issuing_batches.number"), nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("member_number", _Number, ForeignKey("members.member_number"), nullable=False),
+    Column("name", String(80), nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("claim", String(40), nullable=False),
+    Column("claimed_by", _Number, ForeignKey("terminals.id")),
+    Column("claimed_until", _Number, nullable=False),
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid")),
+    Column("generation", String(40), nullable=False),
+    Column("originality", String(80), nullable=False),
+    Column("resumed", Boolean, nullable=False),
+    Column("issued_at", _Number),
+    Column("station", _Number, ForeignKey("terminals.id")),
+    Column("person", String(80), nullable=False),
+    PrimaryKeyConstraint("batch", "line"),
+    UniqueConstraint("batch", "member_number", name="member_once_a_batch"),
+    _one_of("state", LineState),
+    CheckConstraint("(state = 'issued') = (issued_at IS NOT NULL)", name="issued_some_time"),
+    CheckConstraint("(state = 'issued') = (station IS NOT NULL)", name="issued_somewhere"),
+    CheckConstraint("state <> 'issued' OR card_uid IS NOT NULL", name="issued_a_card"),
+    CheckConstraint("(claim = '') = (claimed_by IS NULL)", name="claimed_by_a_station"),
+)
+"""`claim`: a station's run that has the line before it until `claimed_until`. `card_uid`: the card that was
+begun for the line, and when the line is issued, its card; `generation` and `originality` are that chip's
+and its signature's key, as read when it was issued and read back."""
+
 APPEND_ONLY = (
     vouchers,
     quarantine,
@@ -1258,6 +1315,7 @@ APPEND_ONLY = (
     member_order_lines,
     member_order_states,
     till_records,
+    issuing_batches,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 
@@ -1314,6 +1372,7 @@ STAYS = (
     refunds,
     replacements,
     rejected_batches,
+    issuing_lines,
 )
 """Tables whose rows change and never go."""
 
