@@ -2,6 +2,7 @@
 
     DoBMIError
       cardlib.errors.CardError         what a card or a reader did
+      cardlib.errors.CustodyUnavailable   the keys cannot be used now
       sync.errors.SyncError            what crossed, or did not cross, the network
       terminal.errors.TerminalError    what a till refuses or cannot finish
       central.errors.CentralError      what the central server refuses

@@ -13,8 +13,10 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, Self
+from types import MappingProxyType
+from typing import Final, Protocol, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from dobmi.cardlib.crypto import Aes128Diversifier
+from dobmi.cardlib.crypto import Aes128Diversifier, aes_cmac
 from dobmi.cardlib.errors import (
     DamagedKeyFile,
     EmptyPassphrase,
@@ -41,6 +43,51 @@ _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 1 << 15, 8, 1
 _SCRYPT_N_MAX = 1 << 20
 
 
+class KeyRole(StrEnum):
+    """Whoever holds keys."""
+
+    TILL = "till"
+    STATION = "station"
+    ISSUING_HSM = "issuing-hsm"
+    SERVER = "server"
+    AUDITOR = "auditor"
+
+
+ROLE_KEYS: Final[Mapping[KeyRole, frozenset[CardKey]]] = MappingProxyType(
+    {
+        KeyRole.TILL: frozenset({CardKey.DEBIT, CardKey.PIN}),
+        KeyRole.STATION: frozenset(),  # it relays what the server says to the card
+        KeyRole.ISSUING_HSM: frozenset({CardKey.PICC, CardKey.APPLICATION}),
+        KeyRole.SERVER: frozenset(CardKey),
+        KeyRole.AUDITOR: frozenset({CardKey.TRANSACTION_MAC}),
+    }
+)
+"""Which masters a role may hold, or may be given one card's key of: the one table of it.
+
+A till's cannot credit a card nor make a transaction MAC. The server's HSM is the issuing one, too,
+as long as issuing is relayed; an HSM that only makes blank cards ours needs no more than its row.
+"""
+
+
+def check_value(master: bytes) -> bytes:
+    """Three bytes that tell masters apart and say nothing of them: AES-CMAC of 16 zero bytes.
+
+    No card's key: a diversification input begins with 01.
+    """
+    return aes_cmac(master, bytes(16))[:3]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldKey:
+    """One master where it is kept. `exportable`: its bytes can be had from there."""
+
+    key: CardKey
+    generation: int
+    check_value: bytes
+    place: str
+    exportable: bool
+
+
 class KeyCustody(Protocol):
     """Keeps master keys; derives the key of one card from them (AN10922, AES-128)."""
 
@@ -56,6 +103,41 @@ class SigningCustody(Protocol):
 
     def sign(self, name: str, message: bytes) -> bytes:
         """64 bytes. Raises KeyNotHeld."""
+
+
+class ServerCustody(KeyCustody, SigningCustody, Protocol):
+    """What the central server needs of the place where its keys are.
+
+    Every method may raise CustodyUnavailable and its kinds. Threads may share one, and so may a
+    forked process: it finds its own way to a token.
+    """
+
+    def card_key_values(self, key: CardKey, uids: Sequence[bytes], version: int) -> list[bytes]:
+        """The 16 bytes of `card_key` of many cards, in their order. Raises KeyNotHeld."""
+
+    def pinned(self, key: CardKey, version: int) -> KeyCustody:
+        """The same with `key` of that generation alone. Raises KeyNotHeld."""
+
+    def generations(self, key: CardKey) -> tuple[int, ...]:
+        """Those held, the oldest first; none: an empty one."""
+
+    def held(self) -> tuple[HeldKey, ...]:
+        """Every master, by key and generation."""
+
+    def masters_of(self, role: KeyRole) -> KeyRing:
+        """The masters that ROLE_KEYS gives this role, to be given to it; no signing keys.
+
+        Raises MasterLocked for one that cannot leave where it is, KeyNotHeld.
+        """
+
+    def sealed_masters(self, masters: Iterable[CardKey], public_key: bytes, info: bytes) -> bytes:
+        """All generations of these masters, sealed to the holder of an X25519 key (sealing.py).
+
+        Raises MasterLocked, KeyNotHeld.
+        """
+
+    def check(self) -> None:
+        """Whether it can be used now. Raises CustodyUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +174,12 @@ class KeyRing:
         )
 
     def only(self, masters: Iterable[CardKey] = (), signing: Iterable[str] = ()) -> KeyRing:
-        """A ring with just these keys of this one: what another role is given."""
+        """A ring with just these keys of this one. Raises KeyNotHeld."""
+        wanted = set(masters)
+        for key in wanted - self.masters.keys():
+            raise KeyNotHeld(key=key.value, version=1)
         return KeyRing(
-            masters={key: self.masters[key] for key in masters},
+            masters={key: self.masters[key] for key in CardKey if key in wanted},
             signing={name: self.signing[name] for name in signing},
         )
 
@@ -138,6 +223,28 @@ class KeyRing:
             raise KeyNotHeld(key=key.value, version=version)
         inputs = [diversification_input(key, uid) for uid in uids]
         return self._diversifier(versions[version]).keys(inputs)
+
+    def generations(self, key: CardKey) -> tuple[int, ...]:
+        return tuple(sorted(self.masters.get(key, {})))
+
+    def held(self) -> tuple[HeldKey, ...]:
+        return tuple(
+            HeldKey(
+                key=key,
+                generation=version,
+                check_value=check_value(self.masters[key][version]),
+                place="file",
+                exportable=True,
+            )
+            for key in CardKey
+            for version in self.generations(key)
+        )
+
+    def masters_of(self, role: KeyRole) -> KeyRing:
+        return self.only(masters=ROLE_KEYS[role])
+
+    def check(self) -> None:
+        """What is in memory is there."""
 
     def _diversifier(self, master: bytes) -> Aes128Diversifier:
         """One for each master of the ring, made when it is first needed."""

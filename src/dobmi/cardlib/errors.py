@@ -64,6 +64,16 @@ CardError
   EmptyPassphrase
   WrongPassphrase
   NotSealedForUs                 sealed to another key, for something else, or changed
+  MasterLocked                   the master is in a token, which never gives it out
+  MasterDiffers                  another key is kept there under that name and generation
+CustodyUnavailable             the place where the keys are cannot be used now; no card's fault
+  HsmModuleMissing               no PKCS#11 module to load
+  HsmTokenMissing                no token of that name, or one not initialised
+  HsmPinWrong
+  HsmPinLocked                   too many wrong PINs
+  HsmGone                        the token does not answer any more
+  HsmRefused                     the token says no: it cannot, or it is full
+  KeysOutOfReach                 the server that derives this till's keys does not answer
 """
 
 from __future__ import annotations
@@ -543,3 +553,65 @@ class NotSealedForUs(CardError):
     code = "KEY-SEALED"
     message = N_("The keys that came are sealed for somebody else, or were changed on the way.")
     next_step = N_("Do not use them. Pair this till again, and tell the central office.")
+
+
+class MasterLocked(CardError):
+    code = "KEY-IN-TOKEN"
+    message = N_("The master of the key {key} is in the token {token}, which gives it to nobody.")
+    next_step = N_("Make the file from the custodians' shares, in a ceremony (docs/keys.md).")
+
+
+class MasterDiffers(CardError):
+    code = "KEY-DIFFERS"
+    message = N_("There is another {key} key of generation {version} in {place} already.")
+    next_step = N_("Nothing was changed. Compare the check values: dobmi central keys show")
+
+
+class CustodyUnavailable(DoBMIError):
+    """Not a CardError: what one card can be blamed for is not what keeps all of them waiting."""
+
+    code = "KEYS-UNAVAILABLE"
+    message = N_("The keys cannot be used now.")
+    next_step = N_("Try again in a moment; nothing was lost.")
+
+
+class HsmModuleMissing(CustodyUnavailable):
+    code = "HSM-MODULE"
+    message = N_("The PKCS#11 module {module} cannot be loaded: {detail}")
+    next_step = N_("Install the token's driver (Debian: softhsm2), or correct [central] keys.")
+
+
+class HsmTokenMissing(CustodyUnavailable):
+    code = "HSM-TOKEN"
+    message = N_("There is no initialised token named {token}.")
+    next_step = N_("Plug it in, or initialise it, or correct [central] keys.")
+
+
+class HsmPinWrong(CustodyUnavailable):
+    code = "HSM-PIN"
+    message = N_("The token {token} does not take this PIN.")
+    next_step = N_("Give the right one before the token locks itself: each wrong one counts.")
+
+
+class HsmPinLocked(CustodyUnavailable):
+    code = "HSM-PIN-LOCKED"
+    message = N_("The token {token} is locked after too many wrong PINs.")
+    next_step = N_("The token's security officer sets a new PIN (SO PIN); the keys are kept.")
+
+
+class HsmGone(CustodyUnavailable):
+    code = "HSM-GONE"
+    message = N_("The token {token} does not answer any more: {detail}")
+    next_step = N_("Look after the token; the same request, or the same tap, goes on afterwards.")
+
+
+class HsmRefused(CustodyUnavailable):
+    code = "HSM-REFUSED"
+    message = N_("The token {token} refused: {detail}")
+    next_step = N_("Look into the token's manual what this means; nothing was changed.")
+
+
+class KeysOutOfReach(CustodyUnavailable):
+    code = "KEYS-OUT-OF-REACH"
+    message = N_("This till asks the central server for each card's key, and gets none: {detail}")
+    next_step = N_("Nothing was paid. Check the network, then tap the card again.")
