@@ -31,6 +31,11 @@ CentralError
       OnlyTillsSell            a station sent vouchers
       OnlyStationsTakeCash
     RequestReplayed            a signed request that was already served
+    StaffNotBelieved           the station is, but not who works there
+      StaffNeeded              nobody is logged in, and somebody must be
+      StaffSessionOver
+      WrongPassword
+      PasswordLocked
   InvitationRefused
     UnknownInvitation
     InvitationUsed
@@ -74,6 +79,14 @@ CentralError
     UnknownFinding
     FindingClosed              what is closed is opened again first
     FindingNotClosed
+  StaffMayNot                  a person, or one and not two
+    RoleLacking                not one who may do this
+    ProposerDecides            who proposed cannot decide
+  PasswordNotAllowed
+  ApprovalProblem
+    UnknownApproval
+    ApprovalDecided            it was decided already
+    BadProposal                it could not be done if it was accepted
   SettlementProblem            what sellers are owed cannot be settled so
     NotOfStaff
     SecondPersonNeeded         who proposed cannot approve
@@ -316,6 +329,35 @@ class RequestReplayed(WhoAsks):
     next_step = N_("Sign the request anew.")
 
 
+class StaffNotBelieved(WhoAsks):
+    code = "CENTRAL-STAFF-LOGIN"
+    message = N_("Nobody of the staff is logged in here.")
+    next_step = N_("Log in at this station with `dobmi card login`.")
+
+
+class StaffNeeded(StaffNotBelieved):
+    code = "CENTRAL-STAFF-NEEDED"
+    message = N_("Somebody of the staff must be logged in for this.")
+
+
+class StaffSessionOver(StaffNotBelieved):
+    code = "CENTRAL-STAFF-SESSION"
+    message = N_("The log-in is over: it was left idle, is too old, or was ended.")
+    next_step = N_("Log in again.")
+
+
+class WrongPassword(StaffNotBelieved):
+    code = "CENTRAL-PASSWORD"
+    message = N_("Name or password is wrong. Tries left before a pause: {left}.")
+    next_step = N_("Type both again; whoever registers staff can set a new password.")
+
+
+class PasswordLocked(StaffNotBelieved):
+    code = "CENTRAL-PASSWORD-LOCKED"
+    message = N_("Too many wrong passwords: this name is locked here until {until}.")
+    next_step = N_("Wait until then.")
+
+
 class InvitationRefused(CentralError):
     code = "CENTRAL-INVITATION"
     message = N_("The invitation cannot be used.")
@@ -541,6 +583,51 @@ class CreditNotPlaced(CreditNotSettled):
     code = "CENTRAL-CREDIT-NOT-PLACED"
     message = N_("It is not known which transaction of card {card} credit {sequence} was.")
     next_step = N_("Lay the card on a station of the office, have it credited, then settle again.")
+
+
+class StaffMayNot(CentralError):
+    code = "CENTRAL-STAFF-MAY-NOT"
+    message = N_("{name} may not do this.")
+    next_step = N_("See `dobmi central staff list` for who may.")
+
+
+class RoleLacking(StaffMayNot):
+    code = "CENTRAL-STAFF-ROLE"
+    message = N_("{name} may not do this: it needs one of these roles: {role}.")
+
+
+class ProposerDecides(StaffMayNot):
+    code = "CENTRAL-OWN-PROPOSAL"
+    message = N_("{name} has proposed it, and cannot decide on it.")
+    next_step = N_("Have it looked at and decided by another person.")
+
+
+class PasswordNotAllowed(CentralError):
+    code = "CENTRAL-PASSWORD-WEAK"
+    message = N_("A password has {minimum} to {maximum} characters and does not hold the name.")
+    next_step = N_("Choose another; four words in a row are easy to keep in mind.")
+
+
+class ApprovalProblem(CentralError):
+    code = "CENTRAL-APPROVAL"
+    message = N_("This proposal cannot be decided so.")
+    next_step = N_("See `dobmi central approvals list` for what waits.")
+
+
+class UnknownApproval(ApprovalProblem):
+    code = "CENTRAL-APPROVAL-UNKNOWN"
+    message = N_("There is no proposal {number}.")
+
+
+class ApprovalDecided(ApprovalProblem):
+    code = "CENTRAL-APPROVAL-DECIDED"
+    message = N_("Proposal {number} was decided already, by {by}.")
+
+
+class BadProposal(ApprovalProblem):
+    code = "CENTRAL-PROPOSAL"
+    message = N_("This cannot be proposed: {detail}")
+    next_step = N_("Correct it, then propose it again.")
 
 
 class SettlementProblem(CentralError):

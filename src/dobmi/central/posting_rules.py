@@ -88,6 +88,8 @@ class Kind(StrEnum):
     FEE = "fee"
     PAID_OUT = "paid-out"
     """To a seller, from the bank."""
+    RESTITUTION = "restitution"
+    """What two people at the office owe a member becomes a credit: the cooperative's expense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ RULES: Mapping[Kind, Rule] = {
     Kind.BANKED: Rule(Group.BANK, Group.CASH),
     Kind.FEE: Rule(Group.OUTLET, Group.FEES),
     Kind.PAID_OUT: Rule(Group.OUTLET, Group.BANK),
+    Kind.RESTITUTION: Rule(Group.SUSPENSE, Group.IN_FLIGHT),
 }
 
 ISSUES: Final = frozenset({Kind.TOP_UP, Kind.SALARY, Kind.EARNED})

@@ -21,6 +21,13 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     # The first that fits: kinds before what they are kinds of.
     (errors.UnknownTerminal, 401),
     (errors.RequestReplayed, 401),
+    (errors.PasswordLocked, 429),
+    (errors.StaffNotBelieved, 401),
+    (errors.StaffMayNot, 403),
+    (errors.UnknownApproval, 404),
+    (errors.BadProposal, 422),
+    (errors.ApprovalProblem, 409),
+    (errors.PasswordNotAllowed, 422),
     (errors.WhoAsks, 403),
     (errors.KeyAlreadyEnrolled, 409),
     (errors.InvitationRefused, 403),
@@ -120,7 +127,7 @@ _BODY_NOT_READ = (408, 413, 415)
 _SCHEMA = {"$ref": "#/components/schemas/Problem"}
 _MEANING = {
     400: "Not a message of the format.",
-    401: "Not signed by a terminal that is known.",
+    401: "Not signed by a terminal that is known, or nobody of its staff is logged in.",
     403: "Known, but not allowed to do this.",
     404: "Nothing of that name.",
     408: "The body did not come in time.",
@@ -128,6 +135,7 @@ _MEANING = {
     413: "The body is too long.",
     415: "Another media type is expected, not compressed.",
     422: "Well-formed, but not acceptable.",
+    429: "Too many wrong passwords: not before some minutes have passed.",
     503: "Try again later; nothing was taken.",
 }
 

@@ -115,6 +115,8 @@ class CreditSource(StrEnum):
     SALARY = "salary"
     REFUND = "refund"
     RESTORED = "restored"
+    RESTITUTION = "restitution"
+    """What two people at the office owe a member, at the cooperative's expense."""
 
 
 class RefundState(StrEnum):
@@ -131,6 +133,21 @@ class StaffRole(StrEnum):
     APPROVER = "approver"
     CLERK = "clerk"
     """Works on the list of findings and says so, and neither proposes nor approves payments."""
+    ISSUER = "issuer"
+    """Issues, tops up, looks at and blocks cards at a station."""
+    CUSTODIAN = "custodian"
+    """Of the keys: takes tills in, takes their keys away, makes and rolls keys."""
+    AUDITOR = "auditor"
+    """Reads what was done, and by whom."""
+
+
+class ApprovalKind(StrEnum):
+    """What one person proposes and another accepts before it is done."""
+
+    CREDIT = "credit"
+    RESTITUTION = "restitution"
+    LIMITS = "limits"
+    RETIREMENT = "retirement"
 
 
 class PairingDecision(StrEnum):
@@ -519,7 +536,7 @@ pending_credits = Table(
     Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
     Column("sequence", _Number, nullable=False),
     Column("amount_rupiah", _Number, nullable=False),
-    Column("source", String(10), nullable=False),
+    Column("source", String(12), nullable=False),
     Column("ordered_by", _Number, ForeignKey("terminals.id")),
     Column("idempotency_key", String(80), nullable=False, unique=True),
     Column("ordered_at", _Number, nullable=False),
@@ -756,6 +773,102 @@ staff_roles = Table(
     PrimaryKeyConstraint("name", "role"),
     _one_of("role", StaffRole),
 )
+
+staff_passwords = Table(
+    "staff_passwords",
+    metadata,
+    Column("name", String(80), ForeignKey("staff.name"), primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("set_at", _Number, nullable=False),
+)
+"""Of a password there is only its scrypt. While nobody has one, stations act under their own name."""
+
+staff_failures = Table(
+    "staff_failures",
+    metadata,
+    Column("station", _Number, nullable=False),
+    Column("folded", String(160), nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("locked_until", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("station", "folded"),
+)
+"""Wrong passwords in a row, by where they were given (0: the office's own page) and under which name,
+also under names that nobody has."""
+
+staff_sessions = Table(
+    "staff_sessions",
+    metadata,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("name", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id")),
+    Column("started_at", _Number, nullable=False),
+    Column("seen_at", _Number, nullable=False),
+    Column("expires_at", _Number, nullable=False),
+)
+"""Who is logged in, by the SHA-256 of what they hold. Without a station: at the office's own page."""
+Index("sessions_of_staff", staff_sessions.c.name)
+
+staff_acts = Table(
+    "staff_acts",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("at", _Number, nullable=False),
+    Column("station", _Number),
+    Column("person", String(80), nullable=False),
+    Column("act", String(30), nullable=False),
+    Column("subject", String(120), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("detail", String(400), nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    CheckConstraint("id > 0", name="acts_from_1"),
+)
+"""What staff did, numbered without a gap. `hash`: SHA-256 over the one before and this row (`acts.py`).
+`person` "": nobody had to log in, or a program did it."""
+Index("acts_by_time", staff_acts.c.at)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("kind", String(12), nullable=False),
+    Column("facts", String(2000), nullable=False),
+    Column("proposed_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id")),
+    Column("proposed_at", _Number, nullable=False),
+    UniqueConstraint("number", "proposed_by", name="approval_of_its_proposer"),
+    _one_of("kind", ApprovalKind),
+)
+"""What somebody proposes and somebody else must accept before it is done; `facts` is a JSON object."""
+
+approval_decisions = Table(
+    "approval_decisions",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("proposed_by", String(80), nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("decided_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("outcome", String(400), nullable=False),
+    Column("at", _Number, nullable=False),
+    ForeignKeyConstraint(["number", "proposed_by"], ["approvals.number", "approvals.proposed_by"]),
+    CheckConstraint("decided_by <> proposed_by", name="approval_by_two_people"),
+)
+"""One for each approval at most; accepted, what it asks was done in the same transaction."""
+
+limit_changes = Table(
+    "limit_changes",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("name", String(40), nullable=False),
+    Column("member_class", String(40), nullable=False),
+    Column("value", _Number, nullable=False),
+    Column("approval", _Number, ForeignKey("approval_decisions.number"), nullable=False),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("value >= 0", name="limit_not_negative"),
+)
+"""Limits as two people set them, the last of a name in force; before that, what the settings say.
+`member_class` "": for all who have none of their own."""
 
 seller_accounts = Table(
     "seller_accounts",
@@ -1356,6 +1469,10 @@ NOT_REPLACED = (
     account_days,
     salaries,
     cash_banked,
+    staff_acts,
+    approvals,
+    approval_decisions,
+    limit_changes,
 )
 """The ledger's tables of rows that do not change and are more than their key. They are never inserted
 unless they are there (`insert_unless_there`): SQLite would refuse it before it sees that they are."""

@@ -1,6 +1,11 @@
-"""Issuing cards from lists of members; staff who log in, and what they do."""
+"""Issuing: staff who log in, what they do, two people's approvals, and what else came with it.
+
+Each part has a function of its own, called from `upgrade`.
+"""
 
 from __future__ import annotations
+
+import re
 
 from alembic import op
 from sqlalchemy import (
@@ -8,7 +13,10 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     ForeignKey,
+    ForeignKeyConstraint,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -16,6 +24,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 
 revision = "0012"
@@ -24,8 +33,11 @@ down_revision = "0011"
 _tables = MetaData()
 _Number = BigInteger().with_variant(Integer, "sqlite")
 
-# What is there already, as far as it is referred to.
-_terminals = Table("terminals", _tables, Column("id", _Number, primary_key=True))
+# As they are by now: only what the new tables refer to.
+_staff = Table("staff", _tables, Column("name", String(80), primary_key=True))
+_terminals = Table(
+    "terminals", _tables, Column("id", _Number, primary_key=True, autoincrement=False)
+)
 _members = Table("members", _tables, Column("member_number", _Number, primary_key=True))
 _cards = Table("cards", _tables, Column("uid", LargeBinary, primary_key=True))
 
@@ -73,15 +85,171 @@ _issuing_lines = Table(
     CheckConstraint("(claim = '') = (claimed_by IS NULL)", name="claimed_by_a_station"),
 )
 
+# ----- staff, acts and approvals
+
+_staff_passwords = Table(
+    "staff_passwords",
+    _tables,
+    Column("name", String(80), ForeignKey("staff.name"), primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("set_at", _Number, nullable=False),
+)
+_staff_failures = Table(
+    "staff_failures",
+    _tables,
+    Column("station", _Number, nullable=False),
+    Column("folded", String(160), nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("locked_until", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("station", "folded"),
+)
+_staff_sessions = Table(
+    "staff_sessions",
+    _tables,
+    Column("token_hash", LargeBinary, primary_key=True),
+    Column("name", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id")),
+    Column("started_at", _Number, nullable=False),
+    Column("seen_at", _Number, nullable=False),
+    Column("expires_at", _Number, nullable=False),
+)
+Index("sessions_of_staff", _staff_sessions.c.name)
+_staff_acts = Table(
+    "staff_acts",
+    _tables,
+    Column("id", _Number, primary_key=True, autoincrement=False),
+    Column("at", _Number, nullable=False),
+    Column("station", _Number),
+    Column("person", String(80), nullable=False),
+    Column("act", String(30), nullable=False),
+    Column("subject", String(120), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("detail", String(400), nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    CheckConstraint("id > 0", name="acts_from_1"),
+)
+Index("acts_by_time", _staff_acts.c.at)
+_approvals = Table(
+    "approvals",
+    _tables,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("kind", String(12), nullable=False),
+    Column("facts", String(2000), nullable=False),
+    Column("proposed_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id")),
+    Column("proposed_at", _Number, nullable=False),
+    UniqueConstraint("number", "proposed_by", name="approval_of_its_proposer"),
+    CheckConstraint("kind IN ('credit', 'restitution', 'limits', 'retirement')", name="kind_known"),
+)
+_approval_decisions = Table(
+    "approval_decisions",
+    _tables,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("proposed_by", String(80), nullable=False),
+    Column("accepted", Boolean, nullable=False),
+    Column("decided_by", String(80), ForeignKey("staff.name"), nullable=False),
+    Column("outcome", String(400), nullable=False),
+    Column("at", _Number, nullable=False),
+    ForeignKeyConstraint(["number", "proposed_by"], ["approvals.number", "approvals.proposed_by"]),
+    CheckConstraint("decided_by <> proposed_by", name="approval_by_two_people"),
+)
+_limit_changes = Table(
+    "limit_changes",
+    _tables,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("name", String(40), nullable=False),
+    Column("member_class", String(40), nullable=False),
+    Column("value", _Number, nullable=False),
+    Column("approval", _Number, ForeignKey("approval_decisions.number"), nullable=False),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("value >= 0", name="limit_not_negative"),
+)
+_OF_STAFF = (
+    _staff_passwords,
+    _staff_failures,
+    _staff_sessions,
+    _staff_acts,
+    _approvals,
+    _approval_decisions,
+    _limit_changes,
+)
+_KEPT_AS_THEY_ARE = {
+    "staff_acts": "id",
+    "approvals": "number",
+    "approval_decisions": "number",
+    "limit_changes": "number",
+}
+"""Append only, by their key."""
+
+_KINDS = (
+    # Sales first: they are most.
+    ("sale", "4", "5, 8"),
+    ("top-up", "1", "3"),
+    ("salary", "2", "3"),
+    ("delivered", "3", "4"),
+    ("moved", "3", "3"),
+    ("restored", "4", "3"),
+    ("shortfall", "6", "4"),
+    ("shortfall-back", "4", "6"),
+    ("refund", "5, 8", "3"),
+    ("unexplained-loss", "4", "6"),
+    ("unexplained-gain", "6", "4"),
+    ("claim-held", "4", "6"),
+    ("claim-released", "6", "4"),
+    ("earned", "2", "9"),
+    ("loaded", "9", "3"),
+    ("banked", "7", "1"),
+    ("fee", "5, 8", "10"),
+    ("paid-out", "5, 8", "7"),
+    ("restitution", "6", "3"),
+)
+"""What each kind of posting debits and credits; new ones at the end, as in posting_rules.py."""
+
 
 def upgrade() -> None:
+    connection = op.get_bind()
     _issuing()
+    _staff_and_approvals(connection)
+    _kinds_of_postings(connection)
 
 
 def _issuing() -> None:
     _tables.create_all(op.get_bind(), tables=[_issuing_batches, _issuing_lines])
     _append_only("issuing_batches")
     _stays("issuing_lines")
+
+
+def _staff_and_approvals(connection: Connection) -> None:
+    _tables.create_all(connection, tables=list(_OF_STAFF))
+    for table, key in _KEPT_AS_THEY_ARE.items():
+        keep_as_they_are(connection, table, key)
+    change_check(
+        connection,
+        "staff_roles",
+        "role_known",
+        "role IN ('proposer', 'approver', 'clerk', 'issuer', 'custodian', 'auditor')",
+    )
+
+
+def _kinds_of_postings(connection: Connection) -> None:
+    group = "{}_account / 1000000000000 IN ({})"
+    cases = [
+        f"WHEN '{kind}' THEN {group.format('debit', debit)} AND {group.format('credit', credit)}"
+        for kind, debit, credit in _KINDS
+    ]
+    condition = f"CASE kind {' '.join(cases)} ELSE FALSE END"
+    change_check(connection, "postings", "accounts_of_the_kind", condition)
+    if connection.dialect.name == "postgresql":
+        op.execute("ALTER TABLE pending_credits ALTER COLUMN source TYPE VARCHAR(12)")
+    change_check(
+        connection,
+        "pending_credits",
+        "source_known",
+        "source IN ('cash', 'salary', 'refund', 'restored', 'restitution')",
+        columns={"source VARCHAR(10)": "source VARCHAR(12)"},
+    )
 
 
 # ----- for all of them
@@ -114,3 +282,64 @@ def _stays(table: str) -> None:
             f"CREATE TRIGGER {table}_no_delete BEFORE DELETE OR TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION dobmi_append_only()"
         )
+
+
+def keep_as_they_are(connection: Connection, table: str, *key: str) -> None:
+    """Rows of `table` neither change nor go, nor are they put in another's place."""
+    _append_only(table)
+    if connection.dialect.name == "postgresql":
+        return
+    body = f"BEGIN SELECT RAISE(ABORT, 'append only: {table}'); END"
+    same = " AND ".join(f"{column} = NEW.{column}" for column in sorted(key))
+    there = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - names of this file
+    op.execute(f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {there} {body}")
+
+
+def change_check(
+    connection: Connection,
+    table: str,
+    name: str,
+    condition: str,
+    *,
+    columns: dict[str, str] | None = None,
+) -> None:
+    """Another condition for the check `name`; on SQLite `columns` are changed by their text, too.
+
+    SQLite has the table made anew, with its own words: rows, indexes and triggers come along.
+    """
+    if connection.dialect.name == "postgresql":
+        op.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        op.execute(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({condition})")
+        return
+    of_table = {"name": table}
+    written = connection.execute(
+        text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name"), of_table
+    ).scalar_one()
+    beside = connection.execute(
+        text("SELECT sql FROM sqlite_master WHERE tbl_name = :name AND type <> 'table'"), of_table
+    ).scalars()
+    parts = [part for part in beside if part]
+    start, end = _place_of_check(written, name)
+    new = f"{written[:start]}CONSTRAINT {name} CHECK ({condition}){written[end:]}"
+    for before, after in (columns or {}).items():
+        assert before in new, before
+        new = new.replace(before, after)
+    new, count = re.subn(rf'^CREATE TABLE "?{table}"?', f"CREATE TABLE new_{table}", new)
+    assert count == 1, written
+    connection.exec_driver_sql(new)
+    connection.exec_driver_sql(f"INSERT INTO new_{table} SELECT * FROM {table}")  # noqa: S608 - ours
+    connection.exec_driver_sql(f"DROP TABLE {table}")
+    connection.exec_driver_sql(f"ALTER TABLE new_{table} RENAME TO {table}")
+    for part in parts:
+        connection.exec_driver_sql(part)
+
+
+def _place_of_check(written: str, name: str) -> tuple[int, int]:
+    """Where the check stands in the table's words: from its name to its last bracket."""
+    start = written.index(f"CONSTRAINT {name} CHECK")
+    position, depth = written.index("(", start), 0
+    while True:
+        depth += {"(": 1, ")": -1}.get(written[position], 0)
+        position += 1
+        if not depth:
+            return start, position
