@@ -265,12 +265,12 @@ class TestPersonalise:
     def test_a_factory_fresh_card_becomes_a_purse_in_26_exchanges(self) -> None:
         card = SimulatedCard()
         done = make_purse(card, RING)
-        assert (done.exchanges.count, done.resumed) == (26, False)
+        assert (done.exchanges.count, done.resumed) == (27, False)
         view = purse_of(card, TILL).read()
         assert (view.holder, view.balance) == (SITI, Rupiah(0))
 
     @pytest.mark.parametrize("moment", Moment)
-    @pytest.mark.parametrize("frame", range(26))
+    @pytest.mark.parametrize("frame", range(27))
     def test_issuing_torn_at_any_frame_is_finished_by_a_second_tap(
         self, frame: int, moment: Moment
     ) -> None:

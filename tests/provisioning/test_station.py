@@ -85,7 +85,7 @@ class TestIssuing:
         assert (ledger["state"], ledger["balance_rupiah"]) == ("active", 0)
 
     @pytest.mark.parametrize("moment", Moment)
-    @pytest.mark.parametrize("frame", range(0, 31, 3))
+    @pytest.mark.parametrize("frame", range(0, 32, 3))
     def test_a_card_pulled_away_is_finished_when_it_is_laid_on_again(
         self, office: Office, frame: int, moment: Moment
     ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dobmi.cardlib.custody import KeyCustody
 from dobmi.cardlib.desfire import DesfireCard, Exchanges
@@ -18,7 +18,6 @@ from dobmi.cardlib.errors import (
     ApplicationNotFound,
     AuthenticationError,
     CardRefused,
-    DuplicateError,
     NotOurCard,
     OtherKeySet,
     UnsupportedCard,
@@ -54,6 +53,9 @@ from dobmi.money import Rupiah
 _APPLICATION, _DEBIT, _CREDIT = 0, 1, 2
 _KEY_COUNT = 4
 
+OUR_APPLICATIONS = frozenset({PURSE_AID})
+"""What may be on a card that is being issued: with another application it is somebody else's."""
+
 PICC_SETTINGS = KeySettings(free_create_delete=False)
 APPLICATION_SETTINGS = KeySettings(free_create_delete=False)
 
@@ -78,28 +80,34 @@ class Personalisation:
     exchanges: Exchanges
 
 
-def personalise(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExaminedCard:
+    """A card that can be made a purse, or is one of ours that was begun; nothing on it was changed.
+
+    `is_fresh`: its master key is still the factory's, so that no file of ours can be on it.
+    """
+
+    card: DesfireCard = field(repr=False)
+    generation: Generation
+    originality: str
+    is_fresh: bool
+    is_begun: bool
+    """Our application is there."""
+
+
+def examine(
     connection: CardConnection,
-    custody: KeyCustody,
-    holder: Holder,
-    sign: Callable[[bytes], bytes],
-    *,
-    balance_max: Rupiah,
     originality_keys: Mapping[str, bytes] = NXP_PUBLIC_KEYS,
+    *,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
-) -> Personalisation:
-    """Make the card the purse of `holder`; run again after an interruption, it goes on.
+) -> ExaminedCard:
+    """See whether the card can be issued, before anything of it is registered; 9 exchanges if fresh.
 
-    `sign` is the card issuer's Ed25519 signature. 26 exchanges for a fresh card; a finished card
-    of the same holder is only checked. Needs the PICC, application, debit, credit, PIN and
-    transaction MAC keys. What was written is to be read back by `Purse.read`.
-
-    Raises UnsupportedCard, NotOriginal, OtherKeySet (keys are not the factory's nor ours),
-    AlreadyIssued (a purse of another holder), KeyNotHeld, CardError, ValueError (a holder that
-    does not fit).
+    A fresh card's session with the factory's master key is open afterwards: give the result to
+    `personalise` with no other exchange in between. Raises NotOurCard (no DESFire, or somebody
+    else's applications are on it), UnsupportedCard, NotOriginal, OtherKeySet, CardError.
     """
     uid = connection.uid
-    content = holder.sign(uid, sign)
     card = DesfireCard(connection, random_bytes=random_bytes, iso_chaining=True)
     try:
         card.select_application(PICC_AID)  # also ends a session that an earlier program left
@@ -109,38 +117,85 @@ def personalise(
     if not generation.has_transaction_mac:
         raise UnsupportedCard(generation=generation.value)
     originality = verify_originality(uid, card.read_signature(), originality_keys)
-    created = _take_the_card(card, custody)
+    is_fresh = card.get_key_version(CardKey.PICC.number) == 0
+    is_begun = True
+    if is_fresh:
+        try:
+            applications = set(card.get_application_ids())
+        except AuthenticationError as error:  # its owner lets nobody see them
+            raise OtherKeySet from error
+        if not applications <= OUR_APPLICATIONS:
+            raise NotOurCard
+        is_begun = PURSE_AID in applications
+        _authenticate_factory_card(card)
+    else:
+        _select_purse(card)
+    return ExaminedCard(
+        card=card,
+        generation=generation,
+        originality=originality,
+        is_fresh=is_fresh,
+        is_begun=is_begun,
+    )
+
+
+def personalise(
+    connection: CardConnection,
+    custody: KeyCustody,
+    holder: Holder,
+    sign: Callable[[bytes], bytes],
+    *,
+    balance_max: Rupiah,
+    originality_keys: Mapping[str, bytes] = NXP_PUBLIC_KEYS,
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    examined: ExaminedCard | None = None,
+) -> Personalisation:
+    """Make the card the purse of `holder`; run again after an interruption, it goes on.
+
+    `sign` is the card issuer's Ed25519 signature; `examined`, what `examine` found a moment ago.
+    27 exchanges for a fresh card; a finished card of the same holder is only checked. Needs the
+    PICC, application, debit, credit, PIN and transaction MAC keys. What was written is to be read
+    back by `Purse.read`.
+
+    Raises UnsupportedCard, NotOriginal, OtherKeySet (keys are not the factory's nor ours),
+    NotOurCard, AlreadyIssued (a purse of another holder), KeyNotHeld, CardError, ValueError (a
+    holder that does not fit).
+    """
+    content = holder.sign(connection.uid, sign)
+    if examined is None:
+        examined = examine(connection, originality_keys, random_bytes=random_bytes)
+    card = examined.card
+    if examined.is_fresh:
+        _take_the_card(card, custody, is_begun=examined.is_begun)
+    created = not examined.is_begun
     finished = not created and _is_finished(card, custody, content)
     if not finished:
         _fill_the_application(card, custody, content, balance_max, created=created)
     return Personalisation(
-        generation=generation,
-        originality=originality,
+        generation=examined.generation,
+        originality=examined.originality,
         resumed=not created,
         exchanges=card.exchanges,
     )
 
 
-def _take_the_card(card: DesfireCard, custody: KeyCustody) -> bool:
-    """Application and PICC master key of ours, the application selected; whether it is new.
+def _take_the_card(card: DesfireCard, custody: KeyCustody, *, is_begun: bool) -> None:
+    """Application and PICC master key of ours, the application selected. 4 exchanges.
 
-    7 exchanges on a fresh card.
+    The card is authenticated with the factory's master key.
     """
-    created = False
-    if card.get_key_version(CardKey.PICC.number) == 0:
-        _authenticate_factory_card(card)
-        try:
-            card.create_application(PURSE_AID, APPLICATION_SETTINGS, key_count=_KEY_COUNT)
-            created = True
-        except DuplicateError:  # an earlier attempt ended here
-            _authenticate_factory_card(card)
-        card.change_key_settings(PICC_SETTINGS)
-        card.change_key(CardKey.PICC.number, custody.card_key(CardKey.PICC, card.uid))
+    if not is_begun:
+        card.create_application(PURSE_AID, APPLICATION_SETTINGS, key_count=_KEY_COUNT)
+    card.change_key_settings(PICC_SETTINGS)
+    card.change_key(CardKey.PICC.number, custody.card_key(CardKey.PICC, card.uid))
+    _select_purse(card)
+
+
+def _select_purse(card: DesfireCard) -> None:
     try:
         card.select_application(PURSE_AID)
     except ApplicationNotFound as error:  # neither a factory card nor one of ours
         raise OtherKeySet from error
-    return created
 
 
 def _authenticate_factory_card(card: DesfireCard) -> None:
