@@ -1364,6 +1364,33 @@ issuing_batches = Table(
 """Lists of members who are to get cards. `content_hash`: SHA-256 of what was given, so that another
 list under the same key is refused."""
 
+key_generations = Table(
+    "key_generations",
+    metadata,
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("begun_at", _Number, nullable=False),
+    Column("begun_by", String(200), nullable=False),
+    Column("older_until", _Number, nullable=False),
+    Column("minutes_hash", LargeBinary),
+    Column("cards_from", _Number),
+    CheckConstraint("generation BETWEEN 2 AND 255", name="generation_on_a_card"),
+    CheckConstraint("older_until >= begun_at", name="older_until_afterwards"),
+    CheckConstraint("minutes_hash IS NULL OR length(minutes_hash) = 32", name="minutes_hashed"),
+)
+"""Generations of card keys after the first. Cards with an older one are taken until `older_until`;
+cards are brought to it from `cards_from` on: when every till that may sell held it, or the office said
+so. `minutes_hash`: SHA-256 of a ceremony's minutes."""
+
+till_keys = Table(
+    "till_keys",
+    metadata,
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("generation BETWEEN 0 AND 255", name="generation_on_a_card"),
+)
+"""The newest generation of card keys that a till said it holds, when it last asked; 0: it holds none."""
+
 issuing_lines = Table(
     "issuing_lines",
     metadata,
@@ -1490,6 +1517,7 @@ STAYS = (
     replacements,
     rejected_batches,
     issuing_lines,
+    key_generations,
 )
 """Tables whose rows change and never go."""
 

@@ -34,17 +34,38 @@ CONTENT_TYPE = "dobmi/feed/1"
 FEED_SIZE_MAX = 16 * 1024 * 1024
 SETTLEMENTS_MAX = 500
 RULE_LENGTH_MAX = 40
+GENERATIONS_MAX = 255
+SEALED_KEYS_LENGTH_MAX = 64 * 1024
 _CARDS_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeysMin:
+    """From that moment on a card must have keys of this generation or a newer one."""
+
+    generation: int
+    from_unix_seconds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How far a till may go before it must sync. Amounts in rupiah, ages in seconds."""
+    """How far a till may go before it must sync. Amounts in rupiah, ages in seconds.
+
+    `keys_min` is in the order of the generations. `cards_generation` is the one that cards are
+    brought to when they are tapped, which every till holds by then; 0: the server does not say.
+    """
 
     sale_max: Rupiah = Rupiah(2_000_000)  # noqa: RUF009 - Rupiah is immutable
     unsent_vouchers_max: int = 5_000
     unsent_total_max: Rupiah = Rupiah(50_000_000)  # noqa: RUF009 - Rupiah is immutable
     sync_age_seconds_max: int = 14 * 24 * 3600
+    keys_min: tuple[KeysMin, ...] = ()
+    cards_generation: int = 0
+
+    def keys_min_generation(self, unix_seconds: int) -> int:
+        """The oldest generation of card keys that is taken at that time; 0: any."""
+        in_force = [one for one in self.keys_min if one.from_unix_seconds <= unix_seconds]
+        return max((one.generation for one in in_force), default=0)
 
 
 class SettledAs(IntEnum):
@@ -86,14 +107,35 @@ class ServersHead:
     sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class SealedKeys:
+    """The card keys of till `terminal_id`, `generation` the newest of them, sealed to its X25519 key.
+
+    HPKE (cardlib's sealing) with `feed_keys_info` of the till; as in a pairing's answer.
+    """
+
+    terminal_id: int
+    generation: int
+    sealed: bytes
+
+
+def feed_keys_info(terminal_id: int) -> bytes:
+    """What the card keys in a feed are sealed for: for this till, and in a feed."""
+    return b"dobmi/feed-keys/1" + terminal_id.to_bytes(4, "big")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """The versions of the outlet's parts that a till holds, 0 for none: what is newer comes."""
+    """The versions of the outlet's parts that a till holds, 0 for none: what is newer comes.
+
+    `keys` is the newest generation of card keys, 0 for a till that holds none; None: not said.
+    """
 
     catalogue: int = 0
     staff: int = 0
     orders: int = 0
     members: int = 0
+    keys: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +155,7 @@ class Feed:
 
     `credits_waiting` are the UIDs with a pending credit: a hint, not a promise. `settlements`,
     `servers_head` and `outlet` are there if the till asked for them; `outlet` is None too if
-    nothing of it is new.
+    nothing of it is new, as is `sealed_keys`.
     """
 
     version: int
@@ -126,10 +168,21 @@ class Feed:
     settlements: Settlements | None = None
     servers_head: ServersHead | None = None
     outlet: Outlet | None = None
+    sealed_keys: SealedKeys | None = None
 
 
 def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
     limits = feed.limits
+    limits_fields: dict[int, CborValue] = {
+        1: limits.sale_max.amount,
+        2: limits.unsent_vouchers_max,
+        3: limits.unsent_total_max.amount,
+        4: limits.sync_age_seconds_max,
+    }
+    if limits.keys_min:
+        limits_fields[6] = [[one.generation, one.from_unix_seconds] for one in limits.keys_min]
+    if limits.cards_generation:
+        limits_fields[7] = limits.cards_generation
     fields: dict[int, CborValue] = {
         1: 1,
         2: feed.version,
@@ -137,12 +190,7 @@ def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
         4: feed.unix_seconds,
         5: list(feed.blocked),
         6: list(feed.unblocked),
-        7: {
-            1: limits.sale_max.amount,
-            2: limits.unsent_vouchers_max,
-            3: limits.unsent_total_max.amount,
-            4: limits.sync_age_seconds_max,
-        },
+        7: limits_fields,
         8: list(feed.credits_waiting),
     }
     if feed.settlements is not None:
@@ -158,6 +206,9 @@ def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
         fields[10] = {1: feed.servers_head.terminal_id, 2: feed.servers_head.sequence}
     if feed.outlet is not None:
         fields.update(_outlet_to_cbor(feed.outlet))
+    if feed.sealed_keys is not None:
+        keys = feed.sealed_keys
+        fields[16] = {1: keys.terminal_id, 2: keys.generation, 3: keys.sealed}
     return sign1(encode(fields), CONTENT_TYPE, public_key, sign)
 
 
@@ -189,11 +240,14 @@ def verify_feed(
             unsent_vouchers_max=limits.uint(2),
             unsent_total_max=Rupiah(limits.uint(3)),
             sync_age_seconds_max=limits.uint(4),
+            keys_min=_keys_min(limits.items(6, GENERATIONS_MAX)) if limits.has(6) else (),
+            cards_generation=limits.uint(7, 8) if limits.has(7) else 0,
         ),
         credits_waiting=_uids(fields.items(8, _CARDS_MAX)),
         settlements=_settlements(fields.nested(9)) if fields.has(9) else None,
         servers_head=_servers_head(fields.nested(10)) if fields.has(10) else None,
         outlet=_outlet(fields),
+        sealed_keys=_sealed_keys(fields.nested(16)) if fields.has(16) else None,
     )
     limits.finish()
     fields.finish()
@@ -201,7 +255,7 @@ def verify_feed(
         raise StaleFeed(detail=f"version {feed.version} is older than {version_in_force}")
     if feed.since not in (0, version_in_force):
         raise StaleFeed(detail=f"it goes on from {feed.since}, not from {version_in_force}")
-    for part in (feed.settlements, feed.servers_head, feed.outlet):
+    for part in (feed.settlements, feed.servers_head, feed.outlet, feed.sealed_keys):
         if part is not None and terminal_id not in (None, part.terminal_id):
             raise MalformedMessage(detail="it speaks to another till")
     if feed.outlet is not None and held is not None:
@@ -254,6 +308,33 @@ def _outlet(fields: Fields) -> Outlet | None:
         orders=orders,
         members=members,
     )
+
+
+def _keys_min(items: list[CborValue]) -> tuple[KeysMin, ...]:
+    """Raises MalformedMessage."""
+    found = tuple(_one_keys_min(item) for item in items)
+    generations = [one.generation for one in found]
+    if sorted(set(generations)) != generations:
+        raise MalformedMessage(detail="key generations are not in their order")
+    return found
+
+
+def _one_keys_min(item: CborValue) -> KeysMin:
+    match item:
+        case [int(generation), int(from_unix_seconds)] if bool not in map(type, item):
+            if 0 < generation <= GENERATIONS_MAX and 0 <= from_unix_seconds < 1 << 63:
+                return KeysMin(generation, from_unix_seconds)
+    raise MalformedMessage(detail="not a key generation and its time")
+
+
+def _sealed_keys(fields: Fields) -> SealedKeys:
+    found = SealedKeys(
+        terminal_id=fields.uint(1, 32),
+        generation=fields.uint(2, 8),
+        sealed=fields.octets(3, 1, SEALED_KEYS_LENGTH_MAX),
+    )
+    fields.finish()
+    return found
 
 
 def _servers_head(fields: Fields) -> ServersHead:

@@ -208,11 +208,42 @@ _KINDS = (
 """What each kind of posting debits and credits; new ones at the end, as in posting_rules.py."""
 
 
+# ----- generations of card keys
+
+_key_generations = Table(
+    "key_generations",
+    _tables,
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("begun_at", _Number, nullable=False),
+    Column("begun_by", String(200), nullable=False),
+    Column("older_until", _Number, nullable=False),
+    Column("minutes_hash", LargeBinary),
+    Column("cards_from", _Number),
+    CheckConstraint("generation BETWEEN 2 AND 255", name="generation_on_a_card"),
+    CheckConstraint("older_until >= begun_at", name="older_until_afterwards"),
+    CheckConstraint("minutes_hash IS NULL OR length(minutes_hash) = 32", name="minutes_hashed"),
+)
+_till_keys = Table(
+    "till_keys",
+    _tables,
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("generation BETWEEN 0 AND 255", name="generation_on_a_card"),
+)
+
+
 def upgrade() -> None:
     connection = op.get_bind()
     _issuing()
+    _generations_of_keys()
     _staff_and_approvals(connection)
     _kinds_of_postings(connection)
+
+
+def _generations_of_keys() -> None:
+    _tables.create_all(op.get_bind(), tables=[_key_generations, _till_keys])
+    _stays("key_generations")
 
 
 def _issuing() -> None:
