@@ -18,9 +18,10 @@ from dobmi.terminal.errors import NoShift, PaperDone
 from dobmi.terminal.page import errors as page_errors
 from dobmi.terminal.page.advice import ON_THE_PAGE
 from dobmi.terminal.page.errors import FormIncomplete
-from dobmi.terminal.page.rendering import Voice
+from dobmi.terminal.page.rendering import voice_of
+from dobmi.web import errors as web_errors
 
-MODULES = (settings, card_errors, sync_errors, till_errors, page_errors)
+MODULES = (settings, card_errors, sync_errors, till_errors, page_errors, web_errors)
 OF_A_SHELL = re.compile(r"dobmi [a-z]|--[a-z]|`|\bcommand\b|pcscd|\.toml|DOBMI_", re.IGNORECASE)
 NEVER_AT_A_PAGE = {
     "TILL-PASSPHRASE",  # two passphrases are typed by a command alone
@@ -36,7 +37,7 @@ def every_error() -> Iterator[type[DoBMIError]]:
 
 
 def advice_of(error: type[DoBMIError], language: str) -> str:
-    voice = Voice(language)
+    voice = voice_of(language)
     return voice.translate(ON_THE_PAGE.get(error.code, error.next_step))
 
 
@@ -56,20 +57,20 @@ def test_each_advice_of_the_page_is_of_an_error_that_there_is() -> None:
 
 
 def test_a_cashier_without_a_shift_is_told_what_can_be_done_there() -> None:
-    assert Voice("id").advise(NoShift()) == "Buka shift dulu."
-    assert Voice("en").advise(NoShift()) == "Open a shift first."
+    assert voice_of("id").advise(NoShift()) == "Buka shift dulu."
+    assert voice_of("en").advise(NoShift()) == "Open a shift first."
 
 
 def test_facts_fill_the_page_s_own_words_too() -> None:
-    assert "{" not in Voice("id").advise(PaperDone(number=3))
+    assert "{" not in voice_of("id").advise(PaperDone(number=3))
 
 
 def test_a_missing_field_is_called_what_the_page_calls_it() -> None:
-    assert "Diskon persen" in Voice("id").explain(FormIncomplete(field="percent"))
+    assert "Diskon persen" in voice_of("id").explain(FormIncomplete(field="percent"))
 
 
 def test_an_error_and_what_to_do_are_two_sentences() -> None:
     gone = ServerUnreachable(detail="no route")
-    said = Voice("en").tell(gone)
-    assert said == f"{Voice('en').explain(gone)}. {Voice('en').advise(gone)}"
-    assert Voice("en").tell(NoShift()) == "No shift is open. Open a shift first."
+    said = voice_of("en").tell(gone)
+    assert said == f"{voice_of('en').explain(gone)}. {voice_of('en').advise(gone)}"
+    assert voice_of("en").tell(NoShift()) == "No shift is open. Open a shift first."

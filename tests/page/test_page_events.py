@@ -12,7 +12,8 @@ import pytest
 
 from dobmi.sync.feed import Feed
 from dobmi.terminal.counter_state import Phase, SyncShown
-from dobmi.terminal.page.serving import server_of
+from dobmi.terminal.page.app import make_app
+from dobmi.web.serving import loopback_server
 from support import outlets
 from support.page_browser import CARD, Browser, paid, with_pin
 
@@ -23,7 +24,7 @@ def address(
 ) -> Iterator[tuple[str, Browser]]:
     """A served page of a till without a staff list."""
     browser = make_browser(staff=False)
-    server = server_of(browser.page, "127.0.0.1", unused_port)
+    server = loopback_server(make_app(browser.page, unused_port), "127.0.0.1", unused_port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 10

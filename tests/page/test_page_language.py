@@ -11,7 +11,8 @@ import pytest
 from dobmi.i18n import LANGUAGES
 from dobmi.money import Rupiah
 from dobmi.terminal.counter_state import Phase
-from dobmi.terminal.page.rendering import FOLDER, Voice, money
+from dobmi.terminal.page.rendering import LOOK, voice_of
+from dobmi.web.rendering import SHARED_TEMPLATES, money
 from support.page_browser import CARD, Browser, paid, request_of
 
 PATHS = [
@@ -91,9 +92,10 @@ def read(text: str) -> Reader:
 
 def english_texts() -> set[str]:
     """The templates' message ids whose Indonesian is another."""
-    indonesian = Voice("id")
+    indonesian = voice_of("id")
     found = set()
-    for path in (FOLDER / "templates").iterdir():
+    folder = LOOK.folder / "templates"
+    for path in (*folder.iterdir(), *SHARED_TEMPLATES.iterdir()):
         for message in re.findall(r'_\("((?:[^"\\]|\\.)+)"', path.read_text(encoding="utf-8")):
             if indonesian.translate(message) != message and "{" not in message:
                 found.add(message)
@@ -174,7 +176,7 @@ def test_keys_on_buttons_are_each_one_buttons(cashier: Browser) -> None:
 
 
 def test_plurals_are_right_in_both_languages() -> None:
-    english, indonesian = Voice("en"), Voice("id")
+    english, indonesian = voice_of("en"), voice_of("id")
     assert english.span(60) == "1 minute"
     assert english.span(7_200) == "2 hours"
     assert indonesian.span(60) == "1 menit"
@@ -183,8 +185,8 @@ def test_plurals_are_right_in_both_languages() -> None:
 
 
 def test_dates_and_money_are_written_as_here() -> None:
-    assert Voice("id").date(1_790_000_000) == "Senin, 21 September 2026"
-    assert Voice("en").date(1_790_000_000) == "Monday, 21 September 2026"
+    assert voice_of("id").date(1_790_000_000) == "Senin, 21 September 2026"
+    assert voice_of("en").date(1_790_000_000) == "Monday, 21 September 2026"
     assert money(Rupiah(1_234_500)) == "<span class=money>Rp 1.234.500</span>"
 
 

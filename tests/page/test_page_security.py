@@ -7,16 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from dobmi.terminal.counter_state import AskLogin, Cancel, Phase
-from dobmi.terminal.page.errors import NotLoopback
-from dobmi.terminal.page.security import (
-    SESSION_SECONDS_MAX,
-    SESSIONS_MAX,
-    Person,
-    Sessions,
-    check_loopback,
-)
+from dobmi.terminal.page.security import Person, Sessions
 from dobmi.terminal.shift import take_over
 from dobmi.terminal.staff import Cashier
+from dobmi.web.errors import NotLoopback
+from dobmi.web.security import SESSION_SECONDS_MAX, SESSIONS_MAX, check_loopback
 from support import outlets
 from support.page_browser import CARD, ORIGIN, PIN, Browser, paid
 

@@ -15,7 +15,7 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Locator, Page, expect
 
 from dobmi.money import Rupiah
-from dobmi.terminal.page.rendering import Voice
+from dobmi.web.rendering import Voice
 from support.outlet_shop import MemberCard, Shop
 
 AXE_RUN = "axe.run(document, {resultTypes: ['violations']}).then(found => found.violations)"

@@ -14,12 +14,13 @@ from dobmi.cli.setup import settings_file, till_files
 from dobmi.i18n import N_
 from dobmi.terminal.counter import Counter, CounterTimes
 from dobmi.terminal.errors import NoCardKeys, NotEnrolled
-from dobmi.terminal.page.security import check_loopback
-from dobmi.terminal.page.serving import server_of
+from dobmi.terminal.page.app import make_app
 from dobmi.terminal.page.set_up import SetUp
 from dobmi.terminal.page.visit import Page
 from dobmi.terminal.print_queue import PrintWorker
 from dobmi.terminal.till import Till
+from dobmi.web.security import check_loopback
+from dobmi.web.serving import loopback_server
 
 
 def run(click_context: click.Context, port: int | None) -> None:
@@ -84,7 +85,7 @@ def _serve(context: Context, port: int | None) -> bool:
             ),
         )
         stack.enter_context(worker)
-        server = server_of(shown, settings.page_host, port)
+        server = loopback_server(make_app(shown, port), settings.page_host, port)
         context.say(N_("The till's page: http://{host}:{port}"), host=settings.page_host, port=port)
         server.run()
     return again

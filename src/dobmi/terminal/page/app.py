@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Final
 
 from fastapi import FastAPI
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.staticfiles import StaticFiles
+from starlette.responses import PlainTextResponse, Response
 
 from dobmi.errors import DoBMIError
 from dobmi.terminal import members
@@ -28,69 +23,22 @@ from dobmi.terminal.page import (
     routes_shift,
     routes_status,
 )
-from dobmi.terminal.page.errors import ForeignRequest, NotOnDuty, SessionOver
-from dobmi.terminal.page.rendering import STATIC, render
-from dobmi.terminal.page.security import Guard, own_hosts
+from dobmi.terminal.page.errors import NotOnDuty, SessionOver
+from dobmi.terminal.page.rendering import LOOK, render
 from dobmi.terminal.page.visit import (
     Page,
     Visit,
     Visited,
     display_facts,
     is_in_force,
-    own_path,
     stage_facts,
     unlisted_person,
 )
 from dobmi.terminal.status import till_status
-
-SILENCE_SECONDS_MAX: Final = 15.0
-"""After so long without news a comment is sent, so that a dead connection is noticed."""
-
-
-_OVER: Final = "gone"
-"""The last event of a session that has ended."""
-
-
-class Hub:
-    """Wakes every open stream of events when anything changes, from whatever thread."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._waiting: set[asyncio.Event] = set()
-
-    def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
-
-    def stop(self) -> None:
-        self._loop = None
-
-    def changed(self) -> None:
-        loop = self._loop
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has just been closed
-                loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        for event in self._waiting:
-            event.set()
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[asyncio.Event]:
-        event = asyncio.Event()
-        self._waiting.add(event)
-        try:
-            yield event
-        finally:
-            self._waiting.discard(event)
-
-
-class KeptFiles(StaticFiles):
-    """Files whose address has their hash in it: a browser may keep them for good."""
-
-    def file_response(self, *args: object, **kwargs: object) -> Response:
-        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type] # passed on as it is
-        response.headers["cache-control"] = "public, max-age=31536000, immutable"
-        return response
+from dobmi.web.errors import ForeignRequest
+from dobmi.web.events import OVER, Hub, event_stream
+from dobmi.web.forms import own_path
+from dobmi.web.security import Guard, loopback_origins
 
 
 def make_app(page: Page, port: int) -> FastAPI:
@@ -118,7 +66,7 @@ def make_app(page: Page, port: int) -> FastAPI:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.page = page
     app.state.hub = hub
-    app.mount("/static", KeptFiles(directory=STATIC), name="static")
+    LOOK.mount_files(app)
     app.add_exception_handler(DoBMIError, _say_error)
     app.add_api_route("/events", _events, methods=["GET"])
     app.add_api_route("/photos/{sha256}", _photo, methods=["GET"])
@@ -132,7 +80,7 @@ def make_app(page: Page, port: int) -> FastAPI:
         routes_setup,
     ):
         app.include_router(routes.router)
-    app.add_middleware(Guard, hosts=own_hosts(port))
+    app.add_middleware(Guard, origins=loopback_origins(port))
     return app
 
 
@@ -175,41 +123,16 @@ async def _events(request: Request, visit: Visited, view: str = "till", here: st
     )
     if view == "till" and here != "setup" and visit.session.person is None:
         parts = _no_parts  # the page is of a session that ended while nobody listened
-    return StreamingResponse(
-        _stream(hub, partial(parts, visit, here)),
-        media_type="text/event-stream",
-        headers={"x-accel-buffering": "no"},
-    )
-
-
-Parts = Callable[[], dict[str, str]]
-
-
-async def _stream(hub: Hub, parts: Parts) -> AsyncIterator[str]:
-    sent: dict[str, str] = {}
-    with hub.waiting() as changed:
-        while True:
-            changed.clear()
-            news = await run_in_threadpool(parts)  # it reads the ledger
-            for name, html in news.items():
-                if sent.get(name) != html:
-                    sent[name] = html
-                    yield f"event: {name}\ndata: {json.dumps(html)}\n\n"
-            if _OVER in news:
-                return
-            try:
-                await asyncio.wait_for(changed.wait(), SILENCE_SECONDS_MAX)
-            except TimeoutError:
-                yield ": still here\n\n"
+    return event_stream(hub, partial(parts, visit, here))
 
 
 def _no_parts(_visit: Visit, _here: str) -> dict[str, str]:
-    return {_OVER: ""}
+    return {OVER: ""}
 
 
 def _till_parts(visit: Visit, here: str) -> dict[str, str]:
     if _is_over(visit):
-        return {_OVER: ""}
+        return {OVER: ""}
     facts = {**stage_facts(visit.page, visit.session, visit.language), "here": here}
     more = {}
     if here == "status":

@@ -13,11 +13,11 @@ from dobmi.i18n import translation
 from dobmi.terminal import print_queue
 from dobmi.terminal.counter_state import CardShown, CounterState, Phase
 from dobmi.terminal.ledger import Ledger
-from dobmi.terminal.page.rendering import Voice
 from dobmi.terminal.paper import Paper, PaperKind, Translate
 from dobmi.terminal.papers import outlet_of, paper_of_refund, paper_of_sale
 from dobmi.terminal.print_queue import PrintWorker
 from dobmi.terminal.receipt import BalanceFacts, balance_paper
+from dobmi.web.rendering import Voice
 
 _SEEN_MAX: Final = 50
 _log = logging.getLogger(__name__)

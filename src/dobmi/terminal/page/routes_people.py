@@ -12,10 +12,11 @@ from dobmi.sync.outlet import Duty, StaffMember
 from dobmi.terminal.counter_state import Acknowledge, AskLogin, Cancel
 from dobmi.terminal.page.desk import new_request
 from dobmi.terminal.page.errors import SessionOver
-from dobmi.terminal.page.rendering import known_language
 from dobmi.terminal.page.security import Person
-from dobmi.terminal.page.visit import LANGUAGE_COOKIE, Page, Visit, Visited, own_path
+from dobmi.terminal.page.visit import Page, Visit, Visited
 from dobmi.terminal.staff import cashier_of, log_in_by_card, log_in_by_pin
+from dobmi.web.forms import own_path
+from dobmi.web.rendering import LANGUAGE_COOKIE, known_language
 
 router: Final = APIRouter()
 _YEAR_SECONDS: Final = 365 * 24 * 3600

@@ -18,7 +18,7 @@ from dobmi.terminal.page.desk import new_request
 from dobmi.terminal.page.errors import FormIncomplete
 from dobmi.terminal.page.rendering import render
 from dobmi.terminal.page.routes_people import ask_who, who_tapped
-from dobmi.terminal.page.visit import Visit, Visited, as_number
+from dobmi.terminal.page.visit import Visit, Visited, number_of
 from dobmi.terminal.paper import PaperKind, to_screen
 from dobmi.terminal.purchase import parse_amount
 from dobmi.terminal.refund import goods_of_lines, refundable
@@ -61,7 +61,7 @@ def sales(visit: Visited) -> Response:
     ledger = visit.page.ledger
     wanted = visit.request.query_params.get("number", "").strip()
     if wanted:
-        sequence = as_number(wanted, "number")
+        sequence = number_of(wanted, "number")
         find_sale(ledger, sequence)
         return visit.redirect(f"/sales/{sequence}")
     shift = ledger.last_shift()
@@ -119,7 +119,7 @@ def refund_by_card(visit: Visited, sequence: int) -> Response:
 def _supervisor(visit: Visit) -> StaffMember | str:
     number, pin = visit.fields.get("supervisor", "").strip(), visit.fields.get("pin", "").strip()
     if number and pin:
-        staff_number = as_number(number, "supervisor")
+        staff_number = number_of(number, "supervisor")
         return visit.page.run(
             lambda till: log_in_by_pin(till.ledger, staff_number, pin, till.clock.now())
         )
@@ -145,7 +145,7 @@ def _refund(visit: Visit, sequence: int, supervisor: StaffMember | str) -> AskRe
             amount = parse_amount(fields.get("amount", ""))
         case "goods":
             quantities = {
-                as_number(name.removeprefix("line-"), "quantity"): as_number(value, "quantity")
+                number_of(name.removeprefix("line-"), "quantity"): number_of(value, "quantity")
                 for name, value in fields.items()
                 if name.startswith("line-") and value.strip() not in {"", "0"}
             }

@@ -22,7 +22,7 @@ from dobmi.terminal.counter_state import (
 from dobmi.terminal.errors import CounterBusy, NoShift
 from dobmi.terminal.page.errors import NotOnDuty
 from dobmi.terminal.page.rendering import render
-from dobmi.terminal.page.visit import Visit, Visited, as_number, stage_facts
+from dobmi.terminal.page.visit import Visit, Visited, number_of, stage_facts
 from dobmi.terminal.purchase import parse_amount
 
 router: Final = APIRouter()
@@ -49,7 +49,7 @@ def _goods_facts(visit: Visit) -> dict[str, object]:
     query = visit.request.query_params
     ledger = visit.page.ledger
     text, category = query.get("text", "")[:80], query.get("category", "")[:80]
-    first = as_number(query.get("first", "0"), "first")
+    first = number_of(query.get("first", "0"), "first")
     found = catalogue.search(ledger, text, category=category or None, count_max=first + TILES + 1)
     member_class = visit.page.desk.state.cart.member_class
     return {
@@ -142,7 +142,7 @@ def _discount(visit: Visit) -> Discount:
     percent = visit.fields.get("percent", "").strip() or "0"
     amount = visit.fields.get("off", "").strip()
     return Discount(
-        percent=as_number(percent, "percent"), amount=parse_amount(amount) if amount else ZERO
+        percent=number_of(percent, "percent"), amount=parse_amount(amount) if amount else ZERO
     )
 
 

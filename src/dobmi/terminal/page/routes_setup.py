@@ -23,7 +23,7 @@ from dobmi.terminal.ledger import TillIdentity
 from dobmi.terminal.page.errors import NoSetUp
 from dobmi.terminal.page.rendering import render
 from dobmi.terminal.page.set_up import SetUp
-from dobmi.terminal.page.visit import Page, Visit, Visited, as_number
+from dobmi.terminal.page.visit import Page, Visit, Visited, number_of
 from dobmi.terminal.pairing import (
     ask_pairing,
     begin_pairing,
@@ -108,7 +108,7 @@ def settings(visit: Visited) -> Response:
     names: dict[str, Callable[[str], SettingValue]] = {
         "reader": str,
         "printer": str,
-        "printer_columns": lambda text: as_number(text, "printer_columns"),
+        "printer_columns": lambda text: number_of(text, "printer_columns"),
         "cashier": str,
         "server": str,
     }

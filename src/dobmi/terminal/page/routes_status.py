@@ -16,12 +16,12 @@ from dobmi.sync.feed import Limits
 from dobmi.terminal import print_queue
 from dobmi.terminal.counter_state import CounterState
 from dobmi.terminal.ledger import FREE_BYTES_MIN
-from dobmi.terminal.page.rendering import Voice
 from dobmi.terminal.page.visit import Page, Visited
 from dobmi.terminal.paper import KIND_NAMES
 from dobmi.terminal.printer import PrinterState
 from dobmi.terminal.staff import has_staff
 from dobmi.terminal.status import TillStatus, till_status
+from dobmi.web.rendering import Voice
 from dobmi.wib import local_time
 
 router: Final = APIRouter()

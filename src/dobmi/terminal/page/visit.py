@@ -33,15 +33,17 @@ from dobmi.terminal.page.cart_file import CartFile, cart_path, found_again
 from dobmi.terminal.page.desk import Desk, answer_of
 from dobmi.terminal.page.errors import FormIncomplete, NotOnDuty, SessionOver
 from dobmi.terminal.page.papers import Papers
-from dobmi.terminal.page.rendering import Voice, known_language, render
-from dobmi.terminal.page.security import SESSION_COOKIE, Person, Session, Sessions, read_form
+from dobmi.terminal.page.rendering import render, voice_of
+from dobmi.terminal.page.security import SESSION_COOKIE, Person, Session, Sessions
 from dobmi.terminal.page.set_up import SetUp
 from dobmi.terminal.print_queue import PrintWorker
 from dobmi.terminal.shift import current_shift
 from dobmi.terminal.staff import Cashier, has_staff, staff_members
 from dobmi.terminal.till import Till
+from dobmi.web.forms import Flash, as_number
+from dobmi.web.rendering import LANGUAGE_COOKIE, Voice, known_language
+from dobmi.web.security import read_form
 
-LANGUAGE_COOKIE: Final = "dobmi_language"
 T = TypeVar("T")
 
 
@@ -77,14 +79,6 @@ class Way:
 class Lamp:
     level: str
     words: str
-
-
-@dataclass(slots=True)
-class Flash:
-    """What the next page says of the last one's form."""
-
-    failure: DoBMIError | None = None
-    done: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -181,7 +175,7 @@ class Visit:
 
     @property
     def voice(self) -> Voice:
-        return Voice(self.language)
+        return voice_of(self.language)
 
     def say(self, message: str, **facts: object) -> str:
         return self.voice.say(message, **facts)
@@ -217,7 +211,7 @@ class Visit:
 
     def number(self, name: str) -> int:
         """Raises FormIncomplete."""
-        return as_number(self.field(name), name)
+        return number_of(self.field(name), name)
 
     @property
     def is_partial(self) -> bool:
@@ -258,18 +252,9 @@ class Visit:
         return response
 
 
-def own_path(path: str) -> str:
-    """A path of this page's, never another site's."""
-    # Browsers read a backslash as a slash, and leave control characters out.
-    is_ours = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
-    return path if is_ours else "/"
-
-
-def as_number(text: str, name: str) -> int:
+def number_of(text: str, name: str) -> int:
     """Raises FormIncomplete for what is no whole number of at most 18 digits."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise FormIncomplete(field=name)
-    return int(text)
+    return as_number(text, FormIncomplete.label(name))
 
 
 def seen_by(page: Page, session: Session) -> CounterState:
@@ -285,7 +270,7 @@ def seen_by(page: Page, session: Session) -> CounterState:
 
 def stage_facts(page: Page, session: Session, language: str) -> dict[str, object]:
     """What the partials that come with the counter's events need."""
-    state, voice = seen_by(page, session), Voice(language)
+    state, voice = seen_by(page, session), voice_of(language)
     session_key, purpose = page.card_purposes.get(state.request or "", ("", ""))
     is_known = session.person is not None
     return {

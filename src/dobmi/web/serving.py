@@ -1,22 +1,23 @@
-"""Serving the page on this machine alone, until it is told to end or to read its settings again."""
+"""Serving a page on this machine alone, until its program is told to end."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import uvicorn
+from fastapi import FastAPI
 
-from dobmi.terminal.page.app import make_app
-from dobmi.terminal.page.security import check_loopback
-from dobmi.terminal.page.visit import Page
+from dobmi.web.security import check_loopback
 
-END_SECONDS_MAX = 2
+END_SECONDS_MAX: Final = 2
 """Streams of events never end by themselves: so long they are waited for."""
 
 
-def server_of(page: Page, host: str, port: int) -> uvicorn.Server:
+def loopback_server(app: FastAPI, host: str, port: int) -> uvicorn.Server:
     """Raises NotLoopback."""
     return uvicorn.Server(
         uvicorn.Config(
-            make_app(page, port),
+            app,
             host=check_loopback(host),
             port=port,
             log_level="warning",
