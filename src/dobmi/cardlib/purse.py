@@ -68,6 +68,8 @@ class PurseView:
     uid: bytes
     holder: Holder
     balance: Rupiah
+    key_generation: int = 0
+    """Of the debit key that opened it; 0: not from a card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,12 @@ class Purse:
         self._issuer_public_key = issuer_public_key
         self._running: _Running | None = None
         self._step = _Step.IDLE
+        self._key_generation = 0
+
+    @property
+    def key_generation(self) -> int:
+        """Of the debit key that opened the card last; 0 before any did. No exchange."""
+        return self._key_generation
 
     @property
     def exchanges(self) -> Exchanges:
@@ -296,18 +304,19 @@ class Purse:
             self._card.authenticate_ev2_first(CardKey.DEBIT.number, debit_key)
         except AuthenticationError as error:
             return self._open_older(debit_key.version, error, for_credit=for_credit)
+        self._key_generation = debit_key.version
         # The debit key is changed last, so the credit key is of the newest generation, too.
         return self._custody.card_key(CardKey.CREDIT, self.uid) if for_credit else None
 
     def _open_older(
-        self, newest: int, refusal: AuthenticationError, *, for_credit: bool
+        self, tried: int, refusal: AuthenticationError, *, for_credit: bool
     ) -> DesfireKey | None:
         """Try the generations that the card itself names."""
         self._card.select_application(PURSE_AID)
         version = self._card.get_key_version(CardKey.DEBIT.number)
         if version == 0:
             raise UnfinishedCard from refusal
-        if version == newest:
+        if version == tried:
             raise OtherKeySet from refusal
         credit_key = None
         try:
@@ -318,13 +327,16 @@ class Purse:
             self._card.authenticate_ev2_first(CardKey.DEBIT.number, debit_key)
         except (AuthenticationError, KeyNotHeld) as error:
             raise OtherKeySet from error
+        self._key_generation = version
         return credit_key
 
     def _view(self) -> PurseView:
         content = self._card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL)
         holder = read_holder(content, self.uid, self._issuer_public_key)
         balance = Rupiah(self._card.get_value(FileNo.PURSE, CommMode.FULL))
-        return PurseView(uid=self.uid, holder=holder, balance=balance)
+        return PurseView(
+            uid=self.uid, holder=holder, balance=balance, key_generation=self._key_generation
+        )
 
     def _begin(self, reader_id: ReaderId, balance: Rupiah, state: CreditState | None) -> None:
         tmi = TransactionMacInput(self._card.transaction_mac_input)

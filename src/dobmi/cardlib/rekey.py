@@ -48,7 +48,8 @@ def rekey(
     *,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Rekeyed:
-    """Change what is older than the newest generation; run again after an interruption, it goes on.
+    """Change what is older than the generation that `custody` gives where none is named (the newest,
+    or `BeginningWith` another); run again after an interruption, it goes on.
 
     5 exchanges for a card that is new already, 13 for one with four old keys. No money moves.
     Raises NotOurCard, UnfinishedCard (issue it first), OtherKeySet, KeyNotHeld, CardError.
@@ -61,6 +62,8 @@ def rekey(
     versions = {key: card.get_key_version(key.number) for key in ORDER}
     if 0 in versions.values():
         raise UnfinishedCard
+    for key in ORDER:
+        present_key(custody, card.uid, key, versions)
     changed = older_keys(custody, card.uid, versions)
     if changed:
         authenticate_application(
@@ -68,7 +71,7 @@ def rekey(
         )
         change_keys(card, custody, versions)
     return Rekeyed(
-        generation=custody.card_key(CardKey.DEBIT, card.uid).version,
+        generation=max(versions[CardKey.DEBIT], custody.card_key(CardKey.DEBIT, card.uid).version),
         changed=changed,
         exchanges=card.exchanges,
     )
@@ -77,8 +80,8 @@ def rekey(
 def older_keys(
     custody: KeyCustody, uid: bytes, versions: Mapping[CardKey, int]
 ) -> tuple[CardKey, ...]:
-    """Which of these keys, by their versions on the card (0: factory), are not the newest held."""
-    return tuple(key for key in ORDER if versions[key] != custody.card_key(key, uid).version)
+    """Which of these keys, by their versions on the card (0: factory), are to be changed."""
+    return tuple(key for key in ORDER if versions[key] < custody.card_key(key, uid).version)
 
 
 def present_key(
