@@ -53,6 +53,11 @@ CardError
     UnfinishedCard                 issuing was interrupted
     AlreadyIssued                  a purse that is somebody else's
   DamagedCardData                bytes in a file of ours that are not what we write
+  PinError                       the member's PIN
+    WrongPin                       the card does not have this PIN
+    PinNotSet                      the card has none yet
+    NotAPin                        what was typed can be no PIN
+    WeakPin                        no PIN to be given to a card
   InsufficientBalance
   BalanceLimit                   a credit would pass the purse's limit
   TimeBeyondCard                 a time that four bytes cannot hold
@@ -485,6 +490,41 @@ class AlreadyIssued(NotOurCard):
     code = "CARD-ISSUED"
     message = N_("This card was issued to somebody else already.")
     next_step = N_("Take a blank card; look at this one with the inspect command.")
+
+
+class PinError(CardError):
+    code = "CARD-PIN"
+    message = N_("The PIN cannot be used.")
+    next_step = N_("Have the member type it again.")
+
+
+class WrongPin(PinError):
+    """The facts never hold the PIN."""
+
+    code = "CARD-PIN-WRONG"
+    message = N_("This is not the card's PIN. Tries left: {tries_left}.")
+    next_step = N_("Have the member type it again, slowly.")
+
+    def __init__(self, *, tries_left: int) -> None:
+        super().__init__(tries_left=tries_left)
+        self.tries_left = tries_left
+
+
+class PinNotSet(PinError):
+    code = "CARD-PIN-NONE"
+    message = N_("This card has no PIN yet.")
+    next_step = N_("The member can choose one at a service point.")
+
+
+class NotAPin(PinError):
+    code = "CARD-PIN-FORM"
+    message = N_("A PIN is {digits_min} to {digits_max} digits.")
+
+
+class WeakPin(PinError):
+    code = "CARD-PIN-WEAK"
+    message = N_("A new PIN has {digits_count} digits that are not easily guessed.")
+    next_step = N_("Choose another: no rows like 123456, no digit six times, nothing repeated.")
 
 
 class InsufficientBalance(CardError):

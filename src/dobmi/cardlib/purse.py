@@ -35,6 +35,7 @@ from dobmi.cardlib.errors import (
 )
 from dobmi.cardlib.files import RecordFileSettings
 from dobmi.cardlib.keys import DesfireKey
+from dobmi.cardlib.pin import PinTry, authenticate_pin
 from dobmi.cardlib.purse_layout import (
     CENTRAL_TERMINAL_ID,
     CREDIT_STATE_LENGTH,
@@ -196,12 +197,13 @@ class Purse:
             records += [LogRecord.decode(record) for record in reversed(chunk)]
         return CardTrail(view=view, records=tuple(records), last=last if last.counter else None)
 
-    def begin_sale(self, reader_id: ReaderId) -> PurseView:
+    def begin_sale(self, reader_id: ReaderId, *, pin: PinTry | None = None) -> PurseView:
         """Start a transaction that `reader_id` names; holder and balance. 6 exchanges.
 
-        Raises as `read`.
+        With `pin` the card first proves that this is its PIN, by key 3; the debit key's session goes
+        on from that. 8 exchanges then. Raises as `read`; with a PIN also as `authenticate_pin`.
         """
-        self._open()
+        self._open(pin=pin)
         self._card.commit_reader_id(reader_id.encode())
         view = self._view()
         self._begin(reader_id, view.balance, None)
@@ -288,7 +290,7 @@ class Purse:
         assert transaction is not None
         return transaction
 
-    def _open(self, *, for_credit: bool = False) -> DesfireKey | None:
+    def _open(self, *, for_credit: bool = False, pin: PinTry | None = None) -> DesfireKey | None:
         """Select and authenticate with the debit key; the card's credit key, if asked for.
 
         3 exchanges. A card of an older generation that is held takes 4 more, 5 for a credit; 2 to 5
@@ -300,6 +302,9 @@ class Purse:
         except (ApplicationNotFound, IllegalCommand, IsoRefused) as error:
             raise _what_card_is_it(self._card) from error
         debit_key = self._custody.card_key(CardKey.DEBIT, self.uid)
+        if pin is not None:
+            self._open_with_pin(pin, debit_key)
+            return None
         try:
             self._card.authenticate_ev2_first(CardKey.DEBIT.number, debit_key)
         except AuthenticationError as error:
@@ -307,6 +312,20 @@ class Purse:
         self._key_generation = debit_key.version
         # The debit key is changed last, so the credit key is of the newest generation, too.
         return self._custody.card_key(CardKey.CREDIT, self.uid) if for_credit else None
+
+    def _open_with_pin(self, pin: PinTry, debit_key: DesfireKey) -> None:
+        """Key 3 first, then the debit key in its session; 5 exchanges with the selection, 9 for a
+        card whose debit key is older.
+        """
+        pin_key = authenticate_pin(self._card, self._custody, pin)
+        try:
+            self._card.authenticate_ev2_non_first(CardKey.DEBIT.number, debit_key)
+        except AuthenticationError as error:
+            self._open_older(debit_key.version, error, for_credit=False)
+            debit_key = self._custody.card_key(CardKey.DEBIT, self.uid, self._key_generation)
+            self._card.authenticate_ev2_first(CardKey.PIN.number, pin_key)
+            self._card.authenticate_ev2_non_first(CardKey.DEBIT.number, debit_key)
+        self._key_generation = debit_key.version
 
     def _open_older(
         self, tried: int, refusal: AuthenticationError, *, for_credit: bool
