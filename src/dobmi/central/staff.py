@@ -1,5 +1,6 @@
-"""Who proposes, approves and works on findings. Nobody logs in yet: names are given, and must be
-registered.
+"""Who proposes, approves, issues and works on findings: names, which must be registered, and roles.
+
+`staff_login.py` lets them in.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ def add_staff(database: Database, name: str, roles: Iterable[StaffRole], now: in
     """
     require_text("name", name, NAME_LENGTH_MAX)
     with database.write() as connection:
-        person = {"name": " ".join(name.split()), "folded": _folded(name), "added_at": now}
+        person = {"name": " ".join(name.split()), "folded": folded(name), "added_at": now}
         insert_unless_there(connection, staff, [person])
-        known = _find(connection, name)
+        known = find_person(connection, name)
         assert known is not None
         rows = [{"name": known.name, "role": role.value, "since": now} for role in roles]
         insert_unless_there(connection, staff_roles, rows)
-        found = _find(connection, name)
+        found = find_person(connection, name)
     assert found is not None
     return found
 
@@ -43,7 +44,7 @@ def add_staff(database: Database, name: str, roles: Iterable[StaffRole], now: in
 def remove_staff(database: Database, name: str) -> Person:
     """Take all roles from a person; what they did stays. Raises NotOfStaff."""
     with database.write() as connection:
-        person = _find(connection, name)
+        person = find_person(connection, name)
         if person is None:
             raise NotOfStaff(name=name, role="-")
         connection.execute(delete(staff_roles).where(staff_roles.c.name == person.name))
@@ -53,13 +54,13 @@ def remove_staff(database: Database, name: str) -> Person:
 def staff_list(database: Database) -> list[Person]:
     with database.read() as connection:
         names = connection.execute(select(staff.c.folded).order_by(staff.c.name)).scalars().all()
-        people = [_find(connection, name) for name in names]
+        people = [find_person(connection, name) for name in names]
     return [person for person in people if person is not None]
 
 
 def require_role(connection: Connection, name: str, *roles: StaffRole) -> str:
     """The registered name of a person who has one of these roles. Raises NotOfStaff."""
-    person = _find(connection, name)
+    person = find_person(connection, name)
     if person is None or person.roles.isdisjoint(roles):
         raise NotOfStaff(name=name, role=", ".join(role.value for role in roles))
     return person.name
@@ -70,9 +71,10 @@ def require_anybody(connection: Connection, name: str) -> str:
     return require_role(connection, name, *StaffRole)
 
 
-def _find(connection: Connection, name: str) -> Person | None:
+def find_person(connection: Connection, name: str) -> Person | None:
+    """However the name is written; with no roles if they were all taken away."""
     known = connection.execute(
-        select(staff.c.name).where(staff.c.folded == _folded(name))
+        select(staff.c.name).where(staff.c.folded == folded(name))
     ).scalar_one_or_none()
     if known is None:
         return None
@@ -80,5 +82,6 @@ def _find(connection: Connection, name: str) -> Person | None:
     return Person(known, frozenset(map(StaffRole, roles.scalars())))
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """By which two ways of writing a name are the same."""
     return unicodedata.normalize("NFKC", " ".join(name.split())).casefold()[:160]

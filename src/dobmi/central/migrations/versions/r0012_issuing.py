@@ -162,7 +162,7 @@ _limit_changes = Table(
     Column("name", String(40), nullable=False),
     Column("member_class", String(40), nullable=False),
     Column("value", _Number, nullable=False),
-    Column("approval", _Number, ForeignKey("approval_decisions.number"), nullable=False),
+    Column("approval", _Number, ForeignKey("approvals.number"), nullable=False),
     Column("at", _Number, nullable=False),
     CheckConstraint("value >= 0", name="limit_not_negative"),
 )

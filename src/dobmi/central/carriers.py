@@ -1,0 +1,19 @@
+"""Who carries out which kind of accepted proposal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from dobmi.central import limits, restitution
+from dobmi.central.carrying import Carrier
+from dobmi.central.schema import ApprovalKind
+
+CARRIERS: Final[Mapping[ApprovalKind, Carrier]] = MappingProxyType(
+    {
+        ApprovalKind.LIMITS: limits.CARRIER,
+        ApprovalKind.RESTITUTION: restitution.CARRIER,
+    }
+)
+"""A kind that is not here cannot be proposed."""
