@@ -190,6 +190,22 @@ class RecordKind(StrEnum):
 
     SHIFT = "shift"
     ORDER = "order"
+    PIN = "pin"
+
+
+class PinEvent(StrEnum):
+    """What happened with a card's PIN: at tills by their records, else at a service point."""
+
+    WRONG = "wrong"
+    NOT_KNOWN = "not-known"
+    """Tried at a till that never heard the card's answer."""
+    TRIED = "tried"
+    """At a service point, before the card has answered."""
+    PROVED = "proved"
+    SET = "set"
+    CHANGED = "changed"
+    RESET = "reset"
+    LOCKED = "locked"
 
 
 class LineState(StrEnum):
@@ -1391,6 +1407,38 @@ till_keys = Table(
 )
 """The newest generation of card keys that a till said it holds, when it last asked; 0: it holds none."""
 
+card_pins = Table(
+    "card_pins",
+    metadata,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), primary_key=True),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed", LargeBinary),
+    Column("pending", LargeBinary),
+    Column("clear_since", _Number, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("locked_at", _Number),
+    CheckConstraint("key_version BETWEEN 0 AND 255", name="generation_on_a_card"),
+    CheckConstraint("tries >= 0", name="tries_from_0"),
+)
+"""A card's PIN, sealed under its own application key of `key_version`, which no till has: NULL for none.
+`pending` is the one that is being put on the card. `clear_since`: wrong tries from before count no
+more; `tries` are those at service points since the last right one; tills refuse it while it is locked."""
+
+pin_events = Table(
+    "pin_events",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("event", String(10), nullable=False),
+    Column("terminal_id", _Number, ForeignKey("terminals.id")),
+    Column("record_number", _Number),
+    Column("at", _Number, nullable=False),
+    Column("noted_at", _Number, nullable=False),
+    _one_of("event", PinEvent),
+)
+"""`at` is the time of the till that reports it by its record `record_number`, else the server's."""
+Index("pin_events_of_card", pin_events.c.card_uid, pin_events.c.at)
+
 issuing_lines = Table(
     "issuing_lines",
     metadata,
@@ -1456,6 +1504,7 @@ APPEND_ONLY = (
     member_order_states,
     till_records,
     issuing_batches,
+    pin_events,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 
@@ -1475,6 +1524,7 @@ NOT_REPLACED = (
     anomalies,
     anomaly_steps,
     hotlist_changes,
+    pin_events,
     doubt_decisions,
     doubt_settlements,
     credit_settlements,
@@ -1518,6 +1568,7 @@ STAYS = (
     rejected_batches,
     issuing_lines,
     key_generations,
+    card_pins,
 )
 """Tables whose rows change and never go."""
 

@@ -232,13 +232,53 @@ _till_keys = Table(
     CheckConstraint("generation BETWEEN 0 AND 255", name="generation_on_a_card"),
 )
 
+# ----- PINs of cards
+
+_card_pins = Table(
+    "card_pins",
+    _tables,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), primary_key=True),
+    Column("key_version", Integer, nullable=False),
+    Column("sealed", LargeBinary),
+    Column("pending", LargeBinary),
+    Column("clear_since", _Number, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("locked_at", _Number),
+    CheckConstraint("key_version BETWEEN 0 AND 255", name="generation_on_a_card"),
+    CheckConstraint("tries >= 0", name="tries_from_0"),
+)
+_pin_events = Table(
+    "pin_events",
+    _tables,
+    Column("id", _Number, primary_key=True),
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("event", String(10), nullable=False),
+    Column("terminal_id", _Number, ForeignKey("terminals.id")),
+    Column("record_number", _Number),
+    Column("at", _Number, nullable=False),
+    Column("noted_at", _Number, nullable=False),
+    CheckConstraint(
+        "event IN ('wrong', 'not-known', 'tried', 'proved', 'set', 'changed', 'reset', 'locked')",
+        name="event_known",
+    ),
+)
+Index("pin_events_of_card", _pin_events.c.card_uid, _pin_events.c.at)
+
 
 def upgrade() -> None:
     connection = op.get_bind()
+    _pins_of_cards(connection)
     _issuing()
     _generations_of_keys()
     _staff_and_approvals(connection)
     _kinds_of_postings(connection)
+
+
+def _pins_of_cards(connection: Connection) -> None:
+    _tables.create_all(connection, tables=[_card_pins, _pin_events])
+    _stays("card_pins")
+    keep_as_they_are(connection, "pin_events", "id")
+    change_check(connection, "till_records", "kind_known", "kind IN ('shift', 'order', 'pin')")
 
 
 def _generations_of_keys() -> None:
