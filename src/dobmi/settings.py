@@ -26,6 +26,7 @@ from dobmi.i18n import N_
 from dobmi.sync.http import leaves_in_the_clear
 
 _PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+REMOTE_KEYS = Path("remote:")
 _PLACES = (Path("dobmi.toml"), Path("~/.config/dobmi/dobmi.toml"), Path("/etc/dobmi/dobmi.toml"))
 
 
@@ -68,6 +69,7 @@ class TerminalSettings(_Client):
     database: Path = Path("terminal.db")
     identity: Path = Path("terminal-identity.keys")
     card_keys: Path = Path("till.keys")
+    """A key file; or `remote:`: the central server is asked for each card's key, and none is here."""
     cashier: str = Field(default="kasir", min_length=1, max_length=80, pattern=_PLAIN)
     card_wait_seconds: float = Field(default=60, gt=0)
     printer: str = "none"
@@ -98,7 +100,12 @@ class CentralSettings(_Section):
     database: str = "sqlite:///central.db"
     reports_database_url: str = ""
     """A replica of it, for reports, lists and export. Empty: the database itself."""
-    keys: Path = Path("central.keys")
+    keys: str = "central.keys"
+    """A key file; or `pkcs11:token=NAME;module=/usr/lib/softhsm/libsofthsm2.so`."""
+    distribution_keys: Path = Path("distribution.keys")
+    """With a token: the file beside it, of the masters that tills are given."""
+    card_keys_per_minute: int = Field(default=30, ge=1, le=6000)
+    """How many cards' keys a till without masters may ask for."""
     host: str = "127.0.0.1"
     port: int = Field(default=8440, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
@@ -143,6 +150,9 @@ class Settings(BaseSettings):
     passphrase: SecretStr | None = None
     """Opens the role's key files. In DOBMI_PASSPHRASE, or a file named by `passphrase_file`."""
     passphrase_file: Path | None = None
+    hsm_pin: SecretStr | None = None
+    """Of the token that has the central keys. In DOBMI_HSM_PIN, or a file named by `hsm_pin_file`."""
+    hsm_pin_file: Path | None = None
     terminal: TerminalSettings = TerminalSettings()
     provisioning: ProvisioningSettings = ProvisioningSettings()
     central: CentralSettings = CentralSettings()

@@ -9,7 +9,8 @@ a till can be paired; whatever else is in the token stays there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,6 +124,45 @@ def store_masters(
     if for_tills:
         _add_to_file(place.distribution, unlocking.passphrase, for_tills, generation, {})
     store_in_token(place, unlocking.pin, masters, generation, signing)
+
+
+def make_masters(
+    place: KeyPlace,
+    unlocking: Unlocking,
+    masters: Iterable[CardKey],
+    generation: int,
+    signing: Iterable[str] = (),
+) -> None:
+    """As `store_masters`, of new random keys; a key that is there already stays as it is.
+
+    With a token, all but those that tills are given are made inside it, and were never elsewhere.
+    """
+    masters, signing = list(masters), list(signing)
+    if isinstance(place, FilePlace):
+        held = KeyRing()
+        if place.file.exists():
+            held = load_key_file(place.file, unlocking.passphrase)
+        new = KeyRing.generate(
+            masters=[key for key in masters if generation not in held.generations(key)],
+            signing=[name for name in signing if name not in held.signing],
+        )
+        ours = {key: versions[1] for key, versions in new.masters.items()}
+        store_masters(place, unlocking, ours, generation, new.signing)
+        return
+    from dobmi.cardlib.custody_pkcs11 import generate_in_token  # noqa: PLC0415 - an extra's library
+
+    handed_out = ROLE_KEYS[KeyRole.TILL]
+    held = KeyRing()
+    if place.distribution.exists():
+        held = load_key_file(place.distribution, unlocking.passphrase)
+    ours = {
+        key: held.masters.get(key, {}).get(generation) or secrets.token_bytes(16)
+        for key in masters
+        if key in handed_out
+    }
+    store_masters(place, unlocking, ours, generation)
+    inside = [key for key in masters if key not in handed_out]
+    generate_in_token(place, unlocking.pin, inside, generation, signing)
 
 
 def _add_to_file(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from dobmi.cardlib.custody import KeyRing
+from dobmi.cardlib.custody import ServerCustody
 from dobmi.cardlib.errors import KeyNotHeld
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.cardlib.transaction_mac import UID_LENGTH
@@ -34,7 +34,7 @@ class Central:
     """One central server. Stateless but for the database: many may share one."""
 
     database: Database
-    keys: KeyRing = field(repr=False)
+    keys: ServerCustody = field(repr=False)
     settings: CentralSettings
     unix_seconds: Callable[[], int] = now_unix_seconds
     reports: Database | None = None
@@ -71,7 +71,7 @@ class Central:
 class MacKeys:
     """Derives cards' transaction MAC keys, each once for as long as the answer is held."""
 
-    _keys: KeyRing = field(repr=False)
+    _keys: ServerCustody = field(repr=False)
     _known: dict[tuple[bytes, int], bytes] = field(default_factory=dict, repr=False)
 
     def __call__(self, uid: bytes, version: int) -> bytes:

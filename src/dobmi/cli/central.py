@@ -12,8 +12,6 @@ from pathlib import Path
 import click
 from sqlalchemy import Row
 
-from dobmi.cardlib.custody import KeyRing, load_key_file, replace_key_file, save_key_file
-from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central import migrations
 from dobmi.central.app import create_app
 from dobmi.central.backup import back_up, restore
@@ -31,8 +29,6 @@ from dobmi.central.database import open_database
 from dobmi.central.dispute import Neighbour, dispute
 from dobmi.central.errors import (
     DatabaseTooOld,
-    KeyFileExists,
-    KeysMissing,
     LedgerDoesNotAddUp,
     NotInitialised,
     PeriodicWorkFailed,
@@ -46,7 +42,7 @@ from dobmi.central.refunds import refund_list
 from dobmi.central.restoring import Ahead, mark_restored
 from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
 from dobmi.central.scrape import Metrics
-from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central, now_unix_seconds
+from dobmi.central.server import SERVER_KEY, Central, now_unix_seconds
 from dobmi.central.serving import (
     DrainingServer,
     ServerState,
@@ -56,12 +52,12 @@ from dobmi.central.serving import (
 )
 from dobmi.central.terminals import invite, list_terminals, set_terminal_status
 from dobmi.cli import books, outlets
+from dobmi.cli.central_keys import keys
 from dobmi.cli.context import Context, DomainGroup
 from dobmi.cli.opening import bare_database as _bare_database
-from dobmi.cli.opening import database_to_look_at
+from dobmi.cli.opening import database_to_look_at, open_keys
 from dobmi.cli.opening import looking as _looking
 from dobmi.cli.opening import open_central as _central
-from dobmi.cli.opening import open_keys as _open_keys
 from dobmi.cli.opening import parse_time as _parse_time
 from dobmi.cli.opening import print_table as _print_table
 from dobmi.cli.pairing import pairing
@@ -71,7 +67,6 @@ from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.wib import local_time
 
-_TILL_KEYS = (CardKey.DEBIT, CardKey.PIN)
 _MINUTES_MAX = 7 * 24 * 60
 
 
@@ -86,6 +81,7 @@ def command() -> None:
 for _command in (
     *books.COMMANDS,
     *outlets.COMMANDS,
+    keys,
     pairing,
     settlement,
     seller,
@@ -94,93 +90,6 @@ for _command in (
     reconcile_group,
 ):
     command.add_command(_command)
-
-
-@command.group(cls=DomainGroup)
-def keys() -> None:
-    """The card keys and signing keys, in encrypted files."""
-
-
-@keys.command("init")
-@click.pass_obj
-def keys_init(context: Context) -> None:
-    """Make the server's key file, with new random keys. Never overwrites one.
-
-    Whoever has this file and its passphrase can make money: keep a copy in a safe.
-    """
-    path = context.settings.at(context.settings.central.keys)
-    ring = KeyRing.generate(masters=CardKey, signing=[SERVER_KEY, CARD_ISSUER_KEY])
-    _save(path, ring, context.passphrase(context.translate(N_("New passphrase of the keys"))))
-    context.say(
-        N_("Keys made: {path}. Keep a copy of it, and its passphrase, in a safe."), path=path
-    )
-
-
-@keys.command("renew")
-@click.pass_obj
-def keys_renew(context: Context) -> None:
-    """Add a generation of new card keys to the server's key file; the old ones stay.
-
-    Then give every till the keys of both (`keys till`), restart the server, and have the cards
-    renewed as they come to a station (`dobmi card rekey`).
-    """
-    path = context.settings.at(context.settings.central.keys)
-    if not path.is_file():
-        raise KeysMissing(path=path)
-    passphrase = context.passphrase(context.translate(N_("Passphrase of the central keys")))
-    renewed = load_key_file(path, passphrase).renewed()
-    replace_key_file(path, renewed, passphrase)
-    context.say(
-        N_("Generation {generation} of the card keys is in {path}. Keep a copy of it in a safe."),
-        generation=max(renewed.masters[CardKey.DEBIT]),
-        path=path,
-    )
-    context.say(N_("Give the tills their new file before the server is restarted: keys till FILE"))
-
-
-@keys.command("till")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--till-passphrase",
-    envvar="DOBMI_TILL_PASSPHRASE",
-    help="Passphrase of the new file; asked for when left out. Better in the variable.",
-)
-@click.pass_obj
-def keys_till(context: Context, file: Path, till_passphrase: str | None) -> None:
-    """Write to FILE the card keys a till needs: debit and PIN, with which no money can be made."""
-    ring = _open_keys(context)
-    if till_passphrase is None:
-        # In a script that sets one passphrase for all, it is that one.
-        till_passphrase = context.passphrase(context.translate(N_("New passphrase for the tills")))
-    _save(file, ring.only(masters=_TILL_KEYS), till_passphrase)
-    context.say(N_("Keys for tills: {path}. A till needs this file and its passphrase."), path=file)
-
-
-@keys.command("auditor")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--auditor-passphrase",
-    envvar="DOBMI_AUDITOR_PASSPHRASE",
-    help="Passphrase of the new file; asked for when left out. Better in the variable.",
-)
-@click.pass_obj
-def keys_auditor(context: Context, file: Path, auditor_passphrase: str | None) -> None:
-    """Write to FILE the key with which an auditor checks cards' MACs, and show the public keys.
-
-    With it no card can be opened and no money made; but whoever has it can make up a sale's MAC.
-    """
-    ring = _open_keys(context)
-    if auditor_passphrase is None:
-        purpose = context.translate(N_("New passphrase for the auditor"))
-        auditor_passphrase = context.passphrase(purpose)
-    _save(file, ring.only(masters=[CardKey.TRANSACTION_MAC]), auditor_passphrase)
-    context.say(N_("The auditor's key: {path}."), path=file)
-    context.say(
-        "dobmi audit --keys {path} --server-key {server} --issuer-key {issuer} FILE",
-        path=file,
-        server=ring.public_key(SERVER_KEY).hex(),
-        issuer=ring.public_key(CARD_ISSUER_KEY).hex(),
-    )
 
 
 @command.command("export")
@@ -395,7 +304,7 @@ def restore_backup(context: Context, backup: Path, into: str | None, trial: bool
     does, the numbers go on where none was given out. What has happened since the backup comes in
     again from the tills; docs/operations.md says what does not.
     """
-    ring = _open_keys(context)
+    custody = open_keys(context)
     settings = context.settings
     database = open_database(into or settings.central.database, settings.folder)
     try:
@@ -403,7 +312,7 @@ def restore_backup(context: Context, backup: Path, into: str | None, trial: bool
             backup,
             database,
             programs=settings.central.postgresql_programs,
-            public_key=ring.public_key(SERVER_KEY),
+            public_key=custody.public_key(SERVER_KEY),
         )
         context.say(
             N_("Restored as of {time}: trial balance and chains are the backup's."),
@@ -415,7 +324,7 @@ def restore_backup(context: Context, backup: Path, into: str | None, trial: bool
             )
             return
         database.create_tables()
-        ahead = mark_restored(Central(database, ring, settings.central))
+        ahead = mark_restored(Central(database, custody, settings.central))
     finally:
         database.close()
     _say_ahead(context, ahead)
@@ -1013,10 +922,3 @@ def _print_card(context: Context, card: CardStatement) -> None:
 
 def _local_date(of: date) -> str:
     return of.strftime("%d-%m-%Y")
-
-
-def _save(path: Path, ring: KeyRing, passphrase: str) -> None:
-    try:
-        save_key_file(path, ring, passphrase)
-    except FileExistsError as error:
-        raise KeyFileExists(path=path) from error

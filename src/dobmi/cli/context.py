@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from pydantic import SecretStr
 
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import DEFAULT_LANGUAGE, LANGUAGES, N_, translation
@@ -37,10 +38,21 @@ class Context:
 
         Raises FileUnusable.
         """
-        if self.settings.passphrase is not None:
-            return self.settings.passphrase.get_secret_value()
-        if self.settings.passphrase_file is not None:
-            path = self.settings.at(self.settings.passphrase_file)
+        return self._secret(self.settings.passphrase, self.settings.passphrase_file, purpose)
+
+    def hsm_pin(self, token: str) -> str:
+        """The token's, from DOBMI_HSM_PIN or the settings' `hsm_pin_file`, else asked for, unseen.
+
+        Raises FileUnusable.
+        """
+        purpose = self.translate(N_("PIN of the token {token}")).format(token=token)
+        return self._secret(self.settings.hsm_pin, self.settings.hsm_pin_file, purpose)
+
+    def _secret(self, given: SecretStr | None, file: Path | None, purpose: str) -> str:
+        if given is not None:
+            return given.get_secret_value()
+        if file is not None:
+            path = self.settings.at(file)
             try:
                 return path.read_text(encoding="utf-8").strip()
             except OSError as error:

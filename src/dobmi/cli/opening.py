@@ -10,13 +10,21 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dobmi.cardlib.custody import KeyRing, load_key_file
+from dobmi.cardlib.custody import ServerCustody
+from dobmi.cardlib.custody_place import (
+    FilePlace,
+    KeyPlace,
+    Unlocking,
+    open_custody,
+    parse_place,
+)
 from dobmi.central.database import Database, open_database
 from dobmi.central.errors import BadParameters, KeysMissing
 from dobmi.central.replica import seconds_behind
 from dobmi.central.server import Central
 from dobmi.cli.context import Context
 from dobmi.i18n import N_
+from dobmi.settings import BadSettings
 from dobmi.wib import WIB
 
 _HEADINGS = (
@@ -24,7 +32,8 @@ _HEADINGS = (
     N_("no."), N_("name"), N_("role"), N_("seller"), N_("vouchers"), N_("last heard of"),
     N_("stock"), N_("amount"), N_("voucher"), N_("kind"), N_("card"), N_("received"),
     N_("reason"), N_("detail"), N_("sale"), N_("at"), N_("state"), N_("explanation"),
-    N_("found"), N_("terminal"), N_("by"), N_("balance"), N_("known since"), N_("not before"),
+    N_("found"), N_("terminal"), N_("by"), N_("card key"), N_("generation"), N_("check value"),
+    N_("place"), N_("for"), N_("balance"), N_("known since"), N_("not before"),
 )  # fmt: skip
 
 
@@ -98,13 +107,32 @@ def database_to_look_at(context: Context) -> Iterator[Database]:
         database.close()
 
 
-def open_keys(context: Context) -> KeyRing:
-    path = context.settings.at(context.settings.central.keys)
-    if not path.is_file():
-        raise KeysMissing(path=path)
-    return load_key_file(
-        path, context.passphrase(context.translate(N_("Passphrase of the central keys")))
-    )
+def key_place(context: Context) -> KeyPlace:
+    """Where the central server's keys are, by the settings. Raises BadSettings."""
+    settings = context.settings
+    try:
+        return parse_place(
+            settings.central.keys, settings.folder, settings.central.distribution_keys
+        )
+    except ValueError as error:
+        raise BadSettings(detail=f"[central] keys: {error}") from error
+
+
+def unlocking(context: Context, place: KeyPlace, *, is_new: bool = False) -> Unlocking:
+    """What opens it: the file's passphrase, the token's PIN. Raises FileUnusable."""
+    purpose = N_("New passphrase of the keys") if is_new else N_("Passphrase of the central keys")
+    passphrase = context.passphrase(context.translate(purpose))
+    if isinstance(place, FilePlace):
+        return Unlocking(passphrase)
+    return Unlocking(passphrase, context.hsm_pin(place.token))
+
+
+def open_keys(context: Context) -> ServerCustody:
+    """Raises KeysMissing, and what open_custody raises."""
+    place = key_place(context)
+    if isinstance(place, FilePlace) and not place.file.is_file():
+        raise KeysMissing(path=place.file)
+    return open_custody(place, unlocking(context, place))
 
 
 @contextmanager
