@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import anyio
 import anyio.from_thread
@@ -19,11 +19,28 @@ from fastapi import FastAPI, Path, Query, Request, Response, WebSocket, WebSocke
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from dobmi import __doc__ as _about
+from dobmi.central.acts import Actor
+from dobmi.central.asking import (
+    BOTH,
+    JSON_SIZE_MAX,
+    SIGNED,
+    STATION,
+    Body,
+    Plain,
+    answer,
+    binary_body,
+    body_of,
+    in_thread,
+    json_body,
+    parse,
+    who_acts,
+    who_signed,
+    wrong_fields,
+)
 from dobmi.central.cards import (
     CardStatement,
     PendingCredit,
@@ -36,15 +53,10 @@ from dobmi.central.circulation import circulation
 from dobmi.central.errors import (
     BadParameters,
     BadRequest,
-    BodyCompressed,
-    BodyCutOff,
-    BodyTooLarge,
-    BodyTooSlow,
     CentralError,
     NoSuchPage,
     ProgramFailed,
     RoleNotAllowed,
-    WrongMediaType,
 )
 from dobmi.central.feeds import OutletAsked, make_feed
 from dobmi.central.ingest import take_batch
@@ -69,66 +81,43 @@ from dobmi.central.relay_session import (
 )
 from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.replica import seconds_behind
-from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role
+from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role, StaffRole
 from dobmi.central.scrape import CONTENT_TYPE, Metrics
 from dobmi.central.server import Central
 from dobmi.central.serving import Around, ServerState, note_for_log
-from dobmi.central.terminals import authorise, enrol, note_feed, role_of
+from dobmi.central.terminals import enrol, note_feed, role_of
 from dobmi.central.till_records import take_records
 from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 from dobmi.sync import http
 from dobmi.sync.batch import BATCH_SIZE_MAX
-from dobmi.sync.cbor import is_plain
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
 from dobmi.sync.pairing import PAIRING_SIZE_MAX
 from dobmi.sync.proof_code import PROOF_PATH
 from dobmi.sync.records import RECORDS_SIZE_MAX
 from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, encode_relay
 
-_T = TypeVar("_T")
-
 CARD_SESSIONS_MAX = 40
+_NEEDS_STAFF = frozenset(action.value for action in Action) - {Action.CREDIT.value}
 _card_sessions = anyio.CapacityLimiter(CARD_SESSIONS_MAX)
 """Threads of their own: a session waits for its station most of the time, and nobody else does."""
 
 ENROL_SIZE_MAX = 4096
-JSON_SIZE_MAX = 16 * 1024
-BODY_SECONDS_MAX = 120
-"""For a whole body: 4 MB at 35 kB a second."""
-BODY_SILENCE_SECONDS_MAX = 20
-_BOTH = (Role.TILL, Role.STATION)
-_STATION = (Role.STATION,)
-_BYTES = {"type": "string", "format": "binary"}
-
-
 _HTML = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _Held = Annotated[int | None, Query(ge=0, lt=1 << 63)]
 """The version of a part of the outlet's that a till holds; without it, it does not ask."""
+_HeldKeys = Annotated[int | None, Query(ge=0, le=255)]
+"""The newest generation of card keys that a till holds, 0 for none; without it, it does not say."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _plain(text: str) -> str:
-    if not is_plain(text):
-        msg = "it has control characters"
-        raise ValueError(msg)
-    return text
-
-
-_Plain = Annotated[str, AfterValidator(_plain)]
-
-
-class CreditOrder(_Body):
+class CreditOrder(Body):
     """Money for a card: exactly one of `card_uid` and `card_serial` names it."""
 
     card_uid: str | None = Field(default=None, pattern="^[0-9A-Fa-f]{14}$")
     card_serial: int | None = Field(default=None, gt=0, lt=1 << 32)
     amount_rupiah: int = Field(gt=0, lt=1 << 53)
     source: Literal["cash", "salary"]
-    idempotency_key: _Plain = Field(min_length=8, max_length=80)
+    idempotency_key: Plain = Field(min_length=8, max_length=80)
 
 
 class Credit(BaseModel):
@@ -140,8 +129,8 @@ class Credit(BaseModel):
     ordered_at: int = Field(description="Unix seconds.")
 
 
-class Reason(_Body):
-    reason: _Plain = Field(min_length=1, max_length=200)
+class Reason(Body):
+    reason: Plain = Field(min_length=1, max_length=200)
 
 
 class BlockListChange(BaseModel):
@@ -254,7 +243,7 @@ def create_app(
             periodic.start()
         yield
         if periodic is not None:
-            await _in_thread(periodic.stop)
+            await in_thread(periodic.stop)
         central.database.close()
 
     app = FastAPI(
@@ -288,7 +277,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def _validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         note_for_log(request, problem=BadParameters.code)
-        return problem_response(BadParameters(detail=_wrong_fields(error.errors())), request)
+        return problem_response(BadParameters(detail=wrong_fields(error.errors())), request)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: Exception) -> Response:
@@ -368,14 +357,14 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         status_code=201,
         response_class=Response,
         responses={
-            **_answer(201, http.COSE, "COSE_Sign1 `dobmi/enrolled/1` by the server"),
+            **answer(201, http.COSE, "COSE_Sign1 `dobmi/enrolled/1` by the server"),
             **problems(400, 401, 403, 408, 409, 413, 415, 503),
         },
-        openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/enrol/1` by the new key"),
+        openapi_extra=binary_body(http.COSE, "COSE_Sign1 `dobmi/enrol/1` by the new key"),
     )
     async def post_terminal(request: Request) -> Response:
-        body = await _body(request, http.COSE, ENROL_SIZE_MAX)
-        answer = await _in_thread(enrol, central, body)
+        body = await body_of(request, http.COSE, ENROL_SIZE_MAX)
+        answer = await in_thread(enrol, central, body)
         return Response(answer, status_code=201, media_type=http.COSE)
 
     @app.post(
@@ -383,15 +372,15 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         summary="Upload a batch of vouchers",
         response_class=Response,
         responses={
-            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/ack/1`: the batch is durable"),
+            **answer(200, http.COSE, "COSE_Sign1 `dobmi/ack/1`: the batch is durable"),
             **problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
         },
-        openapi_extra=_binary_body(http.CBOR, "A batch; its signature is inside it"),
+        openapi_extra=binary_body(http.CBOR, "A batch; its signature is inside it"),
     )
     async def post_batch(request: Request) -> Response:
-        body = await _body(request, http.CBOR, BATCH_SIZE_MAX)
+        body = await body_of(request, http.CBOR, BATCH_SIZE_MAX)
         try:
-            answer = await _in_thread(take_batch, central, body)
+            answer = await in_thread(take_batch, central, body)
         except DoBMIError as error:
             BATCHES.labels(error.code).inc()
             raise
@@ -403,10 +392,10 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         summary="The block list's changes since a version, limits, waiting credits",
         response_class=Response,
         responses={
-            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/feed/1` by the server"),
+            **answer(200, http.COSE, "COSE_Sign1 `dobmi/feed/1` by the server"),
             **problems(400, 401, 403, 422, 503),
         },
-        openapi_extra=_SIGNED,
+        openapi_extra=SIGNED,
     )
     async def get_feed(
         request: Request,
@@ -418,22 +407,24 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         staff: _Held = None,
         orders: _Held = None,
         members: _Held = None,
+        keys: _HeldKeys = None,
     ) -> Response:
-        terminal_id = await _who(central, request, b"", _BOTH)
-        await _in_thread(note_feed, central, terminal_id, since, acknowledged)
-        await _in_thread(restore_due, central)
+        terminal_id = await who_signed(central, request, b"", BOTH)
+        await in_thread(note_feed, central, terminal_id, since, acknowledged, keys)
+        await in_thread(restore_due, central)
         asks = None if settled_since is None else (terminal_id, settled_since)
         head_of = None if acknowledged is None else terminal_id
         asked = None
-        if any(held is not None for held in (catalogue, staff, orders, members)):
+        if any(held is not None for held in (catalogue, staff, orders, members, keys)):
             asked = OutletAsked(
                 terminal_id=terminal_id,
                 catalogue=catalogue,
                 staff=staff,
                 orders=orders,
                 members=members,
+                keys=keys,
             )
-        feed = await _in_thread(make_feed, central, since, asks, head_of, asked)
+        feed = await in_thread(make_feed, central, since, asks, head_of, asked)
         return Response(feed, media_type=http.COSE)
 
     @app.post(
@@ -441,14 +432,14 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         summary="Report closed shifts, and what was done with members' orders",
         response_class=Response,
         responses={
-            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/records-taken/1`: they are durable"),
+            **answer(200, http.COSE, "COSE_Sign1 `dobmi/records-taken/1`: they are durable"),
             **problems(400, 401, 403, 408, 409, 413, 415, 503),
         },
-        openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/till-records/1` by the till"),
+        openapi_extra=binary_body(http.COSE, "COSE_Sign1 `dobmi/till-records/1` by the till"),
     )
     async def post_records(request: Request) -> Response:
-        body = await _body(request, http.COSE, RECORDS_SIZE_MAX)
-        answer = await _in_thread(take_records, central, body)
+        body = await body_of(request, http.COSE, RECORDS_SIZE_MAX)
+        answer = await in_thread(take_records, central, body)
         return Response(answer, media_type=http.COSE)
 
     @app.get(
@@ -456,16 +447,16 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         summary="A member's photo, by its SHA-256",
         response_class=Response,
         responses={
-            **_answer(200, http.JPEG, "At most 60 kB"),
+            **answer(200, http.JPEG, "At most 60 kB"),
             **problems(400, 401, 403, 404, 422, 503),
         },
-        openapi_extra=_SIGNED,
+        openapi_extra=SIGNED,
     )
     async def get_photo(
         request: Request, photo: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
     ) -> Response:
-        await _who(central, request, b"", _BOTH)
-        jpeg = await _in_thread(photo_of, central.database, bytes.fromhex(photo))
+        await who_signed(central, request, b"", BOTH)
+        jpeg = await in_thread(photo_of, central.database, bytes.fromhex(photo))
         return Response(jpeg, media_type=http.JPEG)
 
 
@@ -488,14 +479,14 @@ def _add_pairing_endpoints(app: FastAPI, central: Central) -> None:
         status_code=201,
         response_class=Response,
         responses={
-            **_answer(201, http.COSE, "COSE_Sign1 `dobmi/pairing-offer/1` by the server"),
+            **answer(201, http.COSE, "COSE_Sign1 `dobmi/pairing-offer/1` by the server"),
             **problems(400, 401, 403, 408, 413, 415, 422, 503),
         },
-        openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/pairing-request/1`, new key"),
+        openapi_extra=binary_body(http.COSE, "COSE_Sign1 `dobmi/pairing-request/1`, new key"),
     )
     async def post_pairing(request: Request) -> Response:
-        body = await _body(request, http.COSE, PAIRING_SIZE_MAX)
-        answer = await _in_thread(offer_pairing, central, body)
+        body = await body_of(request, http.COSE, PAIRING_SIZE_MAX)
+        answer = await in_thread(offer_pairing, central, body)
         return Response(answer, status_code=201, media_type=http.COSE)
 
     @app.post(
@@ -503,14 +494,14 @@ def _add_pairing_endpoints(app: FastAPI, central: Central) -> None:
         summary="Open the commitment; ask what the office decided",
         response_class=Response,
         responses={
-            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/pairing-answer/1` by the server"),
+            **answer(200, http.COSE, "COSE_Sign1 `dobmi/pairing-answer/1` by the server"),
             **problems(400, 401, 403, 404, 408, 413, 415, 503),
         },
-        openapi_extra=_binary_body(http.COSE, "COSE_Sign1 `dobmi/pairing-opening/1`, same key"),
+        openapi_extra=binary_body(http.COSE, "COSE_Sign1 `dobmi/pairing-opening/1`, same key"),
     )
     async def post_pairing_answer(request: Request) -> Response:
-        body = await _body(request, http.COSE, PAIRING_SIZE_MAX)
-        answer = await _in_thread(answer_pairing, central, body)
+        body = await body_of(request, http.COSE, PAIRING_SIZE_MAX)
+        answer = await in_thread(answer_pairing, central, body)
         return Response(answer, media_type=http.COSE)
 
 
@@ -524,17 +515,18 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
             200: {"model": Credit, "description": "This order was given before."},
             **problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
         },
-        openapi_extra={**_SIGNED, **_json_body("CreditOrder")},
+        openapi_extra={**SIGNED, **json_body("CreditOrder")},
     )
     async def post_credit(request: Request) -> Response:
-        body = await _body(request, http.JSON, JSON_SIZE_MAX)
-        station = await _who(central, request, body, _STATION)
-        order = _parse(CreditOrder, body)
+        body = await body_of(request, http.JSON, JSON_SIZE_MAX)
+        station = await who_signed(central, request, body, STATION)
+        order = parse(CreditOrder, body)
+        actor = await who_acts(central, request, station, StaffRole.ISSUER)
         if (order.card_uid is None) == (order.card_serial is None):
             raise BadParameters(detail="exactly one of card_uid and card_serial is needed")
         card = order.card_serial if order.card_uid is None else bytes.fromhex(order.card_uid)
         assert card is not None
-        credit, is_new = await _in_thread(
+        credit, is_new = await in_thread(
             functools.partial(
                 order_credit,
                 central,
@@ -543,6 +535,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
                 CreditSource(order.source),
                 idempotency_key=order.idempotency_key,
                 station=station,
+                actor=actor,
             )
         )
         return JSONResponse(_credit(credit).model_dump(mode="json"), 201 if is_new else 200)
@@ -552,20 +545,27 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
         summary="What the ledger says of a card, by UID or serial number",
         response_model=Card,
         responses=problems(400, 401, 403, 404, 422, 503),
-        openapi_extra=_SIGNED,
+        openapi_extra=SIGNED,
     )
     async def get_card(request: Request, card: _CardName) -> Card:
-        await _who(central, request, b"", _STATION)
-        return _card(await _in_thread(statement_of, central, parse_card(card)))
+        await who_signed(central, request, b"", STATION)
+        return _card(await in_thread(statement_of, central, parse_card(card)))
 
     async def change_block_list(request: Request, card: str, *, blocked: bool) -> BlockListChange:
-        body = await _body(request, http.JSON, JSON_SIZE_MAX)
-        station = await _who(central, request, body, _STATION)
-        reason = _parse(Reason, body).reason
-        uid = (await _in_thread(statement_of, central, parse_card(card))).uid
-        version = await _in_thread(
+        body = await body_of(request, http.JSON, JSON_SIZE_MAX)
+        station = await who_signed(central, request, body, STATION)
+        reason = parse(Reason, body).reason
+        actor = await who_acts(central, request, station, StaffRole.ISSUER)
+        uid = (await in_thread(statement_of, central, parse_card(card))).uid
+        version = await in_thread(
             functools.partial(
-                set_blocked, central, uid, reason, blocked=blocked, by_terminal=station
+                set_blocked,
+                central,
+                uid,
+                reason,
+                blocked=blocked,
+                by_terminal=station,
+                actor=actor,
             )
         )
         return BlockListChange(card_uid=uid.hex().upper(), blocked=blocked, feed_version=version)
@@ -574,7 +574,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
         "/v1/cards/{card}/block",
         summary="Have every till refuse a card from its next sync on",
         responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
-        openapi_extra={**_SIGNED, **_json_body("Reason")},
+        openapi_extra={**SIGNED, **json_body("Reason")},
     )
     async def block_card(request: Request, card: _CardName) -> BlockListChange:
         return await change_block_list(request, card, blocked=True)
@@ -583,7 +583,7 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
         "/v1/cards/{card}/unblock",
         summary="Take a block back",
         responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
-        openapi_extra={**_SIGNED, **_json_body("Reason")},
+        openapi_extra={**SIGNED, **json_body("Reason")},
     )
     async def unblock_card(request: Request, card: _CardName) -> BlockListChange:
         return await change_block_list(request, card, blocked=False)
@@ -592,15 +592,18 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
         "/v1/cards/{card}/replace",
         summary="Block a lost card for good; its money comes to the member's next card",
         responses=problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
-        openapi_extra={**_SIGNED, **_json_body("Reason")},
+        openapi_extra={**SIGNED, **json_body("Reason")},
     )
     async def replace(request: Request, card: _CardName) -> CardReplacement:
-        body = await _body(request, http.JSON, JSON_SIZE_MAX)
-        station = await _who(central, request, body, _STATION)
-        reason = _parse(Reason, body).reason
-        uid = (await _in_thread(statement_of, central, parse_card(card))).uid
-        await _in_thread(functools.partial(replace_card, central, uid, reason, by_terminal=station))
-        replaced = (await _in_thread(statement_of, central, uid)).replacement
+        body = await body_of(request, http.JSON, JSON_SIZE_MAX)
+        station = await who_signed(central, request, body, STATION)
+        reason = parse(Reason, body).reason
+        actor = await who_acts(central, request, station, StaffRole.ISSUER)
+        uid = (await in_thread(statement_of, central, parse_card(card))).uid
+        await in_thread(
+            functools.partial(replace_card, central, uid, reason, by_terminal=station, actor=actor)
+        )
+        replaced = (await in_thread(statement_of, central, uid)).replacement
         assert replaced is not None
         return _replacement(replaced)
 
@@ -608,13 +611,13 @@ def _add_station_endpoints(app: FastAPI, central: Central) -> None:
         "/v1/circulation",
         summary="Where every rupiah is",
         responses=problems(400, 401, 403, 503),
-        openapi_extra=_SIGNED,
+        openapi_extra=SIGNED,
     )
     async def get_circulation(request: Request) -> CirculationReport:
-        await _who(central, request, b"", _STATION)
+        await who_signed(central, request, b"", STATION)
         reports = central.for_reports()
-        now = await _in_thread(circulation, reports)
-        behind = await _in_thread(seconds_behind, reports.database)
+        now = await in_thread(circulation, reports)
+        behind = await in_thread(seconds_behind, reports.database)
         return CirculationReport(
             issued_rupiah=now.issued.amount,
             redeemed_rupiah=now.redeemed.amount,
@@ -641,29 +644,44 @@ def _add_card_sessions(app: FastAPI, central: Central) -> None:
     async def card_session(websocket: WebSocket) -> None:
         """One relayed session with one card; the messages are docs/formats/relay.md's."""
         try:
-            terminal_id = await _who(central, websocket, b"", _BOTH, method="GET", once=True)
+            terminal_id = await who_signed(central, websocket, b"", BOTH, method="GET", once=True)
+            actor = await _actor_of_session(central, websocket, terminal_id)
         except DoBMIError as error:
             await websocket.send_denial_response(problem_response(error, websocket))
             return
         await websocket.accept()
         try:
-            await _run_card_session(central, websocket, terminal_id)
+            await _run_card_session(central, websocket, actor)
         except WebSocketDisconnect:
             return  # the station is gone; what the session did is in the database
         await websocket.close()
 
 
-async def _run_card_session(central: Central, websocket: WebSocket, terminal_id: int) -> None:
+async def _actor_of_session(central: Central, websocket: WebSocket, terminal_id: int) -> Actor:
+    """A session that only delivers credits needs nobody; of a station's others, somebody who may.
+
+    The handshake's query, which is signed, says which it is. Raises StaffNotBelieved, RoleLacking.
+    """
+    role = await in_thread(role_of, central, terminal_id)
+    action = websocket.query_params.get("action", "")
+    if role is not Role.STATION or action not in _NEEDS_STAFF:
+        return Actor("", terminal_id)
+    return await who_acts(central, websocket, terminal_id, StaffRole.ISSUER)
+
+
+async def _run_card_session(central: Central, websocket: WebSocket, actor: Actor) -> None:
     def exchange(message: bytes) -> bytes:
         return anyio.from_thread.run(_exchange, websocket, message)
 
+    terminal_id = actor.station
+    assert terminal_id is not None
     translate = translate_for(websocket.headers.get("accept-language", ""))
     last: Done | Failed
     try:
         query = websocket.scope["query_string"].decode("ascii", "replace")
         start = parse_start(await _receive(websocket), query)
-        if start.action is not Action.CREDIT:
-            role = await _in_thread(role_of, central, terminal_id)
+        if start.action not in {Action.CREDIT, Action.REKEY}:  # what tills relay, too
+            role = await in_thread(role_of, central, terminal_id)
             if role is not Role.STATION:
                 raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
         last = await anyio.to_thread.run_sync(
@@ -698,88 +716,7 @@ async def _receive(websocket: WebSocket) -> bytes:
     return data
 
 
-async def _in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
-    return await anyio.to_thread.run_sync(functools.partial(function, *arguments))
-
-
-async def _body(request: Request, media_type: str, size_max: int) -> bytes:
-    """The body, refused as soon as it is too long or does not come.
-
-    It is waited for on the event loop, where it keeps nobody else from being served. Raises
-    WrongMediaType, BodyCompressed, BodyTooLarge, BodyTooSlow, BodyCutOff.
-    """
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != media_type:
-        raise WrongMediaType(expected=media_type)
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise BodyCompressed
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and (len(announced) > 15 or int(announced) > size_max):
-        raise BodyTooLarge(size_max=size_max)
-    body = bytearray()
-    pieces = request.stream()
-    try:
-        with anyio.fail_after(BODY_SECONDS_MAX):
-            while (piece := await _next_piece(pieces)) is not None:
-                body += piece
-                if len(body) > size_max:
-                    raise BodyTooLarge(size_max=size_max)
-    except TimeoutError as error:
-        raise BodyTooSlow from error
-    except ClientDisconnect as error:
-        raise BodyCutOff from error
-    return bytes(body)
-
-
-async def _next_piece(pieces: AsyncIterator[bytes]) -> bytes | None:
-    with anyio.fail_after(BODY_SILENCE_SECONDS_MAX):
-        return await anext(pieces, None)
-
-
-async def _who(
-    central: Central,
-    request: Request | WebSocket,
-    body: bytes,
-    roles: Sequence[Role],
-    *,
-    method: str | None = None,
-    once: bool | None = None,
-) -> int:
-    """Who signed this request. See `authorise`; what changes something is served once."""
-    method = method or str(request.scope["method"])
-    query = request.scope["query_string"].decode("ascii", "replace")
-    path = request.scope.get("raw_path", b"").decode("ascii", "replace").partition("?")[0]
-    who = await _in_thread(
-        functools.partial(
-            authorise,
-            central,
-            request.headers.get("authorization", ""),
-            method,
-            f"{path}?{query}" if query else path,
-            body,
-            roles=roles,
-            once=method != "GET" if once is None else once,
-        )
-    )
-    note_for_log(request, terminal=who)
-    return who
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
 _CardName = Annotated[str, Path(description="UID (14 hex digits) or serial number", max_length=20)]
-
-
-def _parse(model: type[_Model], body: bytes) -> _Model:
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        raise BadParameters(detail=_wrong_fields(error.errors(include_url=False))) from None
-
-
-def _wrong_fields(found: Sequence[Any]) -> str:
-    return "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in found
-    )[:300]
 
 
 def _credit(credit: PendingCredit) -> Credit:
@@ -838,23 +775,6 @@ def _card(card: CardStatement) -> Card:
             for line in card.transactions
         ],
     )
-
-
-def _answer(status: int, media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
-    return {status: {"description": description, "content": {media_type: {"schema": _BYTES}}}}
-
-
-def _binary_body(media_type: str, description: str) -> dict[str, Any]:
-    content = {media_type: {"schema": _BYTES}}
-    return {"requestBody": {"required": True, "description": description, "content": content}}
-
-
-def _json_body(schema: str) -> dict[str, Any]:
-    content = {http.JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
-_SIGNED: dict[str, Any] = {"security": [{"signedRequest": []}]}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
+from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.conclusions import serve_member
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
@@ -210,6 +211,7 @@ def order_credit(
     *,
     idempotency_key: str,
     station: int,
+    actor: Actor | None = None,
 ) -> tuple[PendingCredit, bool]:
     """A pending credit for the card, and whether it is new: one key makes one credit.
 
@@ -258,6 +260,15 @@ def order_credit(
             at=now,
             station=station,
         )
+        note_act(
+            connection,
+            actor or Actor("", station),
+            Act.CREDIT,
+            subject=f"card {row.serial}",
+            amount=amount,
+            detail=f"{source.value}, credit {sequence}",
+            now=now,
+        )
     credit = PendingCredit(
         card_uid=row.uid,
         sequence=sequence,
@@ -270,7 +281,13 @@ def order_credit(
 
 
 def set_blocked(
-    central: Central, card: bytes | int, reason: str, *, blocked: bool, by_terminal: int | None
+    central: Central,
+    card: bytes | int,
+    reason: str,
+    *,
+    blocked: bool,
+    by_terminal: int | None,
+    actor: Actor | None = None,
 ) -> int:
     """Block or unblock a card; the version of the block list that says so.
 
@@ -314,6 +331,14 @@ def set_blocked(
                 central.unix_seconds(),
                 balance_max=Rupiah(central.settings.balance_max_rupiah),
             )
+        note_act(
+            connection,
+            actor or Actor("", by_terminal),
+            Act.BLOCK if blocked else Act.UNBLOCK,
+            subject=f"card {row.serial}",
+            detail=reason,
+            now=central.unix_seconds(),
+        )
     return version
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, select, update
 
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
+from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.database import insert_rows, next_number, whole_sum
 from dobmi.central.errors import CardNotActive, UnknownCard
 from dobmi.central.findings import anomaly_row, note_findings
@@ -72,7 +73,14 @@ class Replacement:
     shortfall: Rupiah
 
 
-def replace_card(central: Central, uid: bytes, reason: str, *, by_terminal: int | None) -> None:
+def replace_card(
+    central: Central,
+    uid: bytes,
+    reason: str,
+    *,
+    by_terminal: int | None,
+    actor: Actor | None = None,
+) -> None:
     """Block the card for good and have its money restored; again, it changes nothing.
 
     Its member can then be issued another one. Raises UnknownCard, CardNotActive (its issuing was
@@ -118,6 +126,14 @@ def replace_card(central: Central, uid: bytes, reason: str, *, by_terminal: int 
         }
         insert_rows(connection, replacements, [row])
         follow_up(connection, uid, now)
+        note_act(
+            connection,
+            actor or Actor("", by_terminal),
+            Act.REPLACE,
+            subject=f"card {card.serial}",
+            detail=reason,
+            now=now,
+        )
 
 
 def restore_due(central: Central) -> int:
