@@ -7,6 +7,9 @@ ProvisioningError
   NoCardCame             nobody tapped a card in time
   NotAnAmount            the text is no amount that can be put on a card
   NotAUid                the text is no card number
+  BenchBusy              the reader is at another card's work
+  BenchClosed            the page's program is ending
+  BenchFault             the program met a fault with a card
 """
 
 from dobmi.errors import DoBMIError
@@ -55,3 +58,21 @@ class NotAUid(ProvisioningError):
     code = "STATION-UID"
     message = N_("{text!r} is no card UID.")
     next_step = N_("Type the fourteen hex digits that `dobmi card inspect` shows.")
+
+
+class BenchBusy(ProvisioningError):
+    code = "STATION-BUSY"
+    message = N_("The reader is at another card's work.")
+    next_step = N_("Finish or cancel that first.")
+
+
+class BenchClosed(ProvisioningError):
+    code = "STATION-CLOSED"
+    message = N_("The station's program is ending.")
+    next_step = N_("Load the page again in a moment.")
+
+
+class BenchFault(ProvisioningError):
+    code = "STATION-FAULT"
+    message = N_("The program met a fault with this card.")
+    next_step = N_("Look at the card first: it says how far it came. Then do it again.")
