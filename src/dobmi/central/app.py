@@ -108,6 +108,8 @@ _Held = Annotated[int | None, Query(ge=0, lt=1 << 63)]
 """The version of a part of the outlet's that a till holds; without it, it does not ask."""
 _HeldKeys = Annotated[int | None, Query(ge=0, le=255)]
 """The newest generation of card keys that a till holds, 0 for none; without it, it does not say."""
+_HeldKeys = Annotated[int | None, Query(ge=0, le=255)]
+"""The newest generation of card keys that a till holds, 0 for none; without it, it does not say."""
 
 
 class CreditOrder(Body):

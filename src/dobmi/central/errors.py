@@ -66,6 +66,11 @@ CentralError
     MemberHasAnotherCard
     MemberNameDiffers
     WrongCreditState           the card says other credits arrived than were delivered
+    CardKeysPast               its keys are of a generation that is not taken any more
+  KeyGenerationProblem
+    UnknownGeneration
+    GenerationNotNewer
+    GenerationInUse            its masters are needed yet
   CreditRefused
     AmountNotAllowed
     BalanceWouldPassLimit
@@ -531,6 +536,35 @@ class WrongCreditState(CardProblem):
     code = "CENTRAL-CREDIT-STATE"
     message = N_("Card {card} says its last credit was number {on_card}; it was {known}.")
     next_step = N_("Keep the card and tell the central office.")
+
+
+class CardKeysPast(CardProblem):
+    code = "CENTRAL-CARD-KEYS-PAST"
+    message = N_("The card's keys are of generation {generation}; {needed} is needed by now.")
+    next_step = N_("Send the member to a service point: a station gives the card new keys.")
+
+
+class KeyGenerationProblem(CentralError):
+    code = "CENTRAL-KEYS-GENERATION"
+    message = N_("That cannot be done with this generation of keys.")
+
+
+class UnknownGeneration(KeyGenerationProblem):
+    code = "CENTRAL-KEYS-UNKNOWN"
+    message = N_("Generation {generation} is none of those for which this can be done.")
+    next_step = N_("Look which there are: dobmi central keys report")
+
+
+class GenerationNotNewer(KeyGenerationProblem):
+    code = "CENTRAL-KEYS-NOT-NEWER"
+    message = N_("Generation {generation} cannot begin: generation {newest} has begun already.")
+    next_step = N_("Nothing was changed. Look at: dobmi central keys report")
+
+
+class GenerationInUse(KeyGenerationProblem):
+    code = "CENTRAL-KEYS-IN-USE"
+    message = N_("{count} cards in use have keys of generation {generation} or an older one.")
+    next_step = N_("Nothing was deleted. Have the cards brought to the new keys, or retired, first.")
 
 
 class CreditRefused(CentralError):

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 
 from dobmi.central.catalogue import catalogue_of
 from dobmi.central.doubts import Rule
+from dobmi.central.key_generations import keys_limits, sealed_for_till
 from dobmi.central.member_notes import notes_since
 from dobmi.central.member_orders import orders_of
 from dobmi.central.outlets import version_of
@@ -30,6 +31,7 @@ from dobmi.sync.feed import (
     Feed,
     Limits,
     Outlet,
+    SealedKeys,
     ServersHead,
     SettledAs,
     Settlement,
@@ -50,13 +52,17 @@ _SETTLED_AS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutletAsked:
-    """Which versions of the outlet's parts a till says it holds; None: it does not ask for that."""
+    """Which versions of the outlet's parts a till says it holds; None: it does not ask for that.
+
+    `keys`: the newest generation of card keys it holds, 0 for none.
+    """
 
     terminal_id: int
     catalogue: int | None = None
     staff: int | None = None
     orders: int | None = None
     members: int | None = None
+    keys: int | None = None
 
 
 def make_feed(
@@ -92,7 +98,7 @@ def make_feed(
             version=version,
             since=since,
             unix_seconds=central.unix_seconds(),
-            limits=_limits(central),
+            limits=_limits(central, connection),
             blocked=tuple(sorted(uid for uid, blocked in last.items() if blocked)),
             unblocked=tuple(
                 sorted(uid for uid, blocked in last.items() if not blocked and since > 0)
@@ -101,6 +107,7 @@ def make_feed(
             settlements=None if settled is None else _settlements(connection, *settled),
             servers_head=None if head_of is None else _head(connection, head_of),
             outlet=None if outlet is None else _outlet(connection, outlet),
+            sealed_keys=None if outlet is None else _sealed_keys(central, connection, outlet),
         )
     return encode_feed(feed, central.public_key, central.sign)
 
@@ -158,11 +165,20 @@ def _outlet(connection: Connection, asked: OutletAsked) -> Outlet | None:
     return None if outlet == Outlet(terminal_id=asked.terminal_id) else outlet
 
 
-def _limits(central: Central) -> Limits:
+def _sealed_keys(central: Central, connection: Connection, asked: OutletAsked) -> SealedKeys | None:
+    if asked.keys is None:
+        return None
+    return sealed_for_till(central, connection, asked.terminal_id, asked.keys)
+
+
+def _limits(central: Central, connection: Connection) -> Limits:
     settings = central.settings
+    keys_min, cards_generation = keys_limits(connection)
     return Limits(
         sale_max=Rupiah(settings.sale_max_rupiah),
         unsent_vouchers_max=settings.unsent_vouchers_max,
         unsent_total_max=Rupiah(settings.unsent_total_max_rupiah),
         sync_age_seconds_max=settings.sync_age_hours_max * 3600,
+        keys_min=keys_min,
+        cards_generation=cards_generation,
     )

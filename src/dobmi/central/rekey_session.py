@@ -1,4 +1,4 @@
-"""Changing a card's keys for the newest generation, over any connection to it."""
+"""Bringing a card's keys to the generation that cards are given now, over any connection to it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,30 @@ from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.readers.base import CardConnection
 from dobmi.cardlib.rekey import Rekeyed, rekey
 from dobmi.central.cards import card_row, require_usable
+from dobmi.central.key_generations import card_custody, require_card_keys
 from dobmi.central.schema import cards
 from dobmi.central.server import Central
 
 
-def rekey_card(central: Central, connection: CardConnection) -> Rekeyed:
-    """Bring the card in the field to the newest keys and read it with them. No money moves.
+def rekey_card(central: Central, connection: CardConnection, *, at_a_till: bool = False) -> Rekeyed:
+    """Bring the card in the field to the new keys and read it with them. No money moves.
 
-    Interrupted anywhere the card works on, and this goes on with it. Raises UnknownCard,
-    CardIsBlocked, CardWasReplaced, CardNotActive, CardHasExpired, NotOurCard and its kinds,
-    CardError.
+    Interrupted anywhere the card works on, and this goes on with it. `at_a_till`: nobody looks at
+    the card, so what knows only keys whose time is past, which may have leaked, is given no new
+    ones. Raises UnknownCard, CardIsBlocked, CardWasReplaced, CardNotActive, CardHasExpired,
+    CardKeysPast, NotOurCard and its kinds, CardError.
     """
     uid = connection.uid
+    custody = card_custody(central)
+    purse = Purse(connection, custody, central.card_issuer_public_key)
     with central.database.read() as look:
         require_usable(card_row(look, uid), central.unix_seconds())
-    done = rekey(connection, central.keys)
-    Purse(connection, central.keys, central.card_issuer_public_key).read()
+    if at_a_till:
+        purse.read()
+        with central.database.read() as look:
+            require_card_keys(central, look, purse.key_generation)
+    done = rekey(connection, custody)
+    purse.read()
     with central.database.write() as database:
         database.execute(
             update(cards).where(cards.c.uid == uid).values(key_version=done.generation)

@@ -15,7 +15,9 @@ from dobmi.central.credit_session import deliver_credits
 from dobmi.central.errors import CentralError, OtherSession
 from dobmi.central.issue_session import issue_card
 from dobmi.central.rekey_session import rekey_card
+from dobmi.central.schema import Role
 from dobmi.central.server import Central
+from dobmi.central.terminals import role_of
 from dobmi.errors import DoBMIError
 from dobmi.sync.cbor import Fields, is_plain
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
@@ -98,7 +100,7 @@ def run_session(
         if start.action is Action.CREDIT:
             return _credit(central, card, start, relayed_by)
         if start.action is Action.REKEY:
-            return _rekey(central, card, start)
+            return _rekey(central, card, start, relayed_by)
         return _issue(central, card, start)
     except (CardError, CentralError, MalformedMessage) as error:
         return failed(error, translate)
@@ -139,9 +141,10 @@ def _credit(central: Central, card: RelayedCard, start: Start, relayed_by: int |
     return Done(CreditResult(delivered=each, balance=delivered.balance).to_cbor())
 
 
-def _rekey(central: Central, card: RelayedCard, start: Start) -> Done:
+def _rekey(central: Central, card: RelayedCard, start: Start, relayed_by: int | None) -> Done:
     Fields(start.parameters, "rekey parameters").finish()
-    done = rekey_card(central, card)
+    at_a_till = relayed_by is not None and role_of(central, relayed_by) is Role.TILL
+    done = rekey_card(central, card, at_a_till=at_a_till)
     result = RekeyResult(generation=done.generation, changed_count=len(done.changed))
     return Done(result.to_cbor())
 

@@ -20,6 +20,7 @@ from dobmi.central.errors import (
     UnknownInvitation,
     UnknownTerminal,
 )
+from dobmi.central.key_generations import note_till_keys
 from dobmi.central.restoring import known_feed_version
 from dobmi.central.schema import (
     Role,
@@ -200,9 +201,14 @@ def role_of(central: Central, terminal_id: int) -> Role:
 
 
 def note_feed(
-    central: Central, terminal_id: int, since: int, acknowledged: int | None = None
+    central: Central,
+    terminal_id: int,
+    since: int,
+    acknowledged: int | None = None,
+    keys: int | None = None,
 ) -> None:
     """The terminal has the block list of version `since`, it says: what waits for it may go on.
+    `keys` is the newest generation of card keys that a till says it holds.
 
     Not if vouchers up to `acknowledged` were taken from it and are lost here since (a backup was
     restored): it has something to tell yet. Less than before is kept, too: a till whose database
@@ -220,6 +226,8 @@ def note_feed(
             .where(terminals.c.id == terminal_id, terminals.c.head_sequence >= (acknowledged or 0))
             .values(feed_version=since if other is None else other)
         )
+        if keys is not None:
+            note_till_keys(central, connection, terminal_id, keys)
 
 
 def set_terminal_status(central: Central, terminal_id: int, status: TerminalStatus) -> None:

@@ -294,8 +294,8 @@ class SyncClient:
 
         With `settled_since` (the server's time) also what it settled of this till's doubts; with
         `acknowledged`, the newest voucher that the server once took, how far it has them now; with
-        `held`, what of the outlet's catalogue, staff, orders and members is newer than that. If
-        it says that more of the members follow, ask again. Raises ServerRefused, ServerUnreachable, StaleFeed, WrongSignature, MalformedMessage.
+        `held`, what of the outlet's catalogue, staff, orders and members, and of this till's card
+        keys, is newer than that. If it says that more of the members follow, ask again. Raises ServerRefused, ServerUnreachable, StaleFeed, WrongSignature, MalformedMessage.
         """
         settled = "" if settled_since is None else f"&settled_since={settled_since}"
         taken = "" if acknowledged is None else f"&acknowledged={acknowledged}"
@@ -377,6 +377,7 @@ def _asking(held: Held | None) -> str:
     return (
         f"&catalogue={held.catalogue}&staff={held.staff}"
         f"&orders={held.orders}&members={held.members}"
+        f"{'' if held.keys is None else f'&keys={held.keys}'}"
     )
 
 
