@@ -81,6 +81,7 @@ from dobmi.central.relay_session import (
 )
 from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.replica import seconds_behind
+from dobmi.central.routes_staff import BODIES, add_staff_endpoints
 from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role, StaffRole
 from dobmi.central.scrape import CONTENT_TYPE, Metrics
 from dobmi.central.server import Central
@@ -106,8 +107,6 @@ ENROL_SIZE_MAX = 4096
 _HTML = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _Held = Annotated[int | None, Query(ge=0, lt=1 << 63)]
 """The version of a part of the outlet's that a till holds; without it, it does not ask."""
-_HeldKeys = Annotated[int | None, Query(ge=0, le=255)]
-"""The newest generation of card keys that a till holds, 0 for none; without it, it does not say."""
 _HeldKeys = Annotated[int | None, Query(ge=0, le=255)]
 """The newest generation of card keys that a till holds, 0 for none; without it, it does not say."""
 
@@ -262,6 +261,7 @@ def create_app(
     _add_terminal_endpoints(app, central)
     _add_pairing_endpoints(app, central)
     _add_station_endpoints(app, central)
+    add_staff_endpoints(app, central)
     _add_pages(app, central)
     _add_card_sessions(app, central)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
@@ -787,11 +787,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        for model in (Problem, CreditOrder, Reason):
+        for model in (Problem, CreditOrder, Reason, *BODIES):
             schemas[model.__name__] = model.model_json_schema(
                 ref_template="#/components/schemas/{model}"
             )
-        schemas["MoneyMoved"] = schemas["Problem"].pop("$defs")["MoneyMoved"]
+        for model in (Problem, *BODIES):
+            schemas.update(schemas[model.__name__].pop("$defs", {}))
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         for path in schema["paths"].values():
