@@ -63,6 +63,7 @@ CentralError
     CardHasExpired
     CardNotActive
     CardOfAnotherMember
+      CardBegunForAnother      half-issued
     MemberHasAnotherCard
     MemberNameDiffers
     WrongCreditState           the card says other credits arrived than were delivered
@@ -71,6 +72,18 @@ CentralError
     UnknownGeneration
     GenerationNotNewer
     GenerationInUse            its masters are needed yet
+  IssuingProblem               what a list of members who are to get cards does not allow
+    UnknownIssuingBatch
+    UnknownIssuingLine
+    IssuingLinesRefused
+    NameDoesNotFit             on the card
+    UnknownMemberClass
+    MemberTwice                in one list
+    MemberWaitsElsewhere       in another list
+    LineOfAnother              the line is for another member
+    LineIssued
+    LineSkipped
+    LineTaken                  another station is at it
   CreditRefused
     AmountNotAllowed
     BalanceWouldPassLimit
@@ -516,8 +529,16 @@ class CardNotActive(CardProblem):
 
 class CardOfAnotherMember(CardProblem):
     code = "CENTRAL-CARD-OTHER-MEMBER"
-    message = N_("Card {card} belongs to member {member}.")
+    message = N_("Card {card} belongs to member {member}, {name}.")
     next_step = N_("Use a blank card for this member.")
+
+
+class CardBegunForAnother(CardOfAnotherMember):
+    code = "CENTRAL-CARD-BEGUN"
+    message = N_("Issuing card {card} to member {member}, {name}, was begun and not finished.")
+    next_step = N_(
+        "Put it aside for that member: issued to them, it goes on. Take a blank card now."
+    )
 
 
 class MemberHasAnotherCard(CardProblem):
@@ -565,6 +586,79 @@ class GenerationInUse(KeyGenerationProblem):
     code = "CENTRAL-KEYS-IN-USE"
     message = N_("{count} cards in use have keys of generation {generation} or an older one.")
     next_step = N_("Nothing was deleted. Have the cards brought to the new keys, or retired, first.")
+
+
+class IssuingProblem(CentralError):
+    code = "CENTRAL-ISSUING"
+    message = N_("This card cannot be issued by the list.")
+
+
+class UnknownIssuingBatch(IssuingProblem):
+    code = "CENTRAL-ISSUING-UNKNOWN"
+    message = N_("There is no issuing batch {batch}.")
+    next_step = N_("See `dobmi card batches` for those there are.")
+
+
+class UnknownIssuingLine(IssuingProblem):
+    code = "CENTRAL-ISSUING-LINE"
+    message = N_("Issuing batch {batch} has no line {line}.")
+    next_step = N_("See `dobmi card batches` for those there are.")
+
+
+class IssuingLinesRefused(IssuingProblem):
+    code = "CENTRAL-ISSUING-LINES"
+    message = N_("{count} of the rows cannot be taken. Row {line}, {column}: {problem}")
+    next_step = N_("Look at the preview again and take the rows that are good.")
+
+
+class NameDoesNotFit(IssuingProblem):
+    code = "CENTRAL-NAME"
+    message = N_("The name takes {found} bytes; a card holds 1 to {most}, no control characters.")
+    next_step = N_(
+        "Shorten the name as the member writes it: the first name whole, others by initial."
+    )
+
+
+class UnknownMemberClass(IssuingProblem):
+    code = "CENTRAL-CLASS-UNKNOWN"
+    message = N_("{name!r} is no class of members that is known here.")
+    next_step = N_("Known are: {known}. A new class is taken when it is named as new.")
+
+
+class MemberTwice(IssuingProblem):
+    code = "CENTRAL-MEMBER-TWICE"
+    message = N_("Member {member} is in this list already, in row {line}.")
+    next_step = N_("Leave one of the two out; correct the number if they are two people.")
+
+
+class MemberWaitsElsewhere(IssuingProblem):
+    code = "CENTRAL-MEMBER-WAITS"
+    message = N_("Member {member} already waits for a card: issuing batch {batch}, line {line}.")
+    next_step = N_("Leave the member out here, or skip that line there.")
+
+
+class LineOfAnother(IssuingProblem):
+    code = "CENTRAL-LINE-OTHER"
+    message = N_("Line {line} of issuing batch {batch} is for member {member}, {name}.")
+    next_step = N_("Have the station ask for its line again.")
+
+
+class LineIssued(IssuingProblem):
+    code = "CENTRAL-LINE-ISSUED"
+    message = N_("Line {line} of issuing batch {batch} is issued: card number {serial}.")
+    next_step = N_("Go on with the next member; keep this card for another.")
+
+
+class LineSkipped(IssuingProblem):
+    code = "CENTRAL-LINE-SKIPPED"
+    message = N_("Line {line} of issuing batch {batch} was skipped: {reason}")
+    next_step = N_("Go on with the next member, or put the line back first.")
+
+
+class LineTaken(IssuingProblem):
+    code = "CENTRAL-LINE-TAKEN"
+    message = N_("Station {station} is at line {line} of issuing batch {batch} just now.")
+    next_step = N_("Go on with the next member; it comes free again if that station gives up.")
 
 
 class CreditRefused(CentralError):

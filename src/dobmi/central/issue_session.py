@@ -1,35 +1,43 @@
 """Issuing a card: register it, make it a purse, read it back, and only then call it active.
 
-Interrupted anywhere, the same card for the same member goes on; the serial number is allotted once.
+Interrupted anywhere, the same card for the same member goes on; the serial number is allotted once. What
+could not be issued to anybody is not registered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from dobmi.cardlib.errors import DamagedCardData
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
-from dobmi.cardlib.personalise import personalise
+from dobmi.cardlib.personalise import Personalisation, examine, personalise
 from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.purse_layout import CardKey, Holder
 from dobmi.cardlib.readers.base import CardConnection
+from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.cards import card_row, refuse_second_card
 from dobmi.central.conclusions import serve_member
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     BadParameters,
+    CardBegunForAnother,
     CardIsBlocked,
     CardOfAnotherMember,
     CardWasReplaced,
     MemberNameDiffers,
 )
+from dobmi.central.issuing import Chip, begin_line, end_line, hold_line, note_card
 from dobmi.central.schema import CardState, cards, members
 from dobmi.central.server import Central
 from dobmi.money import Rupiah
+from dobmi.sync.relay import BatchLine
 from dobmi.wib import day_number, day_of, days_since_1970
+
+NOBODY: Final = Actor("", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +55,16 @@ def issue_card(
     connection: CardConnection,
     member_number: int,
     name: str,
+    *,
+    line: BatchLine | None = None,
+    actor: Actor = NOBODY,
 ) -> Issued:
     """Make the card in the field the purse of the member, valid for as long as the settings say.
 
-    Raises BadParameters, CardOfAnotherMember, MemberHasAnotherCard, MemberNameDiffers,
-    CardIsBlocked, NotOurCard and its kinds, AlreadyIssued, CardError. No money moves.
+    `line`: of an issuing batch; with the card it is issued, or neither. Nothing is registered of a
+    card that could not be issued to anybody. Raises BadParameters, CardOfAnotherMember,
+    MemberHasAnotherCard, MemberNameDiffers, CardIsBlocked, IssuingProblem and its kinds,
+    NotOurCard and its kinds, AlreadyIssued, CardError. No money moves.
     """
     uid = connection.uid
     now = central.unix_seconds()
@@ -63,8 +76,15 @@ def issue_card(
         draft.sign(uid, lambda _message: bytes(64))
     except ValueError as error:
         raise BadParameters(detail=str(error)) from error
+    examined = examine(connection, _originality_keys(central))
     with central.database.write() as database:
-        holder, resumed = _register(central, database, uid, draft, now)
+        if line is not None:
+            begin_line(database, line, member_number, uid, station=actor.station, now=now)
+        holder, resumed = _register(
+            central, database, uid, draft, now=now, is_fresh=examined.is_fresh
+        )
+        if line is not None:
+            note_card(database, line, uid)
         mac_key_version = card_row(database, uid).mac_key_version
     done = personalise(
         connection,
@@ -73,38 +93,76 @@ def issue_card(
         holder,
         central.sign_holder,
         balance_max=Rupiah(central.settings.balance_max_rupiah),
-        originality_keys=_originality_keys(central),
+        examined=examined,
     )
     view = Purse(connection, central.keys, central.card_issuer_public_key).read()
     if view.holder != holder:
         raise DamagedCardData(what="holder")
+    _activate(central, holder, uid, done, line=line, actor=actor)
+    return Issued(uid, holder, done.generation.value, resumed)
+
+
+def _activate(
+    central: Central,
+    holder: Holder,
+    uid: bytes,
+    done: Personalisation,
+    *,
+    line: BatchLine | None,
+    actor: Actor,
+) -> None:
+    """The card was read back: it is the member's, its line is issued, and it is written who did it."""
+    now = central.unix_seconds()
     with central.database.write() as database:
-        refuse_second_card(database, uid, member_number)
-        database.execute(
+        if line is not None:
+            hold_line(database, line)
+        refuse_second_card(database, uid, holder.member_number)
+        is_new = database.execute(
             update(cards)
             .where(cards.c.uid == uid, cards.c.issued_at.is_(None))
             .values(
-                issued_at=central.unix_seconds(),
+                issued_at=now,
                 key_version=central.keys.card_key(CardKey.DEBIT, uid).version,
             )
-        )
+        ).rowcount
         database.execute(
             update(cards)
             .where(cards.c.uid == uid, cards.c.state == CardState.ISSUING)
             .values(state=CardState.ACTIVE.value)
         )
         row = card_row(database, uid)
+        if line is not None and row.state == CardState.ACTIVE:
+            chip = Chip(done.generation.value, done.originality, resumed=done.resumed)
+            end_line(database, line, uid, actor, chip=chip, now=now)
         limit = Rupiah(central.settings.balance_max_rupiah)
-        serve_member(database, member_number, now, balance_max=limit)
-    if row.state == CardState.BLOCKED:
+        serve_member(database, holder.member_number, now, balance_max=limit)
+        if is_new:
+            place = "" if line is None else f", issuing batch {line.batch} line {line.line}"
+            note_act(
+                database,
+                actor,
+                Act.ISSUE,
+                subject=f"card {holder.card_serial}",
+                detail=f"{uid.hex().upper()} to member {holder.member_number}{place}",
+                now=now,
+            )
+    if row.state == CardState.BLOCKED:  # meanwhile
         raise CardIsBlocked(card=uid.hex(), reason=row.block_reason)
-    return Issued(uid, holder, done.generation.value, resumed)
 
 
 def _register(
-    central: Central, database: Connection, uid: bytes, draft: Holder, now: int
+    central: Central,
+    database: Connection,
+    uid: bytes,
+    draft: Holder,
+    *,
+    now: int,
+    is_fresh: bool,
 ) -> tuple[Holder, bool]:
-    """The holder as it is to stand on the card, and whether the card was registered before."""
+    """The holder as it is to stand on the card, and whether the card was registered before.
+
+    `is_fresh`: nothing of ours is on it.
+    """
     member = draft.member_number
     known_name = database.execute(
         select(members.c.name).where(members.c.member_number == member)
@@ -116,11 +174,15 @@ def _register(
     row = database.execute(select(cards).where(cards.c.uid == uid).with_for_update()).one_or_none()
     if row is not None:
         if row.member_number != member:
-            raise CardOfAnotherMember(card=uid.hex(), member=row.member_number)
+            # Begun for somebody else and pulled away before anything of theirs was on it.
+            if row.state != CardState.ISSUING or not is_fresh:
+                raise _of_another(database, uid, row)
+            database.execute(update(cards).where(cards.c.uid == uid).values(member_number=member))
         if row.state == CardState.BLOCKED:
             raise CardIsBlocked(card=uid.hex(), reason=row.block_reason)
         if row.state == CardState.REPLACED:
             raise CardWasReplaced(card=uid.hex(), reason=row.block_reason)
+        refuse_second_card(database, uid, member)
         holder = Holder(
             member_number=member,
             name=draft.name,
@@ -148,6 +210,14 @@ def _register(
     }
     insert_rows(database, cards, [card])
     return holder, False
+
+
+def _of_another(database: Connection, uid: bytes, row: Row[Any]) -> CardOfAnotherMember:
+    name = database.execute(
+        select(members.c.name).where(members.c.member_number == row.member_number)
+    ).scalar_one()
+    kind = CardOfAnotherMember if row.issued_at is not None else CardBegunForAnother
+    return kind(card=uid.hex(), member=row.member_number, name=name)
 
 
 def _originality_keys(central: Central) -> Mapping[str, bytes]:

@@ -97,43 +97,44 @@ def import_notes(database: Database, told: Sequence[Told], now: int) -> int:
 
     Raises FileRefused: a member is not known.
     """
+    return database.write_again(lambda connection: take_notes(connection, told, now))
 
-    def take(connection: Connection) -> int:
-        add_to_counter(connection, COUNTER, 0)  # held to the end: changes come one after the other
-        known = _known(connection, [one.member for one in told])
-        problems = [
-            wrong_line(one.line, N_("member {member} is not known"), member=one.member)
-            for one in told
-            if one.member not in known
-        ]
-        if problems:
-            raise FileRefused(problems)
-        changed = []
-        for one in told:
-            before = known[one.member]
-            name = before.member_class or "" if one.member_class is None else one.member_class
-            photo = before.photo if one.jpeg is None else _hash_of(one.jpeg)
-            if (name, photo) != (before.member_class or "", before.photo):
-                changed.append((one, name, photo))
-        last = add_to_counter(connection, COUNTER, len(changed))
-        for version, (one, name, photo) in enumerate(changed, last - len(changed) + 1):
-            if one.jpeg:
-                row = {"hash": photo, "jpeg": one.jpeg, "added_at": now}
-                insert_unless_there(connection, photos, [row])
-            values = {"member_class": name, "photo": photo, "version": version}
-            if known[one.member].version is None:
-                row = {"member_number": one.member, **values}
-                insert_rows(connection, member_notes, [row])
-            else:
-                connection.execute(
-                    update(member_notes)
-                    .where(member_notes.c.member_number == one.member)
-                    .values(**values)
-                )
-        _drop_photos(connection, {known[one.member].photo for one, _, _ in changed} - {None})
-        return len(changed)
 
-    return database.write_again(take)
+def take_notes(connection: Connection, told: Sequence[Told], now: int) -> int:
+    """As `import_notes`, within the caller's transaction."""
+    add_to_counter(connection, COUNTER, 0)  # held to the end: changes come one after the other
+    known = _known(connection, [one.member for one in told])
+    problems = [
+        wrong_line(one.line, N_("member {member} is not known"), member=one.member)
+        for one in told
+        if one.member not in known
+    ]
+    if problems:
+        raise FileRefused(problems)
+    changed = []
+    for one in told:
+        before = known[one.member]
+        name = before.member_class or "" if one.member_class is None else one.member_class
+        photo = before.photo if one.jpeg is None else _hash_of(one.jpeg)
+        if (name, photo) != (before.member_class or "", before.photo):
+            changed.append((one, name, photo))
+    last = add_to_counter(connection, COUNTER, len(changed))
+    for version, (one, name, photo) in enumerate(changed, last - len(changed) + 1):
+        if one.jpeg:
+            row = {"hash": photo, "jpeg": one.jpeg, "added_at": now}
+            insert_unless_there(connection, photos, [row])
+        values = {"member_class": name, "photo": photo, "version": version}
+        if known[one.member].version is None:
+            row = {"member_number": one.member, **values}
+            insert_rows(connection, member_notes, [row])
+        else:
+            connection.execute(
+                update(member_notes)
+                .where(member_notes.c.member_number == one.member)
+                .values(**values)
+            )
+    _drop_photos(connection, {known[one.member].photo for one, _, _ in changed} - {None})
+    return len(changed)
 
 
 def notes_since(connection: Connection, since: int) -> MemberNotes:

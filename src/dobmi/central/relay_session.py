@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 from dobmi.cardlib.errors import CardError, CardRemoved, GarbledResponse, ReaderUnavailable
+from dobmi.cardlib.readers.base import Answers, goes_on
+from dobmi.central.acts import Actor
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.errors import CentralError, OtherSession
 from dobmi.central.issue_session import issue_card
@@ -31,6 +33,7 @@ from dobmi.sync.relay import (
     Done,
     Failed,
     IssueResult,
+    IssueParameters,
     RekeyResult,
     RelayMessage,
     Responses,
@@ -101,7 +104,7 @@ def run_session(
             return _credit(central, card, start, relayed_by)
         if start.action is Action.REKEY:
             return _rekey(central, card, start, relayed_by)
-        return _issue(central, card, start)
+        return _issue(central, card, start, Actor("", relayed_by))
     except (CardError, CentralError, MalformedMessage) as error:
         return failed(error, translate)
 
@@ -149,12 +152,11 @@ def _rekey(central: Central, card: RelayedCard, start: Start, relayed_by: int | 
     return Done(result.to_cbor())
 
 
-def _issue(central: Central, card: RelayedCard, start: Start) -> Done:
-    fields = Fields(start.parameters, "issue parameters")
-    member_number = fields.uint(1, 32)
-    name = fields.text(2, 36)
-    fields.finish()
-    issued = issue_card(central, card, member_number, name)
+def _issue(central: Central, card: RelayedCard, start: Start, actor: Actor) -> Done:
+    asked = IssueParameters.from_cbor(start.parameters)
+    issued = issue_card(
+        central, card, asked.member_number, asked.name, line=asked.line, actor=actor
+    )
     result = IssueResult(
         card_serial=issued.holder.card_serial,
         expires_days=days_since_1970(issued.holder.expires),

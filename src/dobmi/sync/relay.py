@@ -28,6 +28,9 @@ MESSAGE_SIZE_MAX = 16_384
 COMMANDS_MAX = 16
 APDU_LENGTH_MAX = 512
 _CREDITS_MAX = 1000
+NAME_BYTES_MAX = 36
+"""Of a member's name in UTF-8: what the card's holder file has room for (docs/card-layout.md)."""
+CLAIM_LENGTH_MAX = 40
 
 
 class Action(StrEnum):
@@ -36,7 +39,8 @@ class Action(StrEnum):
     CREDIT = "credit"
     """Deliver the card's pending credits: no parameters; the result is a CreditResult."""
     ISSUE = "issue"
-    """Make a blank card a purse: 1 member number, 2 name; the result is an IssueResult."""
+    """Make a blank card a purse: 1 member number, 2 name, and if it is for a line of an issuing batch
+    3 batch, 4 line, 5 claim; the result is an IssueResult."""
     REKEY = "rekey"
     """Bring a card's keys to the newest generation: no parameters; the result is a RekeyResult."""
 
@@ -49,6 +53,43 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
+class BatchLine:
+    """The line of an issuing batch that a card is for, and the run that has claimed it."""
+
+    batch: int
+    line: int
+    claim: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueParameters:
+    """Whose purse the card becomes."""
+
+    member_number: int
+    name: str
+    line: BatchLine | None = None
+
+    def to_cbor(self) -> dict[int, CborValue]:
+        value: dict[int, CborValue] = {1: self.member_number, 2: self.name}
+        if self.line is not None:
+            value |= {3: self.line.batch, 4: self.line.line, 5: self.line.claim}
+        return value
+
+    @classmethod
+    def from_cbor(cls, value: CborValue) -> IssueParameters:
+        """Raises MalformedMessage."""
+        fields = Fields(value, "issue parameters")
+        member_number, name = fields.uint(1, 32), fields.text(2, NAME_BYTES_MAX)
+        line = None
+        if fields.has(3):
+            line = BatchLine(fields.uint(3), fields.uint(4, 31), fields.text(5, CLAIM_LENGTH_MAX))
+            if not line.claim:
+                raise MalformedMessage(detail="issue parameters: nobody has claimed the line")
+        fields.finish()
+        return cls(member_number=member_number, name=name, line=line)
+
+
 class Commands:
     commands: tuple[bytes, ...]
 
