@@ -7,6 +7,7 @@ from collections.abc import Callable
 from starlette.testclient import TestClient
 
 from dobmi.cardlib.errors import CardError
+from dobmi.cardlib.readers.base import goes_on
 from dobmi.firmware_sim.contactless import ContactlessCard
 from dobmi.sync.cbor import CborValue
 from dobmi.sync.http import card_session_path
@@ -50,19 +51,29 @@ def relay(
             match message:
                 case Done() | Failed():
                     return message
-                case Commands((command,)):
-                    try:
-                        response = spoil(command, connection.transmit(command))
-                    except CardError as error:
-                        socket.send_bytes(encode_relay(CardGone(error.code)))
-                        continue
-                    if response is None:
+                case Commands(commands):
+                    answer = _work(connection, commands, spoil)
+                    if answer is None:
                         return None
-                    if isinstance(response, bytes):
-                        response = Responses((response,))
-                    socket.send_bytes(encode_relay(response))
+                    socket.send_bytes(encode_relay(answer))
                 case _:
                     raise AssertionError(message)
+
+
+def _work(connection: InProcess, commands: tuple[bytes, ...], spoil: Spoil) -> RelayMessage | None:
+    """What the station sends after a group of commands."""
+    responses: list[bytes] = []
+    for command in commands:
+        try:
+            response = spoil(command, connection.transmit(command))
+        except CardError as error:
+            return CardGone(error.code, tuple(responses))
+        if not isinstance(response, bytes):
+            return response
+        responses.append(response)
+        if not goes_on(response):
+            break
+    return Responses(tuple(responses))
 
 
 def issue(

@@ -7,14 +7,20 @@ and lengths are parameters. `exchanges` counts what went to and fro.
 Whatever goes wrong (an error status, a wrong MAC, a card that left) ends the session on our side,
 as it does on the card's. Arguments that no card could accept raise ValueError before anything is
 sent.
+
+Commands that need no answer of one another go `together`, which saves round trips where the card is
+far away.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar, overload
 
 from dobmi.cardlib.apdu import (
     ADDITIONAL_FRAME,
@@ -54,12 +60,17 @@ from dobmi.cardlib.files import (
     u24,
 )
 from dobmi.cardlib.keys import DesfireKey, KeyType
-from dobmi.cardlib.readers.base import CardConnection
+from dobmi.cardlib.readers.base import CardConnection, transmit_group
 from dobmi.cardlib.secure_messaging import CommMode, Session
 from dobmi.cardlib.secure_messaging_ev1 import D40Handshake, Ev1Handshake
-from dobmi.cardlib.secure_messaging_ev2 import Ev2Handshake, Ev2Session
+from dobmi.cardlib.secure_messaging_ev2 import Ev2Handshake, Ev2Session, require_aes
 from dobmi.cardlib.transaction_mac import READER_ID_LENGTH, TransactionMac, TransactionMacInput
 from dobmi.cardlib.version import CardVersion
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+_D = TypeVar("_D")
 
 PICC_AID = 0x000000
 FILE_NO_MAX = 0x1F
@@ -102,6 +113,10 @@ class Exchanges:
         )
 
 
+class _Foreseen(Exception):
+    """The command is known, and not sent yet."""
+
+
 class DesfireCard:
     """A card in the field, seen through its commands.
 
@@ -127,6 +142,11 @@ class DesfireCard:
         self._session: Session | None = None
         self._selected_aid: int | None = PICC_AID
         self._transaction_mac_input = TransactionMacInput()
+        self._foreseen: list[bytes] | None = None
+        self._answers: deque[tuple[bytes, bytes]] = deque()
+        self._group_error: CardError | None = None
+        self._group_sent_count = 0
+        self._ti_unknown = False
 
     # State
 
@@ -156,6 +176,74 @@ class DesfireCard:
         Empty again after select, a first authentication, commit, abort and any error.
         """
         return bytes(self._transaction_mac_input)
+
+    @property
+    def group_sent_count(self) -> int:
+        """How many commands of the last group may have reached the card."""
+        return self._group_sent_count
+
+    # Groups
+
+    @overload
+    def together(self, a: Callable[[], _A], b: Callable[[], _B], /) -> tuple[_A, _B]: ...
+    @overload
+    def together(
+        self, a: Callable[[], _A], b: Callable[[], _B], c: Callable[[], _C], /
+    ) -> tuple[_A, _B, _C]: ...
+    @overload
+    def together(
+        self, a: Callable[[], _A], b: Callable[[], _B], c: Callable[[], _C], d: Callable[[], _D], /
+    ) -> tuple[_A, _B, _C, _D]: ...
+    @overload
+    def together(self, *commands: Callable[[], object]) -> tuple[object, ...]: ...
+    def together(self, *commands: Callable[[], object]) -> tuple[object, ...]:
+        """What the commands return, sent as one group: none waits for another's answer.
+
+        Each is one call of a method of this class, one exchange long (the last may go on with
+        further ones of its own). The card stops at the first that it refuses, whose error this
+        raises. In a session only EV2 goes: its MACs and its encryption depend on TI and CmdCtr,
+        and on no answer. After `finish_ev2` of a First authentication, whose answer brings TI,
+        nothing that needs the session can follow in its group.
+
+        Every command runs twice: first only to know what it sends, as if all before it went well,
+        then, all being sent, with its answer; so each answer is checked as it is by itself.
+        """
+        if not (self._session is None or isinstance(self._session, Ev2Session)):
+            msg = "only the commands of an EV2 session can be foreseen"
+            raise ValueError(msg)
+        self._group_sent_count = 0
+        with self._session_ends_on_error():
+            foreseen = self._foresee(commands)
+            came = transmit_group(self.connection, foreseen)
+            self._answers = deque(zip(foreseen, came.responses, strict=False))
+            self._group_error, self._group_sent_count = came.error, came.sent_count
+            try:
+                return tuple(command() for command in commands)
+            finally:
+                self._answers.clear()
+                self._group_error = None
+
+    def _foresee(self, commands: tuple[Callable[[], object], ...]) -> list[bytes]:
+        """The APDUs that the commands begin with; of all else this changes nothing."""
+        session, aid = self._session, self._selected_aid
+        tmi = self._transaction_mac_input
+        self._session, self._ti_unknown = copy.copy(session), False
+        self._foreseen = foreseen = []
+        try:
+            for number, command in enumerate(commands, start=1):
+                if self._ti_unknown:
+                    msg = "nothing can be foreseen before the answer that brings TI"
+                    raise ValueError(msg)
+                with contextlib.suppress(_Foreseen):
+                    command()
+                if len(foreseen) != number:
+                    msg = "a command of a group is one exchange with the card"
+                    raise ValueError(msg)
+        finally:
+            self._foreseen = None
+            self._session, self._selected_aid = session, aid
+            self._transaction_mac_input = tmi
+        return foreseen
 
     # Selection and authentication
 
@@ -189,18 +277,44 @@ class DesfireCard:
 
         Raises AuthenticationError (wrong key), NoSuchKey, CardNotAuthentic.
         """
-        _require_key_no(key_no)
-        handshake = Ev2Handshake(key, key_no)
-        self._drop_session()
-        self._ev2(0x71, handshake)
+        require_aes(key)
+        self.finish_ev2(self.answer_ev2(key_no, key, self.begin_ev2_first(key_no)))
 
     def authenticate_ev2_non_first(self, key_no: int, key: DesfireKey) -> None:
         """AuthenticateEV2NonFirst (77) within an EV2 session: TI, CmdCtr and the transaction go
         on under another key. ValueError without an EV2 session.
         """
+        require_aes(key)
+        self.finish_ev2(self.answer_ev2(key_no, key, self.begin_ev2_non_first(key_no)))
+
+    def begin_ev2_first(self, key_no: int) -> bytes:
+        """The first exchange of AuthenticateEV2First: the card's challenge. Raises NoSuchKey."""
         _require_key_no(key_no)
-        session = self._require_ev2_session("AuthenticateEV2NonFirst")
-        self._ev2(0x77, Ev2Handshake(key, key_no, session))
+        self._drop_session()
+        return self._challenge(0x71, bytes([key_no, 0]))  # LenCap 00
+
+    def begin_ev2_non_first(self, key_no: int) -> bytes:
+        """The first exchange of AuthenticateEV2NonFirst, likewise."""
+        _require_key_no(key_no)
+        self._require_ev2_session("AuthenticateEV2NonFirst")
+        return self._challenge(0x77, bytes([key_no]))
+
+    def answer_ev2(self, key_no: int, key: DesfireKey, challenge: bytes) -> Ev2Handshake:
+        """What answers the challenge, for `finish_ev2`; no exchange. It goes on from the session
+        that there is, if there is one. Raises ResponseTooShort.
+        """
+        previous = self._session if isinstance(self._session, Ev2Session) else None
+        handshake = Ev2Handshake(key, key_no, previous)
+        with self._session_ends_on_error():
+            handshake.answer_challenge(challenge, self._random_bytes(16))
+        return handshake
+
+    def finish_ev2(self, handshake: Ev2Handshake) -> None:
+        """The second exchange. Raises AuthenticationError (wrong key), CardNotAuthentic."""
+        with self._session_ends_on_error():
+            self._session = handshake.continued()
+            self._ti_unknown = self._session is None
+            self._session = handshake.finish(self._last_answer(handshake.token))
 
     def authenticate_iso(self, key_no: int, key: DesfireKey) -> None:
         """AuthenticateISO (1A), DES, 2K3DES and 3K3DES keys: an EV1 session."""
@@ -629,7 +743,7 @@ class DesfireCard:
         if self._session is not None:
             self._transaction_mac_input = add(self._transaction_mac_input)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _session_ends_on_error(self) -> Iterator[None]:
         try:
             yield
@@ -638,7 +752,18 @@ class DesfireCard:
             raise
 
     def _transmit(self, apdu: bytes) -> bytes:
-        response = self.connection.transmit(apdu)
+        if self._foreseen is not None:
+            self._foreseen.append(apdu)
+            raise _Foreseen
+        if self._answers:
+            sent, response = self._answers.popleft()
+            if sent != apdu:
+                msg = "a command of a group needed the answer to one before it"
+                raise ValueError(msg)
+        elif self._group_error is not None:
+            raise self._group_error
+        else:
+            response = self.connection.transmit(apdu)
         done = self.exchanges
         self.exchanges = Exchanges(
             done.count + 1, done.bytes_sent + len(apdu), done.bytes_received + len(response)
@@ -766,12 +891,6 @@ class DesfireCard:
         self._command(ins, bytes([file_no]), i32(amount), send=mode)
         self._account(lambda tmi: tmi.value(ins, file_no, amount))
 
-    def _ev2(self, ins: int, handshake: Ev2Handshake) -> None:
-        with self._session_ends_on_error():
-            challenge = self._challenge(ins, handshake.first_payload())
-            token = handshake.answer_challenge(challenge, self._random_bytes(16))
-            self._session = handshake.finish(self._last_answer(token))
-
     def _authenticate_older(self, ins: int, handshake: Ev1Handshake | D40Handshake) -> None:
         _require_key_no(handshake.key_no)
         self._drop_session()
@@ -780,9 +899,10 @@ class DesfireCard:
         self._session = handshake.finish(self._last_answer(token))
 
     def _challenge(self, ins: int, payload: bytes) -> bytes:
-        answer, status = self._send_frame(ins, payload)
-        if status != ADDITIONAL_FRAME:
-            raise MalformedResponse(command="Authenticate", length=len(answer))
+        with self._session_ends_on_error():
+            answer, status = self._send_frame(ins, payload)
+            if status != ADDITIONAL_FRAME:
+                raise MalformedResponse(command="Authenticate", length=len(answer))
         return answer
 
     def _last_answer(self, token: bytes) -> bytes:

@@ -22,6 +22,7 @@ from dobmi.cardlib.errors import (
     AuthenticationError,
     BalanceLimit,
     BlankCard,
+    CardError,
     CardRefused,
     DamagedCardData,
     IllegalCommand,
@@ -55,6 +56,7 @@ from dobmi.cardlib.purse_layout import (
 from dobmi.cardlib.readers.base import CardConnection
 from dobmi.cardlib.secure_messaging import CommMode
 from dobmi.cardlib.transaction_mac import TransactionMac, TransactionMacInput
+from dobmi.errors import MoneyMoved
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 
@@ -180,8 +182,10 @@ class Purse:
     def read_trail(self) -> CardTrail:
         """Holder, balance, log and last transaction MAC. 9 exchanges at most. Raises as `read`."""
         view = self.read()
-        last = self._card.read_transaction_mac(FileNo.TRANSACTION_MAC, CommMode.MAC)
-        settings = self._card.get_file_settings(FileNo.LOG)
+        last, settings = self._card.together(
+            lambda: self._card.read_transaction_mac(FileNo.TRANSACTION_MAC, CommMode.MAC),
+            lambda: self._card.get_file_settings(FileNo.LOG),
+        )
         if not isinstance(settings, RecordFileSettings):
             raise DamagedCardData(what=N_("log"))
         count = min(settings.records_current, RECORDS_READABLE)
@@ -230,14 +234,21 @@ class Purse:
         They are read with the credit key: a till that relays the session holds the debit key, and
         could have the card say that a credit which did arrive did not. Raises as `read`.
         """
+        card = self._card
         reader_id = ReaderId(terminal_id=CENTRAL_TERMINAL_ID, sequence=sequence)
         credit_key = self._open(for_credit=True)
         assert credit_key is not None
-        self._card.commit_reader_id(reader_id.encode())
-        self._card.authenticate_ev2_non_first(CardKey.CREDIT.number, credit_key)
-        content = self._card.read_data(FileNo.CREDIT_STATE, 0, CREDIT_STATE_LENGTH, CommMode.FULL)
-        state = CreditState.decode(content)
-        balance = Rupiah(self._card.get_value(FileNo.PURSE, CommMode.FULL))
+        _, challenge = card.together(
+            lambda: card.commit_reader_id(reader_id.encode()),
+            lambda: card.begin_ev2_non_first(CardKey.CREDIT.number),
+        )
+        handshake = card.answer_ev2(CardKey.CREDIT.number, credit_key, challenge)
+        _, content, value = card.together(
+            lambda: card.finish_ev2(handshake),
+            lambda: card.read_data(FileNo.CREDIT_STATE, 0, CREDIT_STATE_LENGTH, CommMode.FULL),
+            lambda: card.get_value(FileNo.PURSE, CommMode.FULL),
+        )
+        state, balance = CreditState.decode(content), Rupiah(value)
         self._begin(reader_id, balance, state)
         return CreditView(uid=self.uid, state=state, balance=balance)
 
@@ -266,16 +277,8 @@ class Purse:
 
     def stage(self, prepared: Prepared) -> None:
         """Send everything but the commit: a debit 2 exchanges, a credit 3. Nothing moves yet."""
-        running = self._require(_Step.BEGUN)
-        amount = prepared.amount.amount
-        if running.credit_state is None:
-            self._card.debit(FileNo.PURSE, amount, CommMode.FULL)
-            self._write_record(prepared.record)
-        else:
-            self._card.credit(FileNo.PURSE, amount, CommMode.FULL)
-            self._write_record(prepared.record)
-            state = _credited_state(running).encode()
-            self._card.write_data(FileNo.CREDIT_STATE, 0, state, CommMode.FULL)
+        for step in self._steps(prepared):
+            step()
         assert self._card.transaction_mac_input == prepared.evidence
         self._step = _Step.STAGED
 
@@ -286,9 +289,47 @@ class Purse:
         """
         self._require(_Step.STAGED)
         self._running, self._step = None, _Step.IDLE
+        return self._commit()
+
+    def stage_and_commit(self, prepared: Prepared) -> TransactionMac:
+        """Both, as one group of 3 or 4 exchanges; its counter and MAC.
+
+        The evidence must be durable before this is called. A CardError that says that no money
+        moved has that from whoever passed the group on: what refused, or was not passed on, came
+        before the commit. Who does not trust them waits for the card's own word.
+        """
+        steps = self._steps(prepared)
+        self._running, self._step = None, _Step.IDLE
+        try:
+            *_, transaction = self._card.together(*steps, self._commit)
+        except CardError as error:
+            if self._card.group_sent_count > len(steps):
+                error.money_moved = MoneyMoved.UNKNOWN
+            raise
+        assert isinstance(transaction, TransactionMac)
+        return transaction
+
+    def _commit(self) -> TransactionMac:
         transaction = self._card.commit_transaction(return_tmac=True)
         assert transaction is not None
         return transaction
+
+    def _steps(self, prepared: Prepared) -> list[Callable[[], None]]:
+        """The commands before the commit."""
+        card, running = self._card, self._require(_Step.BEGUN)
+        amount, record = prepared.amount.amount, prepared.record.encode()
+
+        def write_record() -> None:
+            card.write_record(FileNo.LOG, 0, record, CommMode.FULL)
+
+        if running.credit_state is None:
+            return [lambda: card.debit(FileNo.PURSE, amount, CommMode.FULL), write_record]
+        state = _credited_state(running).encode()
+        return [
+            lambda: card.credit(FileNo.PURSE, amount, CommMode.FULL),
+            write_record,
+            lambda: card.write_data(FileNo.CREDIT_STATE, 0, state, CommMode.FULL),
+        ]
 
     def _open(self, *, for_credit: bool = False, pin: PinTry | None = None) -> DesfireKey | None:
         """Select and authenticate with the debit key; the card's credit key, if asked for.
@@ -297,16 +338,23 @@ class Purse:
         more say why any other is refused.
         """
         self._running, self._step = None, _Step.IDLE
+        card, challenge = self._card, b""
         try:
-            self._card.select_application(PURSE_AID)
+            if pin is None:
+                _, challenge = card.together(
+                    lambda: card.select_application(PURSE_AID),
+                    lambda: card.begin_ev2_first(CardKey.DEBIT.number),
+                )
+            else:
+                card.select_application(PURSE_AID)
         except (ApplicationNotFound, IllegalCommand, IsoRefused) as error:
-            raise _what_card_is_it(self._card) from error
+            raise _what_card_is_it(card) from error
         debit_key = self._custody.card_key(CardKey.DEBIT, self.uid)
         if pin is not None:
             self._open_with_pin(pin, debit_key)
             return None
         try:
-            self._card.authenticate_ev2_first(CardKey.DEBIT.number, debit_key)
+            card.finish_ev2(card.answer_ev2(CardKey.DEBIT.number, debit_key, challenge))
         except AuthenticationError as error:
             return self._open_older(debit_key.version, error, for_credit=for_credit)
         self._key_generation = debit_key.version
@@ -331,8 +379,10 @@ class Purse:
         self, tried: int, refusal: AuthenticationError, *, for_credit: bool
     ) -> DesfireKey | None:
         """Try the generations that the card itself names."""
-        self._card.select_application(PURSE_AID)
-        version = self._card.get_key_version(CardKey.DEBIT.number)
+        _, version = self._card.together(
+            lambda: self._card.select_application(PURSE_AID),
+            lambda: self._card.get_key_version(CardKey.DEBIT.number),
+        )
         if version == 0:
             raise UnfinishedCard from refusal
         if version == tried:
@@ -350,11 +400,16 @@ class Purse:
         return credit_key
 
     def _view(self) -> PurseView:
-        content = self._card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL)
+        content, value = self._card.together(
+            lambda: self._card.read_data(FileNo.HOLDER, 0, HOLDER_LENGTH, CommMode.FULL),
+            lambda: self._card.get_value(FileNo.PURSE, CommMode.FULL),
+        )
         holder = read_holder(content, self.uid, self._issuer_public_key)
-        balance = Rupiah(self._card.get_value(FileNo.PURSE, CommMode.FULL))
         return PurseView(
-            uid=self.uid, holder=holder, balance=balance, key_generation=self._key_generation
+            uid=self.uid,
+            holder=holder,
+            balance=Rupiah(value),
+            key_generation=self._key_generation,
         )
 
     def _begin(self, reader_id: ReaderId, balance: Rupiah, state: CreditState | None) -> None:
@@ -366,9 +421,6 @@ class Purse:
             msg = "purse methods run begin, prepare, stage, commit"
             raise ValueError(msg)
         return self._running
-
-    def _write_record(self, record: LogRecord) -> None:
-        self._card.write_record(FileNo.LOG, 0, record.encode(), CommMode.FULL)
 
 
 def _what_card_is_it(card: DesfireCard) -> NotOurCard:

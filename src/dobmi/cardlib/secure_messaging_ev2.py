@@ -136,29 +136,33 @@ def change_key_data(new_key: DesfireKey, old_key: DesfireKey | None) -> bytes:
     return xor(new_key.wire_value, old_key.wire_value) + version + crc32(new_key.wire_value)
 
 
+def require_aes(key: DesfireKey) -> None:
+    """ValueError for any other key."""
+    if key.type is not KeyType.AES:
+        msg = f"EV2 authentication takes an AES key, not {key.type.value}"
+        raise ValueError(msg)
+
+
 @dataclass(slots=True)
 class Ev2Handshake:
     """The reader's side of AuthenticateEV2First (71) and EV2NonFirst (77).
 
     `answer_challenge` takes what the card answered to the first frame, `finish` what it answered
     to the second. `previous` is the session that a NonFirst authentication continues, whose TI
-    and CmdCtr it keeps (AN12196 tables 24 to 27).
+    and CmdCtr it keeps (AN12196 tables 24 to 27): its own session is known, though not proved,
+    before the second answer has come (`continued`).
     """
 
     key: DesfireKey
     key_no: int
     previous: Ev2Session | None = None
+    token: bytes = field(default=b"", repr=False)
+    """What the second frame carries, after `answer_challenge`."""
     _rnd_a: bytes = field(default=b"", repr=False)
     _rnd_b: bytes = field(default=b"", repr=False)
 
     def __post_init__(self) -> None:
-        if self.key.type is not KeyType.AES:
-            msg = f"EV2 authentication takes an AES key, not {self.key.type.value}"
-            raise ValueError(msg)
-
-    def first_payload(self) -> bytes:
-        """KeyNo || LenCap 00 for First; KeyNo alone for NonFirst."""
-        return bytes([self.key_no]) + (b"\0" if self.previous is None else b"")
+        require_aes(self.key)
 
     def answer_challenge(self, challenge: bytes, rnd_a: bytes) -> bytes:
         """E(K, RndA || RndB'), 32 bytes, for the 16 bytes E(K, RndB)."""
@@ -166,7 +170,8 @@ class Ev2Handshake:
             raise ResponseTooShort(command="AuthenticateEV2", length=len(challenge))
         self._rnd_a = rnd_a
         self._rnd_b = aes_cbc_decrypt(self.key.value, _ZERO_IV, challenge)
-        return aes_cbc_encrypt(self.key.value, _ZERO_IV, rnd_a + rotate_left(self._rnd_b))
+        self.token = aes_cbc_encrypt(self.key.value, _ZERO_IV, rnd_a + rotate_left(self._rnd_b))
+        return self.token
 
     def finish(self, response: bytes) -> Ev2Session:
         """The session, from E(K, TI || RndA' || PDcap2 || PCDcap2) or E(K, RndA').
@@ -180,13 +185,20 @@ class Ev2Handshake:
         start = 4 if self.previous is None else 0
         if not hmac.compare_digest(plain[start : start + 16], rotate_left(self._rnd_a)):
             raise CardNotAuthentic(key_no=self.key_no)
-        encryption_key, mac_key = session_keys(self.key.value, self._rnd_a, self._rnd_b)
+        return self.continued() or Ev2Session(self.key_no, *self._session_keys(), plain[:4])
+
+    def continued(self) -> Ev2Session | None:
+        """The session after `answer_challenge`, if the card has the key; None for a First one,
+        whose TI comes with the second answer.
+        """
         if self.previous is None:
-            return Ev2Session(self.key_no, encryption_key, mac_key, plain[:4])
+            return None
         return Ev2Session(
             self.key_no,
-            encryption_key,
-            mac_key,
+            *self._session_keys(),
             self.previous.transaction_id,
             self.previous.command_counter,
         )
+
+    def _session_keys(self) -> tuple[bytes, bytes]:
+        return session_keys(self.key.value, self._rnd_a, self._rnd_b)

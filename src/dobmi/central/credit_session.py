@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
-from dobmi.cardlib.errors import CardError, WrongTransactionMac
+from dobmi.cardlib.errors import WrongTransactionMac
 from dobmi.cardlib.evidence import parse_credit_evidence
 from dobmi.cardlib.purse import CardTrail, Purse
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, CardKey, ReaderId, RecordKind
@@ -80,23 +80,16 @@ def deliver_credits(
         waiting = waiting_credits(look, uid)
     if not waiting:
         return Delivered((), purse.read().balance)
-    # Credits go one by one, so that only the first that waits can be in doubt.
-    in_doubt = waiting[0].state is CreditDelivery.IN_DOUBT
-    trail = purse.read_trail() if in_doubt else None
     balance = ZERO
     for credit in waiting:
-        balance = _deliver(central, purse, credit, trail, relayed_by)
+        balance = _deliver(central, purse, credit, relayed_by)
     return Delivered(tuple(waiting), balance)
 
 
 def _deliver(
-    central: Central,
-    purse: Purse,
-    credit: PendingCredit,
-    trail: CardTrail | None,
-    relayed_by: int | None,
+    central: Central, purse: Purse, credit: PendingCredit, relayed_by: int | None
 ) -> Rupiah:
-    """The card's balance, the credit being on it."""
+    """The card's balance, the credit being on it. Five round trips to a card far away."""
     view = purse.begin_credit(credit.sequence)
     on_card = view.state.last_credit_sequence
     # All before it are delivered; it may have arrived itself only if it was ever sent.
@@ -104,22 +97,16 @@ def _deliver(
     if on_card != credit.sequence - 1 and not (sent and on_card == credit.sequence):
         raise _wrong_state(central, credit, on_card, known=credit.sequence - 1)
     if on_card == credit.sequence:
-        assert trail is not None, "a credit in doubt is the first that waits"
-        _settle_by_card(central, credit, trail, relayed_by)
+        _settle_by_card(central, credit, purse.read_trail(), relayed_by)
         return view.balance
     prepared = purse.prepare_credit(
         credit.amount,
         central.unix_seconds(),
         balance_max=Rupiah(central.settings.balance_max_rupiah),
     )
-    purse.stage(prepared)
     if not note_attempt(central, credit, prepared.evidence):
         raise _wrong_state(central, credit, on_card, known=credit.sequence)
-    try:
-        transaction = purse.commit()
-    except CardError as error:
-        error.money_moved = MoneyMoved.UNKNOWN
-        raise
+    transaction = purse.stage_and_commit(prepared)
     post_delivery(central, credit, prepared.evidence, transaction, relayed_by=relayed_by)
     return prepared.balance_after
 

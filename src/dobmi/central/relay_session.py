@@ -7,7 +7,7 @@ given by the web application. Nothing here knows of HTTP.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from dobmi.cardlib.errors import CardError, CardRemoved, GarbledResponse, ReaderUnavailable
@@ -26,14 +26,15 @@ from dobmi.sync.errors import MalformedMessage, RelayInterrupted
 from dobmi.sync.http import card_session_query
 from dobmi.sync.relay import (
     APDU_LENGTH_MAX,
+    COMMANDS_MAX,
     Action,
     CardGone,
     Commands,
     CreditResult,
     Done,
     Failed,
-    IssueResult,
     IssueParameters,
+    IssueResult,
     RekeyResult,
     RelayMessage,
     Responses,
@@ -66,25 +67,50 @@ class RelayedCard:
 
     def transmit(self, command: bytes) -> bytes:
         """Raises CardRemoved when the station says so, ReaderUnavailable when it is gone itself."""
+        answers = self.transmit_group((command,))
+        if answers.error is not None:
+            raise answers.error
+        return answers.responses[0]
+
+    def transmit_group(self, commands: Sequence[bytes]) -> Answers:
+        """One message there and one back. What is said of the card is the station's word."""
         if time.monotonic() > self._deadline:
-            raise ReaderUnavailable(detail="a card session without end")
-        assert len(command) <= APDU_LENGTH_MAX
+            return Answers((), 0, ReaderUnavailable(detail="a card session without end"))
+        assert len(commands) <= COMMANDS_MAX
+        assert max(map(len, commands)) <= APDU_LENGTH_MAX
+        error: CardError = CardRemoved()
         try:
-            answer = decode_relay(self._exchange(encode_relay(Commands((command,)))))
-        except (RelayInterrupted, MalformedMessage) as error:
-            raise ReaderUnavailable(detail=error.explain()) from error
-        match answer:
-            case Responses((response,)):
-                return response
-            case CardGone():
-                raise CardRemoved
-            case Responses(responses):
-                raise GarbledResponse(length=sum(map(len, responses)))
-            case _:
-                raise ReaderUnavailable(detail="the station answered with another message")
+            match decode_relay(self._exchange(encode_relay(Commands(tuple(commands))))):
+                case Responses(responses):
+                    if _fit(responses, commands):
+                        return Answers(responses, len(responses))
+                    error = GarbledResponse(length=sum(map(len, responses)))
+                case CardGone(_, None):
+                    pass
+                case CardGone(_, before):
+                    if len(before) < len(commands) and _all_go_on(before):
+                        return Answers(before, len(before) + 1, error)
+                case _:
+                    error = ReaderUnavailable(detail="the station answered with another message")
+        except (RelayInterrupted, MalformedMessage) as cause:
+            error = ReaderUnavailable(detail=cause.explain())
+        return Answers((), len(commands), error)  # anything may have reached the card
 
     def disconnect(self) -> None:
         """The station holds the card; the session's end releases it."""
+
+
+def _fit(responses: Sequence[bytes], commands: Sequence[bytes]) -> bool:
+    """Whether there is one each, or one each up to the first that refused."""
+    if not _all_go_on(responses[:-1]):
+        return False
+    return len(responses) == len(commands) or (
+        len(responses) < len(commands) and not goes_on(responses[-1])
+    )
+
+
+def _all_go_on(responses: Sequence[bytes]) -> bool:
+    return all(map(goes_on, responses))
 
 
 def run_session(

@@ -7,7 +7,8 @@ One WebSocket connection is one session. Every message is deterministic CBOR:
     station -> server   {1: 3, 2: [response APDU, ...]}                      as many, or up to the
                                                                              first that is not 91 00
                                                                              or 91 AF
-    station -> server   {1: 4, 2: code}                                      the card is gone
+    station -> server   {1: 4, 2: code, 3: [response APDU, ...]}             the card is gone, after
+                                                                             these responses
     server -> station   {1: 5, 2: {result}}                                  done: durable centrally
     server -> station   {1: 6, 2: code, 3: text, 4: advice, 5: money moved}  refused or failed
 
@@ -101,7 +102,12 @@ class Responses:
 
 @dataclass(frozen=True, slots=True)
 class CardGone:
+    """`responses`: what the card answered of the group before it was gone. None from stations that
+    do not say; then it is not known how far the group came.
+    """
+
     code: str
+    responses: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +212,10 @@ def encode_relay(message: RelayMessage) -> bytes:
             value = {1: 2, 2: list(commands)}
         case Responses(responses):
             value = {1: 3, 2: list(responses)}
-        case CardGone(code):
+        case CardGone(code, None):
             value = {1: 4, 2: code}
+        case CardGone(code, before):
+            value = {1: 4, 2: code, 3: list(before)}
         case Done(result):
             value = {1: 5, 2: result}
         case Failed(code, text, advice, money_moved):
@@ -229,7 +237,9 @@ def decode_relay(data: bytes) -> RelayMessage:
         case 3:
             message = Responses(_apdus(fields.items(2, COMMANDS_MAX)))
         case 4:
-            message = CardGone(fields.text(2, 40))
+            code = fields.text(2, 40)
+            before = _apdus(fields.items(3, COMMANDS_MAX), at_least=0) if fields.has(3) else None
+            message = CardGone(code, before)
         case 5:
             message = Done(fields.map(2))
         case 6:
@@ -259,10 +269,10 @@ def _delivered(item: CborValue) -> tuple[int, Rupiah]:
     raise MalformedMessage(detail="not a delivered credit")
 
 
-def _apdus(items: list[CborValue]) -> tuple[bytes, ...]:
+def _apdus(items: list[CborValue], at_least: int = 1) -> tuple[bytes, ...]:
     apdus = tuple(
         item for item in items if isinstance(item, bytes) and 2 <= len(item) <= APDU_LENGTH_MAX
     )
-    if not items or len(apdus) != len(items):
+    if len(items) < at_least or len(apdus) != len(items):
         raise MalformedMessage(detail="not a list of APDUs")
     return apdus

@@ -128,23 +128,23 @@ class _Session:
 
     def _work(self, commands: tuple[bytes, ...], transmit: Transmit) -> Responses:
         """Answers in order, up to the first that ends the sequence. Raises RelayInterrupted."""
-        responses = []
+        responses: list[bytes] = []
         for command in commands:
             try:
                 response = transmit(command)
             except DoBMIError as error:
                 raise RelayInterrupted(
-                    detail=error.explain(), money_moved=self._after_card_gone(error)
+                    detail=error.explain(), money_moved=self._after_card_gone(error, responses)
                 ) from error
             responses.append(response)
             if response[-2:] not in _GOES_ON:
                 break
         return Responses(tuple(responses))
 
-    def _after_card_gone(self, error: DoBMIError) -> MoneyMoved:
+    def _after_card_gone(self, error: DoBMIError, responses: list[bytes]) -> MoneyMoved:
         """Tell the server; it may know, and say, whether money had moved before."""
         try:
-            self._send(CardGone(error.code))
+            self._send(CardGone(error.code, tuple(responses)))
             last = self._receive(_LAST_WORD_SECONDS)
         except RelayInterrupted:
             return MoneyMoved.UNKNOWN

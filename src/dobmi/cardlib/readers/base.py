@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from dobmi.cardlib.errors import UnknownReaderScheme
+from dobmi.cardlib.errors import CardError, UnknownReaderScheme
 
 ENTRY_POINT_GROUP = "dobmi.readers"
+_GOES_ON = (b"\x91\x00", b"\x91\xaf")
 
 
 class Signal(StrEnum):
@@ -37,6 +40,52 @@ class CardConnection(Protocol):
 
     def disconnect(self) -> None:
         """Release the card without resetting it; never raises for a card that already left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What came of a group of commands.
+
+    `responses` are those of the first commands, in order. Fewer than there were commands: the last
+    one refused, or `error` is what kept the next one's from coming. `sent_count` of the commands
+    may have reached the card.
+    """
+
+    responses: tuple[bytes, ...]
+    sent_count: int
+    error: CardError | None = None
+
+
+@runtime_checkable
+class GroupConnection(CardConnection, Protocol):
+    """A connection to a card far away, for which a group of commands is one round trip."""
+
+    def transmit_group(self, commands: Sequence[bytes]) -> Answers:
+        """As the function `transmit_group`."""
+
+
+def transmit_group(connection: CardConnection, commands: Sequence[bytes]) -> Answers:
+    """The commands one after the other, up to the first that is not answered `91 00` or `91 AF`.
+
+    Raises nothing for what `transmit` raises: that is the answers' `error`.
+    """
+    if isinstance(connection, GroupConnection):
+        return connection.transmit_group(commands)
+    responses: list[bytes] = []
+    for command in commands:
+        try:
+            response = connection.transmit(command)
+        except CardError as error:
+            return Answers(tuple(responses), len(responses) + 1, error)
+        responses.append(response)
+        if not goes_on(response):
+            break
+    return Answers(tuple(responses), len(responses))
+
+
+def goes_on(response: bytes) -> bool:
+    """Whether a group of commands goes on after this response: `91 00` and `91 AF`."""
+    return response[-2:] in _GOES_ON
 
 
 class Reader(Protocol):
