@@ -56,12 +56,16 @@ class AccessRights:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A standard or backup data file to create; `iso_file_id` where the application has them."""
+    """A standard or backup data file to create; `iso_file_id` where the application has them.
+
+    `sdm_allowed`: secure dynamic messaging may be switched on later (EV3, standard files).
+    """
 
     comm_mode: CommMode
     access: AccessRights
     size: int
     iso_file_id: int | None = None
+    sdm_allowed: bool = False
 
     def __post_init__(self) -> None:
         require_range("file size", self.size, 1, SIZE_MAX)
@@ -69,7 +73,8 @@ class DataFile:
 
     def __bytes__(self) -> bytes:
         """What follows the file number in CreateStdDataFile and CreateBackupDataFile."""
-        return _head(self.iso_file_id, self.comm_mode, self.access) + u24(self.size)
+        options = self.comm_mode | self.sdm_allowed << 6
+        return _head(self.iso_file_id, options, self.access) + u24(self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,9 +329,9 @@ def from_i32(data: bytes) -> int:
     return int.from_bytes(data, "little", signed=True)
 
 
-def _head(iso_file_id: int | None, comm_mode: CommMode, access: AccessRights) -> bytes:
+def _head(iso_file_id: int | None, options: int, access: AccessRights) -> bytes:
     iso = b"" if iso_file_id is None else iso_file_id.to_bytes(2, "little")
-    return iso + bytes([comm_mode]) + bytes(access)
+    return iso + bytes([options]) + bytes(access)
 
 
 def _require_iso_file_id(iso_file_id: int | None) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from dobmi.cardlib.custody import KeyCustody
 from dobmi.cardlib.desfire import DesfireCard, Exchanges
@@ -18,6 +19,7 @@ from dobmi.cardlib.errors import (
     ApplicationNotFound,
     AuthenticationError,
     CardRefused,
+    KeyNotHeld,
     NotOurCard,
     OtherKeySet,
     UnsupportedCard,
@@ -32,10 +34,13 @@ from dobmi.cardlib.files import (
     ValueFile,
 )
 from dobmi.cardlib.keys import FACTORY_PICC_KEY
+from dobmi.cardlib.ndef import NdefContent, dynamic_content, static_content
+from dobmi.cardlib.ndef_application import create_ndef_application, write_ndef
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS, verify_originality
 from dobmi.cardlib.purse_layout import (
     CREDIT_STATE_LENGTH,
     HOLDER_LENGTH,
+    NDEF_AID,
     PICC_AID,
     PURSE_AID,
     RECORD_LENGTH,
@@ -53,8 +58,11 @@ from dobmi.money import Rupiah
 _APPLICATION, _DEBIT, _CREDIT = 0, 1, 2
 _KEY_COUNT = 4
 
-OUR_APPLICATIONS = frozenset({PURSE_AID})
-"""What may be on a card that is being issued: with another application it is somebody else's."""
+OUR_APPLICATIONS = (frozenset(), frozenset({PURSE_AID}), frozenset({PURSE_AID, NDEF_AID}))
+"""What may be on a card that is being issued: with others it is somebody else's.
+
+The purse is made first: an NDEF application alone is another's.
+"""
 
 PICC_SETTINGS = KeySettings(free_create_delete=False)
 APPLICATION_SETTINGS = KeySettings(free_create_delete=False)
@@ -68,15 +76,24 @@ TRANSACTION_MAC_ACCESS = AccessRights(
 )
 
 
+class NdefKind(StrEnum):
+    """What a phone reads off a card. STATIC: its serial number, for want of SDM or of its keys."""
+
+    NONE = "none"
+    STATIC = "static"
+    DYNAMIC = "dynamic"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Personalisation:
     """What was done: which chip, whose originality signature, whether an earlier attempt was
-    taken up, and what it cost in exchanges.
+    taken up, what a phone reads off it now, and what it cost in exchanges.
     """
 
     generation: Generation
     originality: str
     resumed: bool
+    ndef: NdefKind
     exchanges: Exchanges
 
 
@@ -93,6 +110,8 @@ class ExaminedCard:
     is_fresh: bool
     is_begun: bool
     """Our application is there."""
+    has_ndef: bool = False
+    """So is the NDEF application; False where nobody looked."""
 
 
 def examine(
@@ -118,15 +137,15 @@ def examine(
         raise UnsupportedCard(generation=generation.value)
     originality = verify_originality(uid, card.read_signature(), originality_keys)
     is_fresh = card.get_key_version(CardKey.PICC.number) == 0
-    is_begun = True
+    is_begun, has_ndef = True, False
     if is_fresh:
         try:
             applications = set(card.get_application_ids())
         except AuthenticationError as error:  # its owner lets nobody see them
             raise OtherKeySet from error
-        if not applications <= OUR_APPLICATIONS:
+        if applications not in OUR_APPLICATIONS:
             raise NotOurCard
-        is_begun = PURSE_AID in applications
+        is_begun, has_ndef = PURSE_AID in applications, NDEF_AID in applications
         _authenticate_factory_card(card)
     else:
         _select_purse(card)
@@ -136,6 +155,7 @@ def examine(
         originality=originality,
         is_fresh=is_fresh,
         is_begun=is_begun,
+        has_ndef=has_ndef,
     )
 
 
@@ -146,16 +166,19 @@ def personalise(
     sign: Callable[[bytes], bytes],
     *,
     balance_max: Rupiah,
+    member_url: str = "",
     originality_keys: Mapping[str, bytes] = NXP_PUBLIC_KEYS,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     examined: ExaminedCard | None = None,
 ) -> Personalisation:
     """Make the card the purse of `holder`; run again after an interruption, it goes on.
 
-    `sign` is the card issuer's Ed25519 signature; `examined`, what `examine` found a moment ago.
-    27 exchanges for a fresh card; a finished card of the same holder is only checked. Needs the
-    PICC, application, debit, credit, PIN and transaction MAC keys. What was written is to be read
-    back by `Purse.read`.
+    `sign` is the card issuer's Ed25519 signature; `examined`, what `examine` found a moment ago;
+    `member_url` of the member's page, for any phone to open ("": no NDEF application). 27 exchanges
+    for a fresh card, 44 with a dynamic address; a finished card of the same holder is only checked,
+    but given an NDEF application that it lacks. Needs the PICC, application, debit, credit, PIN and
+    transaction MAC keys, and uses those of SDM if they are held. What was written is to be read back
+    by `Purse.read`.
 
     Raises UnsupportedCard, NotOriginal, OtherKeySet (keys are not the factory's nor ours),
     NotOurCard, AlreadyIssued (a purse of another holder), KeyNotHeld, CardError, ValueError (a
@@ -165,27 +188,63 @@ def personalise(
     if examined is None:
         examined = examine(connection, originality_keys, random_bytes=random_bytes)
     card = examined.card
+    ndef = _ndef_content(custody, examined.generation, holder, member_url)
     if examined.is_fresh:
-        _take_the_card(card, custody, is_begun=examined.is_begun)
+        _take_the_card(card, custody, examined, with_ndef=ndef is not None)
     created = not examined.is_begun
     finished = not created and _is_finished(card, custody, content)
+    if ndef is not None:
+        write_ndef(card, custody, ndef)
+        if not finished:
+            _select_purse(card)
     if not finished:
         _fill_the_application(card, custody, content, balance_max, created=created)
     return Personalisation(
         generation=examined.generation,
         originality=examined.originality,
         resumed=not created,
+        ndef=_kind_of(ndef),
         exchanges=card.exchanges,
     )
 
 
-def _take_the_card(card: DesfireCard, custody: KeyCustody, *, is_begun: bool) -> None:
-    """Application and PICC master key of ours, the application selected. 4 exchanges.
+def _ndef_content(
+    custody: KeyCustody, generation: Generation, holder: Holder, member_url: str
+) -> NdefContent | None:
+    if not member_url:
+        return None
+    if generation.has_sdm and _holds_sdm_keys(custody):
+        return dynamic_content(member_url)
+    return static_content(member_url, holder.card_serial)
+
+
+def _holds_sdm_keys(custody: KeyCustody) -> bool:
+    """Key files of before there were any have none."""
+    try:
+        for key in (CardKey.SDM_META, CardKey.SDM_FILE):
+            custody.card_key(key, bytes(7))
+    except KeyNotHeld:
+        return False
+    return True
+
+
+def _kind_of(content: NdefContent | None) -> NdefKind:
+    if content is None:
+        return NdefKind.NONE
+    return NdefKind.STATIC if content.sdm is None else NdefKind.DYNAMIC
+
+
+def _take_the_card(
+    card: DesfireCard, custody: KeyCustody, examined: ExaminedCard, *, with_ndef: bool
+) -> None:
+    """Applications and PICC master key of ours, the purse selected. 4 exchanges, 5 with NDEF.
 
     The card is authenticated with the factory's master key.
     """
-    if not is_begun:
+    if not examined.is_begun:
         card.create_application(PURSE_AID, APPLICATION_SETTINGS, key_count=_KEY_COUNT)
+    if with_ndef and not examined.has_ndef:
+        create_ndef_application(card)
     card.change_key_settings(PICC_SETTINGS)
     card.change_key(CardKey.PICC.number, custody.card_key(CardKey.PICC, card.uid))
     _select_purse(card)

@@ -19,6 +19,10 @@ from dobmi.money import Rupiah
 
 PURSE_AID = 0xD0B310
 PICC_AID = 0x000000
+NDEF_AID = 0xEEEE10
+"""The NDEF application, as AN11004 numbers it."""
+NDEF_DF_NAME = bytes.fromhex("D2760000850101")
+NDEF_APPLICATION_ISO_ID = 0xE110
 SYSTEM_ID = b"Do BMI"
 
 
@@ -31,6 +35,10 @@ class CardKey(StrEnum):
     CREDIT = "credit"
     PIN = "pin"
     TRANSACTION_MAC = "transaction-mac"
+    SDM_META = "sdm-meta"
+    """Of the NDEF application: enciphers UID and counter in the URL. All cards have the same one."""
+    SDM_FILE = "sdm-file"
+    """Of the NDEF application: its MAC in the URL proves the card."""
 
     @property
     def number(self) -> int:
@@ -44,7 +52,20 @@ _KEY_NUMBERS = {
     CardKey.DEBIT: 1,
     CardKey.CREDIT: 2,
     CardKey.PIN: 3,
+    CardKey.SDM_META: 1,
+    CardKey.SDM_FILE: 2,
 }
+
+
+class NdefFileNo(IntEnum):
+    """Of the NDEF application, whose key 0 is the card's application key."""
+
+    CAPABILITIES = 1
+    MESSAGE = 2
+
+    @property
+    def iso_id(self) -> int:
+        return {NdefFileNo.CAPABILITIES: 0xE103, NdefFileNo.MESSAGE: 0xE104}[self]
 
 
 class FileNo(IntEnum):
@@ -68,9 +89,17 @@ _EPOCH = date(1970, 1, 1)
 
 
 def diversification_input(key: CardKey, uid: bytes) -> bytes:
-    """UID || AID || system id, the input M of AN10922 without its leading constant; 16 bytes."""
-    aid = PICC_AID if key is CardKey.PICC else PURSE_AID
+    """UID || AID || system id, the input M of AN10922 without its leading constant; 16 bytes.
+
+    SDM_META has zeros for the UID: it must open what tells the UID.
+    """
+    if key is CardKey.SDM_META:
+        uid = bytes(len(uid))
+    aid = _AIDS.get(key, PURSE_AID)
     return uid + aid.to_bytes(3, "big") + SYSTEM_ID
+
+
+_AIDS = {CardKey.PICC: PICC_AID, CardKey.SDM_META: NDEF_AID, CardKey.SDM_FILE: NDEF_AID}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

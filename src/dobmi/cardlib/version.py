@@ -25,6 +25,11 @@ class Generation(Enum):
         """Whether value, records and a transaction MAC file can be had together: EV2 and EV3."""
         return self in {Generation.EV2, Generation.EV3}
 
+    @property
+    def has_sdm(self) -> bool:
+        """Whether a file can put UID, counter and MAC into what is read of it: EV3."""
+        return self is Generation.EV3
+
 
 @dataclass(frozen=True, slots=True)
 class ChipPart:

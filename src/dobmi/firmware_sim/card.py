@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 
-from dobmi.firmware_sim import authentication, data, files, iso7816, keys, picc
+from dobmi.firmware_sim import authentication, data, files, iso7816, keys, picc, sdm
 from dobmi.firmware_sim.authentication import Challenge
 from dobmi.firmware_sim.card_file import read_state, write_state
 from dobmi.firmware_sim.core import Answer, Core, RandomBytes, Request, Work
@@ -54,6 +54,7 @@ COMMANDS: Mapping[int, Handler] = MappingProxyType(
         0x61: files.get_iso_file_ids,
         0xF5: files.get_file_settings,
         0x5F: files.change_file_settings,
+        0xF6: sdm.get_file_counters,
         0xBD: data.read_data,
         0xAD: data.read_data,
         0xBB: data.read_records,
@@ -235,6 +236,8 @@ class SimulatedCard:
             self._chain, sent = authentication.begin(self._core, ins, payload)
             return Status.ADDITIONAL_FRAME, sent
         request = Request(ins, payload)
+        if ins not in sdm.READS:
+            self._core.mirrored = None
         if ins in WRITES:
             return self._collect(request, expected)
         handler = COMMANDS.get(ins)

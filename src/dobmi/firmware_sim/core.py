@@ -75,6 +75,8 @@ class Core:
         self.work = Work()
         self.selected = PICC_AID
         self.selected_file: int | None = None
+        self.mirrored: tuple[int, bytes] | None = None
+        """What the free reads of a file with SDM show, as long as they follow each other."""
         self.session: Session | None = None
         self.transaction = Transaction()
 
@@ -92,6 +94,7 @@ class Core:
     def reset(self) -> None:
         self.selected = PICC_AID
         self.selected_file = None
+        self.mirrored = None
         self.drop_session()
 
     def drop_session(self) -> None:
@@ -102,6 +105,7 @@ class Core:
     def select(self, aid: bytes) -> None:
         self.selected = aid
         self.selected_file = None
+        self.mirrored = None
         self.drop_session()
 
     # Where the command is

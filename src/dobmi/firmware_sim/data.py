@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dobmi.firmware_sim import sdm
 from dobmi.firmware_sim.core import Answer, Core, Request
 from dobmi.firmware_sim.files import signed
 from dobmi.firmware_sim.session import Mode
@@ -83,7 +84,11 @@ def read_data(core: Core, request: Request) -> Answer:
     whole = request.ins == READ_DATA_ISO
     if isinstance(file, DataFile):
         _require_transaction_mac_left(core)
-    data = _slice(file.content, offset, length)
+    content = file.content
+    if isinstance(file, DataFile):
+        _slice(content, offset, length)  # a read that is refused is not counted
+        content = sdm.content_to_read(core, number, file)
+    data = _slice(content, offset, length)
     if isinstance(file, DataFile):
         _note(core, bytes([request.ins]) + header[:4] + three(len(data)) + bytes(8), data)
     return Answer(data, mode, open_ended=length == 0, whole=whole)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dobmi.firmware_sim import sdm
 from dobmi.firmware_sim.core import (
     FREE_CREATE_DELETE,
     FREE_DIRECTORY,
@@ -29,6 +30,7 @@ from dobmi.firmware_sim.status import Refusal, Status, require
 
 FILE_NUMBER_MAX = 0x1F
 COMM_MODES = {0, 1, 2, 3}
+CREATE_STANDARD = 0xCD
 TYPE_STANDARD, TYPE_BACKUP, TYPE_VALUE, TYPE_LINEAR, TYPE_CYCLIC, TYPE_TMAC = range(6)
 
 
@@ -38,7 +40,9 @@ def create_data_file(core: Core, request: Request) -> Answer:
     size = int.from_bytes(tail, "little")
     require(size > 0, Status.PARAMETER_ERROR)
     require(size <= core.state.personality.memory_bytes, Status.OUT_OF_EEPROM)
-    return _add(core, number, DataFile(comm, rights, bytes(size), request.ins == 0xCB, iso_fid))
+    backup, sdm_allowed = request.ins == 0xCB, bool(comm & sdm.ENABLED)
+    file = DataFile(comm & 3, rights, bytes(size), backup, iso_fid, sdm_allowed)
+    return _add(core, number, file)
 
 
 def create_value_file(core: Core, request: Request) -> Answer:
@@ -87,7 +91,9 @@ def _open_creation(
     number, rest = data[0], data[1:]
     iso_fid, rest = (rest[:iso_length] or None), rest[iso_length:]
     comm, rights = rest[0], AccessRights.from_wire(rest[1:3])
-    _check_common(application, number, comm, rights)
+    sdm_bit = sdm.ENABLED if with_iso_fid and core.state.personality.has_sdm else 0
+    _check_common(application, number, comm & ~sdm_bit, rights)
+    require(not comm & sdm_bit or request.ins == CREATE_STANDARD, Status.PARAMETER_ERROR)
     taken = iso_fid is not None and any(file.iso_fid == iso_fid for _, file in application.files)
     require(not taken, Status.DUPLICATE)
     return number, iso_fid, comm, rights, rest[3:]
@@ -154,7 +160,10 @@ def get_file_settings(core: Core, request: Request) -> Answer:
     file = core.file(number)
     show_always = core.state.personality.shows_limited_credit_when_disabled
     file_type, tail = _type_and_settings(file, show_always=show_always)
-    return Answer(bytes([file_type, file.comm]) + file.rights.to_wire() + tail)
+    comm = file.comm
+    if isinstance(file, DataFile) and file.sdm is not None:
+        comm, tail = comm | sdm.ENABLED, tail + sdm.to_wire(file.sdm)
+    return Answer(bytes([file_type, comm]) + file.rights.to_wire() + tail)
 
 
 def _type_and_settings(file: File, *, show_always: bool) -> tuple[int, bytes]:
@@ -177,7 +186,10 @@ def _type_and_settings(file: File, *, show_always: bool) -> tuple[int, bytes]:
 
 
 def change_file_settings(core: Core, request: Request) -> Answer:
-    """5F: number in clear, then mode and rights, enciphered unless the change right is free."""
+    """5F: number in clear, then mode and rights, enciphered unless the change right is free.
+
+    A file that allows it takes SDM settings after them, or loses those it had.
+    """
     application = core.application()
     require(len(request.payload) >= 1, Status.LENGTH_ERROR)
     number = request.payload[0]
@@ -192,8 +204,15 @@ def change_file_settings(core: Core, request: Request) -> Answer:
         raise Refusal(Status.AUTHENTICATION_ERROR)
     else:
         raise Refusal(Status.PERMISSION_DENIED)
-    _, data = core.open_data(request, 1, [3], mode)
+    allows_sdm = isinstance(file, DataFile) and file.sdm_allowed
+    lengths = range(3, 3 + sdm.SETTINGS_MAX + 1) if allows_sdm else [3]
+    _, data = core.open_data(request, 1, lengths, mode)
     comm, rights = data[0], AccessRights.from_wire(data[1:3])
+    if isinstance(file, DataFile) and file.sdm_allowed:
+        wanted = bool(comm & sdm.ENABLED)
+        require(wanted or len(data) == 3, Status.LENGTH_ERROR)
+        of_file = sdm.from_wire(data[3:], application, len(file.content)) if wanted else None
+        file, comm = replace(file, sdm=of_file), comm & ~sdm.ENABLED
     require(comm in COMM_MODES, Status.PARAMETER_ERROR)
     _check_rights(application, rights)
     if isinstance(file, TransactionMacFile):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from dobmi.firmware_sim import sdm
 from dobmi.firmware_sim.core import Core
 from dobmi.firmware_sim.picc import PICC_DF_NAME
 from dobmi.firmware_sim.session import Mode
@@ -77,6 +78,8 @@ def require(condition: bool, status_word: int) -> None:
 
 def execute(core: Core, apdu: Apdu) -> tuple[bytes, int]:
     """Data and status word; raises IsoRefusal. The session survives all but selecting a DF."""
+    if apdu.ins != READ_BINARY:
+        core.mirrored = None
     match apdu.ins:
         case 0xA4:
             return b"", _select(core, apdu)
@@ -128,11 +131,11 @@ def _enter(core: Core, application: Application) -> int:
 def _read_binary(core: Core, apdu: Apdu) -> tuple[bytes, int]:
     if apdu.data or apdu.expected is None:
         raise IsoRefusal(WRONG_LENGTH)
-    _, file, offset = _current_file(core, apdu)
+    number, file, offset = _current_file(core, apdu)
     _require_plain(core, file, (file.rights.read, file.rights.read_write))
     if offset >= len(file.content):
         raise IsoRefusal(WRONG_OFFSET)
-    data = file.content[offset : offset + apdu.expected]
+    data = sdm.content_to_read(core, number, file)[offset : offset + apdu.expected]
     short = len(data) < apdu.expected and apdu.expected not in {256, 65536}
     return data, END_OF_FILE if short else OK
 

@@ -47,6 +47,11 @@ class Personality(Enum):
         return self is not Personality.EV1
 
     @property
+    def has_sdm(self) -> bool:
+        """Secure dynamic messaging on standard data files."""
+        return self is Personality.EV3
+
+    @property
     def shows_limited_credit_when_disabled(self) -> bool:
         """EV1 shows the debit sum even if LimitedCredit is off (libfreefare issue 120)."""
         return self is Personality.EV1

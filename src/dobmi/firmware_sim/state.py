@@ -112,12 +112,35 @@ class AccessRights:
 
 
 @dataclass(frozen=True)
+class Sdm:
+    """Secure dynamic messaging as switched on, and how often the file has been read since.
+
+    Offsets are None for what is not mirrored; `counter_key` opens GetFileCounters.
+    """
+
+    options: int
+    meta_read: int
+    file_read: int
+    counter_key: int
+    uid_offset: int | None = None
+    counter_offset: int | None = None
+    picc_data_offset: int | None = None
+    mac_input_offset: int | None = None
+    mac_offset: int | None = None
+    read_counter: int = 0
+
+
+@dataclass(frozen=True)
 class DataFile:
+    """`sdm_allowed`: bit 6 was set when the file was made, so that `sdm` may be switched on."""
+
     comm: int
     rights: AccessRights
     content: Hex
     backup: bool
     iso_fid: Hex | None = None
+    sdm_allowed: bool = False
+    sdm: Sdm | None = None
     kind: Literal["data"] = "data"
 
     @property
