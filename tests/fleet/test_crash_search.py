@@ -124,12 +124,14 @@ def test_what_names_a_step_or_may_name_a_point_is_looked_for(
     assert "SIM-CRASH-NONE" in result.stderr
 
 
+@pytest.mark.search
 def test_a_sample_of_the_crashes_leaves_nothing_wrong() -> None:
     outcome = crashes("--sample", str(SAMPLE), "--offset", offset(), "--jobs", "1")
     assert outcome["wrong"] == []
     assert outcome["cases_run"] == SAMPLE
 
 
+@pytest.mark.search
 def test_on_postgresql_the_database_server_may_die_in_the_middle_of_a_commit() -> None:
     outcome = crashes(
         *("--database", "postgresql", "--only", "!postgres", "--jobs", "1"),

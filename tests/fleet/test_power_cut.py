@@ -31,6 +31,7 @@ def searched(*options: str) -> dict[str, dict[str, Any]]:
     return {one["machine"]: one for one in found}
 
 
+@pytest.mark.search
 def test_nothing_that_was_told_is_missing_after_a_power_cut() -> None:
     found = searched("--every", str(EVERY))
     assert set(found) == {"till", "server", "station"}
@@ -39,6 +40,7 @@ def test_nothing_that_was_told_is_missing_after_a_power_cut() -> None:
     assert found["server"]["told"] > 100
 
 
+@pytest.mark.search
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])
 def test_the_same_search_finds_what_a_database_without_full_sync_loses(synchronous: str) -> None:
     found = searched("--synchronous", synchronous, "--every", "20", "--prefixes-max", "3")
