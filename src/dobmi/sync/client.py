@@ -376,7 +376,7 @@ def _asking(held: Held | None) -> str:
         return ""
     return (
         f"&catalogue={held.catalogue}&staff={held.staff}"
-        f"&orders={held.orders}&members={held.members}"
+        f"&orders={held.orders}&members={held.members}&pin=1"
         f"{'' if held.keys is None else f'&keys={held.keys}'}"
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.cbor import CborValue, Fields, decode, encode, is_plain
 from dobmi.sync.cose import Sign, parse_sign1, sign1
 from dobmi.sync.errors import MalformedMessage, StaleFeed
@@ -53,12 +53,14 @@ class Limits:
 
     `keys_min` is in the order of the generations. `cards_generation` is the one that cards are
     brought to when they are tapped, which every till holds by then; 0: the server does not say.
+    A sale of more than `pin_above` needs the member's PIN; 0: none does.
     """
 
     sale_max: Rupiah = Rupiah(2_000_000)  # noqa: RUF009 - Rupiah is immutable
     unsent_vouchers_max: int = 5_000
     unsent_total_max: Rupiah = Rupiah(50_000_000)  # noqa: RUF009 - Rupiah is immutable
     sync_age_seconds_max: int = 14 * 24 * 3600
+    pin_above: Rupiah = ZERO
     keys_min: tuple[KeysMin, ...] = ()
     cards_generation: int = 0
 
@@ -155,7 +157,8 @@ class Feed:
 
     `credits_waiting` are the UIDs with a pending credit: a hint, not a promise. `settlements`,
     `servers_head` and `outlet` are there if the till asked for them; `outlet` is None too if
-    nothing of it is new, as is `sealed_keys`.
+    nothing of it is new, as is `sealed_keys`. `pins_locked` are all cards whose PIN no till tries;
+    None if the till did not ask.
     """
 
     version: int
@@ -169,6 +172,7 @@ class Feed:
     servers_head: ServersHead | None = None
     outlet: Outlet | None = None
     sealed_keys: SealedKeys | None = None
+    pins_locked: tuple[bytes, ...] | None = None
 
 
 def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
@@ -179,6 +183,8 @@ def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
         3: limits.unsent_total_max.amount,
         4: limits.sync_age_seconds_max,
     }
+    if limits.pin_above > ZERO:
+        limits_fields[5] = limits.pin_above.amount
     if limits.keys_min:
         limits_fields[6] = [[one.generation, one.from_unix_seconds] for one in limits.keys_min]
     if limits.cards_generation:
@@ -209,6 +215,8 @@ def encode_feed(feed: Feed, public_key: bytes, sign: Sign) -> bytes:
     if feed.sealed_keys is not None:
         keys = feed.sealed_keys
         fields[16] = {1: keys.terminal_id, 2: keys.generation, 3: keys.sealed}
+    if feed.pins_locked is not None:
+        fields[17] = list(feed.pins_locked)
     return sign1(encode(fields), CONTENT_TYPE, public_key, sign)
 
 
@@ -240,6 +248,7 @@ def verify_feed(
             unsent_vouchers_max=limits.uint(2),
             unsent_total_max=Rupiah(limits.uint(3)),
             sync_age_seconds_max=limits.uint(4),
+            pin_above=Rupiah(limits.uint(5)) if limits.has(5) else ZERO,
             keys_min=_keys_min(limits.items(6, GENERATIONS_MAX)) if limits.has(6) else (),
             cards_generation=limits.uint(7, 8) if limits.has(7) else 0,
         ),
@@ -248,6 +257,7 @@ def verify_feed(
         servers_head=_servers_head(fields.nested(10)) if fields.has(10) else None,
         outlet=_outlet(fields),
         sealed_keys=_sealed_keys(fields.nested(16)) if fields.has(16) else None,
+        pins_locked=_uids(fields.items(17, _CARDS_MAX)) if fields.has(17) else None,
     )
     limits.finish()
     fields.finish()

@@ -1,4 +1,4 @@
-"""What a till reports beside its vouchers: closed shifts, and what became of members' orders.
+"""What a till reports beside its vouchers: closed shifts, members' orders, wrong PINs of cards.
 
 A till numbers its records 1, 2, 3 … without a gap and sends them in order, in a COSE_Sign1 of
 content type `dobmi/till-records/1`. The server answers with one of `dobmi/records-taken/1`. A record
@@ -27,8 +27,11 @@ RECORDS_SIZE_MAX = 1024 * 1024
 TAKEN_SIZE_MAX = 4096
 TAKEOVERS_MAX = 200
 SHORT_MAX = 100
+PIN_TRIES_MAX = 3
+"""Wrong PINs of a card in a row at a till, after which it is locked."""
 _TEXT_LENGTH_MAX = 80
 _QUANTITY_MAX = 10_000
+UID_LENGTH = 7
 _NUMBER_MAX = (1 << 63) - 1
 
 
@@ -109,7 +112,33 @@ class OrderRecord:
         _require_time(self.unix_seconds)
 
 
-TillRecord = ShiftRecord | OrderRecord
+class PinOutcome(IntEnum):
+    """What came of a card's PIN that was not right."""
+
+    WRONG = 1
+    NOT_KNOWN = 2
+    """The till never heard the answer: the card was taken away, or the till stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinRecord:
+    """A card's PIN was tried and not proved; `in_a_row`: which such try at this till it is, 1 to 3.
+
+    After the third the till asks that card for no PIN any more. Nothing of the PIN is in it.
+    """
+
+    card_uid: bytes
+    outcome: PinOutcome
+    in_a_row: int
+    unix_seconds: int
+
+    def __post_init__(self) -> None:
+        _require(len(self.card_uid) == UID_LENGTH, "a UID of 7 bytes")
+        _require(0 < self.in_a_row <= PIN_TRIES_MAX, "a number of tries")
+        _require_time(self.unix_seconds)
+
+
+TillRecord = ShiftRecord | OrderRecord | PinRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +189,14 @@ def encode_record(record: TillRecord) -> bytes:
             13: record.refunds_count,
             14: record.refunds_total.amount,
         }
+    elif isinstance(record, PinRecord):
+        fields = {
+            1: 3,
+            2: record.card_uid,
+            3: record.outcome.value,
+            4: record.in_a_row,
+            5: record.unix_seconds,
+        }
     else:
         fields = {
             1: 2,
@@ -182,6 +219,8 @@ def decode_record(data: bytes) -> TillRecord:
             record: TillRecord = _shift(fields)
         elif kind == 2:
             record = _order(fields)
+        elif kind == 3:
+            record = _pin(fields)
         else:
             raise MalformedMessage(detail=f"a till record of the unknown kind {kind}")
     except ValueError as error:
@@ -224,6 +263,15 @@ def _order(fields: Fields) -> OrderRecord:
         short=tuple(map(_short, fields.items(5, SHORT_MAX))),
         by=fields.text(6, _TEXT_LENGTH_MAX),
         unix_seconds=fields.uint(7),
+    )
+
+
+def _pin(fields: Fields) -> PinRecord:
+    return PinRecord(
+        card_uid=fields.octets(2, UID_LENGTH),
+        outcome=PinOutcome(fields.uint(3)),
+        in_a_row=fields.uint(4, 8),
+        unix_seconds=fields.uint(5),
     )
 
 

@@ -9,6 +9,8 @@ One WebSocket connection is one session. Every message is deterministic CBOR:
                                                                              or 91 AF
     station -> server   {1: 4, 2: code, 3: [response APDU, ...]}             the card is gone, after
                                                                              these responses
+    server -> station   {1: 7, 2: public key, 3: signature}                  asks for what is secret
+    station -> server   {1: 8, 2: sealed}                                    the answer to that
     server -> station   {1: 5, 2: {result}}                                  done: durable centrally
     server -> station   {1: 6, 2: code, 3: text, 4: advice, 5: money moved}  refused or failed
 
@@ -28,10 +30,12 @@ from dobmi.sync.errors import MalformedMessage
 MESSAGE_SIZE_MAX = 16_384
 COMMANDS_MAX = 16
 APDU_LENGTH_MAX = 512
-_CREDITS_MAX = 1000
+ANSWER_LENGTH_MAX = 200
+IDENTIFIED_BY_LENGTH_MAX = 80
 NAME_BYTES_MAX = 36
 """Of a member's name in UTF-8: what the card's holder file has room for (docs/card-layout.md)."""
 CLAIM_LENGTH_MAX = 40
+_CREDITS_MAX = 1000
 
 
 class Action(StrEnum):
@@ -44,6 +48,9 @@ class Action(StrEnum):
     3 batch, 4 line, 5 claim; the result is an IssueResult."""
     REKEY = "rekey"
     """Bring a card's keys to the newest generation: no parameters; the result is a RekeyResult."""
+    PIN = "pin"
+    """Do with the card's PIN what PinParameters say; the PINs themselves are the Answer to the server's
+    Question. The result is a PinResult."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,6 @@ class Start:
     parameters: dict[int, CborValue] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
 @dataclass(frozen=True, slots=True)
 class BatchLine:
     """The line of an issuing batch that a card is for, and the run that has claimed it."""
@@ -91,6 +97,110 @@ class IssueParameters:
         return cls(member_number=member_number, name=name, line=line)
 
 
+class PinAct(StrEnum):
+    """What is to be done with a card's PIN."""
+
+    SET = "set"
+    """It has none yet: the new one."""
+    CHANGE = "change"
+    """The member knows it: the old one and the new one."""
+    RESET = "reset"
+    """The member has forgotten it, and was identified: the new one."""
+    PROVE = "prove"
+    """The member knows it: the old one, and what was locked is free again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinParameters:
+    """`identified_by`: how the member was identified for a reset; empty else."""
+
+    act: PinAct
+    identified_by: str = ""
+
+    def to_cbor(self) -> dict[int, CborValue]:
+        return {1: self.act.value, 2: self.identified_by}
+
+    @classmethod
+    def from_cbor(cls, value: CborValue) -> PinParameters:
+        """Raises MalformedMessage."""
+        fields = Fields(value, "PIN parameters")
+        try:
+            act = PinAct(fields.text(1, 20))
+        except ValueError as error:
+            raise MalformedMessage(detail="PIN parameters: an unknown act") from error
+        identified_by = fields.text(2, IDENTIFIED_BY_LENGTH_MAX)
+        fields.finish()
+        if (act is PinAct.RESET) != bool(identified_by):
+            raise MalformedMessage(detail="PIN parameters: a reset says who was identified how")
+        return cls(act=act, identified_by=identified_by)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretPins:
+    """What is sealed for the server: as it was typed, and never shown. Empty where there is none."""
+
+    old: str = field(default="", repr=False)
+    new: str = field(default="", repr=False)
+
+    def encode(self) -> bytes:
+        return encode({1: self.old, 2: self.new})
+
+    @classmethod
+    def decode(cls, data: bytes) -> SecretPins:
+        """Raises MalformedMessage, which shows nothing of it."""
+        try:
+            fields = Fields(decode(data, size_max=100), "PINs")
+            pins = cls(old=fields.text(1, 20), new=fields.text(2, 20))
+            fields.finish()
+        except MalformedMessage:
+            raise MalformedMessage(detail="not the PINs that were asked for") from None
+        return pins
+
+
+def question_message(card_uid: bytes, terminal_id: int, public_key: bytes) -> bytes:
+    """What the server signs of a Question: for this card, this station and this session's key."""
+    return b"dobmi/pin-question/1" + card_uid + terminal_id.to_bytes(4, "big") + public_key
+
+
+def answer_info(card_uid: bytes, terminal_id: int) -> bytes:
+    """What an Answer is sealed for (HPKE, cardlib's sealing)."""
+    return b"dobmi/pin-answer/1" + card_uid + terminal_id.to_bytes(4, "big")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinResult:
+    """The card's PIN is as asked; `generation` is that of key 3."""
+
+    generation: int
+
+    def to_cbor(self) -> dict[int, CborValue]:
+        return {1: self.generation}
+
+    @classmethod
+    def from_cbor(cls, value: CborValue) -> PinResult:
+        """Raises MalformedMessage."""
+        fields = Fields(value, "PIN result")
+        result = cls(generation=fields.uint(1, 8))
+        fields.finish()
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The server asks for something secret: an X25519 key of this session alone, and the server's
+    signature over `question_message`.
+    """
+
+    public_key: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Commands:
     commands: tuple[bytes, ...]
 
@@ -200,7 +310,7 @@ class RekeyResult:
         return result
 
 
-RelayMessage = Start | Commands | Responses | CardGone | Done | Failed
+RelayMessage = Start | Commands | Responses | CardGone | Done | Failed | Question | Answer
 
 
 def encode_relay(message: RelayMessage) -> bytes:
@@ -220,6 +330,10 @@ def encode_relay(message: RelayMessage) -> bytes:
             value = {1: 5, 2: result}
         case Failed(code, text, advice, money_moved):
             value = {1: 6, 2: code, 3: text, 4: advice, 5: money_moved}
+        case Question(public_key, signature):
+            value = {1: 7, 2: public_key, 3: signature}
+        case Answer(sealed):
+            value = {1: 8, 2: sealed}
         case _:
             assert_never(message)
     return encode(value)
@@ -249,6 +363,10 @@ def decode_relay(data: bytes) -> RelayMessage:
                 fields.text(4, 500),
                 fields.text(5, 10),
             )
+        case 7:
+            message = Question(fields.octets(2, 32), fields.octets(3, 64))
+        case 8:
+            message = Answer(fields.octets(2, 1, ANSWER_LENGTH_MAX))
         case kind:
             raise MalformedMessage(detail=f"unknown relay message {kind}")
     fields.finish()

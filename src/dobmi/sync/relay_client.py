@@ -27,10 +27,12 @@ from dobmi.sync.errors import (
 )
 from dobmi.sync.relay import (
     MESSAGE_SIZE_MAX,
+    Answer,
     CardGone,
     Commands,
     Done,
     Failed,
+    Question,
     RelayMessage,
     Responses,
     Start,
@@ -70,12 +72,15 @@ def relay_card_session(
     connect_timeout_seconds: float = 5,
     silence_timeout_seconds: float = 20,
     open_channel: OpenChannel = connect,
+    answer: Callable[[Question], bytes] | None = None,
 ) -> dict[int, CborValue]:
     """Let the central server work with the card behind `transmit`; its result, durable there.
 
     Raises ServerUnreachable and ServerRefused (nothing reached the card, or as the server says),
     RelayInterrupted: the card left or the connection broke, and what the server knows of it is
     in `money_moved`. The card's own error is its cause.
+
+    `answer`: what to seal for the server's question, sealed; it raises if that is not the server's.
     """
     path = http.card_session_path(start.action, start.card_uid)
     headers = {
@@ -90,7 +95,8 @@ def relay_card_session(
             close_timeout=connect_timeout_seconds,
             max_size=MESSAGE_SIZE_MAX,
         ) as connection:
-            return _Session(connection, silence_timeout_seconds).run(start, transmit)
+            session = _Session(connection, silence_timeout_seconds, answer)
+            return session.run(start, transmit)
     except InvalidStatus as error:
         response = error.response
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -103,8 +109,14 @@ def relay_card_session(
 
 
 class _Session:
-    def __init__(self, connection: Channel, silence_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        connection: Channel,
+        silence_timeout_seconds: float,
+        answer: Callable[[Question], bytes] | None,
+    ) -> None:
         self._connection = connection
+        self._answer = answer
         self._silence_timeout_seconds = silence_timeout_seconds
 
     def run(self, start: Start, transmit: Transmit) -> dict[int, CborValue]:
@@ -113,6 +125,8 @@ class _Session:
             match self._receive(self._silence_timeout_seconds):
                 case Commands(commands):
                     self._send(self._work(commands, transmit))
+                case Question() as question if self._answer is not None:
+                    self._send(Answer(self._answer(question)))
                 case Done(result):
                     return result
                 case Failed() as failed:

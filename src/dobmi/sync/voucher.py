@@ -93,7 +93,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A sale as it stood before the commit was sent."""
+    """A sale as it stood before the commit was sent.
+
+    `with_pin`: the till says that the card had proved the member's PIN. Nothing on the card does.
+    """
 
     card_uid: bytes
     amount: Rupiah
@@ -101,6 +104,7 @@ class Intent:
     issuer: str
     seller: str
     goods: tuple[GoodsLine, ...] = ()
+    with_pin: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -414,7 +418,7 @@ def _to_cbor(voucher: Voucher) -> CborValue:
 
 
 def _intent_to_cbor(intent: Intent) -> dict[int, CborValue]:
-    return {
+    fields: dict[int, CborValue] = {
         9: intent.issuer,
         10: intent.seller,
         11: intent.card_uid,
@@ -422,6 +426,9 @@ def _intent_to_cbor(intent: Intent) -> dict[int, CborValue]:
         13: intent.evidence,
         16: goods_to_cbor(intent.goods),
     }
+    if intent.with_pin:
+        fields[23] = 1
+    return fields
 
 
 def _from_cbor(value: CborValue) -> Voucher:
@@ -515,6 +522,9 @@ def _decision(fields: Fields, link: Link) -> DecisionVoucher:
 
 def _intent_from_cbor(fields: Fields) -> Intent:
     amount, goods = _amount_and_goods(fields)
+    with_pin = fields.has(23)
+    if with_pin:
+        fields.exactly(23, 1)
     return Intent(
         card_uid=fields.octets(11, 4, 10),
         amount=amount,
@@ -522,6 +532,7 @@ def _intent_from_cbor(fields: Fields) -> Intent:
         issuer=fields.text(9, TEXT_LENGTH_MAX),
         seller=fields.text(10, TEXT_LENGTH_MAX),
         goods=goods,
+        with_pin=with_pin,
     )
 
 
