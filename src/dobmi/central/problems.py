@@ -21,7 +21,7 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     # The first that fits: kinds before what they are kinds of.
     (errors.UnknownTerminal, 401),
     (errors.RequestReplayed, 401),
-    (errors.PasswordLocked, 429),
+    (errors.PasswordLocked, 403),
     (errors.StaffNotBelieved, 401),
     (errors.StaffMayNot, 403),
     (errors.UnknownApproval, 404),
@@ -139,7 +139,6 @@ _MEANING = {
     413: "The body is too long.",
     415: "Another media type is expected, not compressed.",
     422: "Well-formed, but not acceptable.",
-    429: "Too many wrong passwords: not before some minutes have passed.",
     503: "Try again later; nothing was taken.",
 }
 

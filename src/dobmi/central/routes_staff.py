@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Annotated
 
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request
 from pydantic import BaseModel, Field
 
 from dobmi.central.acts import NotedAct, list_acts
@@ -45,6 +45,10 @@ class Session(BaseModel):
     name: str
     roles: list[StaffRole]
     expires_unix_seconds: int
+
+
+class LoggedOut(BaseModel):
+    logged_out: bool = True
 
 
 class Proposal(Body):
@@ -108,7 +112,7 @@ def _add_sessions(app: FastAPI, central: Central) -> None:
         summary="Log a person of the staff in at the station",
         status_code=201,
         response_model=Session,
-        responses=problems(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
+        responses=problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
         openapi_extra={**SIGNED, **json_body("LogIn")},
     )
     async def post_session(request: Request) -> Session:
@@ -126,15 +130,13 @@ def _add_sessions(app: FastAPI, central: Central) -> None:
     @app.delete(
         http.STAFF_SESSIONS_PATH,
         summary="Log out whoever the header `Dobmi-Staff` names",
-        status_code=204,
-        response_class=Response,
         responses=problems(400, 401, 403, 503),
         openapi_extra=SIGNED,
     )
-    async def delete_session(request: Request) -> Response:
+    async def delete_session(request: Request) -> LoggedOut:
         await who_signed(central, request, b"", STATION)
         await in_thread(log_out, central, request.headers.get(http.STAFF_HEADER))
-        return Response(status_code=204)
+        return LoggedOut()
 
 
 def _add_approvals(app: FastAPI, central: Central) -> None:

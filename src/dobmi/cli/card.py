@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -20,9 +21,10 @@ from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
-from dobmi.provisioning import cards
+from dobmi.provisioning import cards, staff
 from dobmi.provisioning.enrolment import Station, enrol_station, open_station
 from dobmi.provisioning.errors import NoCardCame, NotAnAmount, NotAUid
+from dobmi.provisioning.staff_file import logged_in, staff_file_of
 from dobmi.sync.errors import RelayInterrupted
 from dobmi.wib import local_time
 
@@ -310,6 +312,51 @@ def unblock(context: Context, uid: bytes, reason: str) -> None:
     """Take the block of the card UID back."""
     cards.unblock(_station(context), uid, reason)
     context.say(N_("Card {uid} is no longer blocked."), uid=uid.hex().upper())
+
+
+@command.command()
+@click.argument("name")
+@click.pass_obj
+def login(context: Context, name: str) -> None:
+    """Log NAME of the staff in at this station; the password is asked for, or is the first line of standard input."""
+    station = _station(context)
+    if sys.stdin.isatty():
+        prompt = context.translate(N_("Password of {name}")).format(name=name)
+        password = str(click.prompt(prompt, hide_input=True))
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    session = staff.log_in(station, name, password)
+    context.say(
+        N_("{name} is logged in here until {time}: {roles}"),
+        name=session.name,
+        time=local_time(session.expires_at),
+        roles=", ".join(session.roles),
+    )
+
+
+@command.command()
+@click.pass_obj
+def logout(context: Context) -> None:
+    """Log out whoever is logged in at this station."""
+    staff.log_out(_station(context))
+    context.say(N_("Nobody is logged in at this station."))
+
+
+@command.command()
+@click.pass_obj
+def whoami(context: Context) -> None:
+    """Who is logged in at this station."""
+    settings = context.settings
+    session = logged_in(staff_file_of(settings.at(settings.provisioning.enrolment)))
+    if session is None:
+        context.say(N_("Nobody is logged in at this station."))
+        return
+    context.say(
+        N_("{name} is logged in here until {time}: {roles}"),
+        name=session.name,
+        time=local_time(session.expires_at),
+        roles=", ".join(session.roles),
+    )
 
 
 def _deliver(context: Context, station: Station, reader: Reader) -> None:

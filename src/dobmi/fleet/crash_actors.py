@@ -72,6 +72,7 @@ from dobmi.money import ZERO, Rupiah
 from dobmi.provisioning import cards
 from dobmi.provisioning.enrolment import Station, enrol_station
 from dobmi.provisioning.errors import AlreadyEnrolled as StationAlreadyEnrolled
+from dobmi.provisioning.staff_file import staff_file_of
 from dobmi.settings import CentralSettings
 from dobmi.sync.client import HttpClient, Patience, Requester, SyncClient
 from dobmi.sync.enrolment import Enrolment, Invitation
@@ -613,7 +614,8 @@ def _open_station(site: Site, identity: Path, enrolment_file: Path) -> Station:
         now=site.now,
     )
     client = SyncClient(HttpClient(site.server, QUICK), requester, enrolment.server_public_key)
-    return Station(site.server, enrolment, requester, client, "en")
+    staff_file = staff_file_of(enrolment_file)
+    return Station(site.server, enrolment, requester, client, "en", staff_file)
 
 
 station_rings: dict[bytes, KeyRing] = {}

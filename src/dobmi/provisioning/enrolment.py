@@ -15,6 +15,7 @@ from pathlib import Path
 from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file, sync_folder
 from dobmi.i18n import DEFAULT_LANGUAGE
 from dobmi.provisioning.errors import AlreadyEnrolled, NotEnrolled, StationFileUnusable
+from dobmi.provisioning.staff_file import staff_file_of, token_in
 from dobmi.sync.client import HttpClient, Requester, SyncClient, enrol
 from dobmi.sync.enrolment import Enrolment, Invitation
 
@@ -30,6 +31,8 @@ class Station:
     requester: Requester
     client: SyncClient
     language: str
+    staff_file: Path
+    """Who of the staff is logged in here, and the token of their session."""
 
 
 def enrol_station(
@@ -106,12 +109,14 @@ def open_station(
     ring = load_key_file(identity_file, passphrase)
     if ring.public_key(_SIGNING_KEY) != enrolment.terminal_public_key:
         raise NotEnrolled(detail=f"{identity_file.name} is the key of another enrolment")
+    staff_file = staff_file_of(enrolment_file)
     requester = Requester(
         terminal_id=enrolment.terminal_id,
         public_key=enrolment.terminal_public_key,
         sign=lambda data: ring.sign(_SIGNING_KEY, data),
         now=lambda: int(time.time()),
+        staff_token=lambda: token_in(staff_file),
     )
     http = HttpClient(server, language=language)
     client = SyncClient(http, requester, enrolment.server_public_key)
-    return Station(server, enrolment, requester, client, language)
+    return Station(server, enrolment, requester, client, language, staff_file)

@@ -76,6 +76,14 @@ class Requester:
     public_key: bytes
     sign: Sign = field(repr=False)
     now: Callable[[], int]
+    staff_token: Callable[[], str] = field(default=str, repr=False)
+    """Of whoever is logged in at this station; "" for nobody."""
+
+    def headers(self, method: str, path: str, body: bytes = b"") -> dict[str, str]:
+        """Who asks, and who of the staff does so; `path` includes the query."""
+        token = self.staff_token()
+        staff = {http.STAFF_HEADER: token} if token else {}
+        return {"Authorization": self.authorization(method, path, body), **staff}
 
     def authorization(self, method: str, path: str, body: bytes = b"") -> str:
         """The Authorization header of one request; `path` includes the query."""
@@ -127,8 +135,8 @@ class _Signed(AuthBase):
         if self._requester is not None:
             body = request.body or b""
             assert isinstance(body, bytes)
-            request.headers["Authorization"] = self._requester.authorization(
-                request.method or "", request.path_url, body
+            request.headers.update(
+                self._requester.headers(request.method or "", request.path_url, body)
             )
         return request
 
@@ -355,6 +363,10 @@ class SyncClient:
         It may be sent more than once: give it an idempotency key where that matters.
         """
         return self._json("POST", path, json.dumps(content).encode(), http.JSON)
+
+    def delete_json(self, path: str) -> dict[str, Any]:
+        """A signed DELETE that answers with a JSON object. Raises as `request` does."""
+        return self._json("DELETE", path, b"", None)
 
     def _json(
         self, method: str, path: str, body: bytes, content_type: str | None

@@ -83,10 +83,7 @@ def relay_card_session(
     `answer`: what to seal for the server's question, sealed; it raises if that is not the server's.
     """
     path = http.card_session_path(start.action, start.card_uid)
-    headers = {
-        "Authorization": requester.authorization("GET", path),
-        "Accept-Language": language,
-    }
+    headers = {**requester.headers("GET", path), "Accept-Language": language}
     try:
         with open_channel(
             _websocket_url(server_url, path),
