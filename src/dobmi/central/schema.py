@@ -369,9 +369,12 @@ cards = Table(
     Column("registered_at", _Number, nullable=False),
     Column("issued_at", _Number),
     Column("block_reason", String(200), nullable=False),
+    Column("value_limit_rupiah", _Number),
     _one_of("state", CardState),
 )
-"""`issued_at`: when the card was read back as the member's purse; until then nothing can be on it."""
+"""`issued_at`: when the card was read back as the member's purse; until then nothing can be on it.
+`value_limit_rupiah`: the most that its value file takes, for life; None for cards issued before that
+was kept."""
 Index("cards_of_member", cards.c.member_number)
 Index(
     "one_active_card_a_member",
@@ -885,6 +888,60 @@ limit_changes = Table(
 )
 """Limits as two people set them, the last of a name in force; before that, what the settings say.
 `member_class` "": for all who have none of their own."""
+
+held_credits = Table(
+    "held_credits",
+    metadata,
+    Column("idempotency_key", String(80), primary_key=True),
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("source", String(12), nullable=False),
+    Column("received_rupiah", _Number),
+    Column("ordered_by", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    Column("approval", _Number, ForeignKey("approvals.number"), nullable=False, unique=True),
+    Column("ordered_at", _Number, nullable=False),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+    CheckConstraint("received_rupiah >= amount_rupiah", name="received_enough"),
+    CheckConstraint("source IN ('cash', 'salary')", name="source_of_an_order"),
+)
+"""Ordered credits so large that a second person decides. Accepted, one is a pending credit of the same
+key, made in the transaction that accepts it; refused, it never becomes one."""
+Index("held_credits_of_card", held_credits.c.card_uid)
+
+cash_received = Table(
+    "cash_received",
+    metadata,
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("received_rupiah", _Number, nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("card_uid", "sequence"),
+    ForeignKeyConstraint(
+        ["card_uid", "sequence"], ["pending_credits.card_uid", "pending_credits.sequence"]
+    ),
+    CheckConstraint("received_rupiah > 0", name="received_something"),
+)
+"""What was handed over for a credit that was paid in cash, and to whom; the change is the rest of it."""
+Index("cash_received_at", cash_received.c.station, cash_received.c.at)
+
+cash_counts = Table(
+    "cash_counts",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("station", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    Column("counted_rupiah", _Number, nullable=False),
+    Column("expected_rupiah", _Number, nullable=False),
+    Column("note", String(200), nullable=False),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("number > 0", name="counts_from_1"),
+    CheckConstraint("counted_rupiah >= 0", name="counted_not_negative"),
+)
+"""The cash at a station as it was counted, beside what the books said then."""
+Index("cash_counts_of_station", cash_counts.c.station, cash_counts.c.at)
 
 seller_accounts = Table(
     "seller_accounts",
@@ -1407,6 +1464,25 @@ till_keys = Table(
 )
 """The newest generation of card keys that a till said it holds, when it last asked; 0: it holds none."""
 
+online_tills = Table(
+    "online_tills",
+    metadata,
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), primary_key=True),
+    Column("since", _Number, nullable=False),
+)
+"""Tills that are given no masters: they ask for each card's key, and do not sell without a network."""
+
+card_key_counts = Table(
+    "card_key_counts",
+    metadata,
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("minute", _Number, nullable=False),
+    Column("count", Integer, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "minute"),
+    CheckConstraint("count >= 0", name="counted_from_0"),
+)
+"""How many cards' keys a till was given in a minute (Unix seconds / 60); kept for a month."""
+
 card_pins = Table(
     "card_pins",
     metadata,
@@ -1505,6 +1581,9 @@ APPEND_ONLY = (
     till_records,
     issuing_batches,
     pin_events,
+    held_credits,
+    cash_received,
+    cash_counts,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 
@@ -1550,6 +1629,9 @@ NOT_REPLACED = (
     approvals,
     approval_decisions,
     limit_changes,
+    held_credits,
+    cash_received,
+    cash_counts,
 )
 """The ledger's tables of rows that do not change and are more than their key. They are never inserted
 unless they are there (`insert_unless_there`): SQLite would refuse it before it sees that they are."""

@@ -264,14 +264,99 @@ _pin_events = Table(
 )
 Index("pin_events_of_card", _pin_events.c.card_uid, _pin_events.c.at)
 
+# ----- credits: held ones, and cash
+
+_pending_credits = Table(
+    "pending_credits",
+    _tables,
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    PrimaryKeyConstraint("card_uid", "sequence"),
+)
+_held_credits = Table(
+    "held_credits",
+    _tables,
+    Column("idempotency_key", String(80), primary_key=True),
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("source", String(12), nullable=False),
+    Column("received_rupiah", _Number),
+    Column("ordered_by", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    Column("approval", _Number, ForeignKey("approvals.number"), nullable=False, unique=True),
+    Column("ordered_at", _Number, nullable=False),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+    CheckConstraint("received_rupiah >= amount_rupiah", name="received_enough"),
+    CheckConstraint("source IN ('cash', 'salary')", name="source_of_an_order"),
+)
+Index("held_credits_of_card", _held_credits.c.card_uid)
+_cash_received = Table(
+    "cash_received",
+    _tables,
+    Column("card_uid", LargeBinary, nullable=False),
+    Column("sequence", _Number, nullable=False),
+    Column("received_rupiah", _Number, nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    Column("at", _Number, nullable=False),
+    PrimaryKeyConstraint("card_uid", "sequence"),
+    ForeignKeyConstraint(
+        ["card_uid", "sequence"], ["pending_credits.card_uid", "pending_credits.sequence"]
+    ),
+    CheckConstraint("received_rupiah > 0", name="received_something"),
+)
+Index("cash_received_at", _cash_received.c.station, _cash_received.c.at)
+_cash_counts = Table(
+    "cash_counts",
+    _tables,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("station", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    Column("counted_rupiah", _Number, nullable=False),
+    Column("expected_rupiah", _Number, nullable=False),
+    Column("note", String(200), nullable=False),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("number > 0", name="counts_from_1"),
+    CheckConstraint("counted_rupiah >= 0", name="counted_not_negative"),
+)
+Index("cash_counts_of_station", _cash_counts.c.station, _cash_counts.c.at)
+
+# ----- tills without masters
+
+_online_tills = Table(
+    "online_tills",
+    _tables,
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), primary_key=True),
+    Column("since", _Number, nullable=False),
+)
+_card_key_counts = Table(
+    "card_key_counts",
+    _tables,
+    Column("terminal_id", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("minute", _Number, nullable=False),
+    Column("count", Integer, nullable=False),
+    PrimaryKeyConstraint("terminal_id", "minute"),
+    CheckConstraint("count >= 0", name="counted_from_0"),
+)
+
 
 def upgrade() -> None:
     connection = op.get_bind()
+    _tables.create_all(connection, tables=[_online_tills, _card_key_counts])
     _pins_of_cards(connection)
     _issuing()
     _generations_of_keys()
     _staff_and_approvals(connection)
     _kinds_of_postings(connection)
+    _credits(connection)
+
+
+def _credits(connection: Connection) -> None:
+    op.add_column("cards", Column("value_limit_rupiah", _Number))
+    _tables.create_all(connection, tables=[_held_credits, _cash_received, _cash_counts])
+    keep_as_they_are(connection, "held_credits", "idempotency_key")
+    keep_as_they_are(connection, "cash_received", "card_uid", "sequence")
+    keep_as_they_are(connection, "cash_counts", "number")
 
 
 def _pins_of_cards(connection: Connection) -> None:
