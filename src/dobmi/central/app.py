@@ -41,6 +41,7 @@ from dobmi.central.asking import (
     who_signed,
     wrong_fields,
 )
+from dobmi.central.card_keys import give_card_key
 from dobmi.central.cards import (
     CardStatement,
     PendingCredit,
@@ -61,7 +62,7 @@ from dobmi.central.errors import (
 from dobmi.central.feeds import OutletAsked, make_feed
 from dobmi.central.ingest import take_batch
 from dobmi.central.member_notes import photo_of
-from dobmi.central.metrics import BATCHES
+from dobmi.central.metrics import BATCHES, CARD_KEYS
 from dobmi.central.pairing import answer_pairing, offer_pairing
 from dobmi.central.periodic import PeriodicWork
 from dobmi.central.problems import (
@@ -92,6 +93,7 @@ from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 from dobmi.sync import http
 from dobmi.sync.batch import BATCH_SIZE_MAX
+from dobmi.sync.card_keys import REQUEST_SIZE_MAX
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
 from dobmi.sync.pairing import PAIRING_SIZE_MAX
 from dobmi.sync.proof_code import PROOF_PATH
@@ -260,6 +262,7 @@ def create_app(
     _add_operations(app, central, state)
     _add_terminal_endpoints(app, central)
     _add_pairing_endpoints(app, central)
+    _add_card_keys(app, central)
     _add_station_endpoints(app, central)
     add_staff_endpoints(app, central)
     _add_pages(app, central)
@@ -507,6 +510,29 @@ def _add_pairing_endpoints(app: FastAPI, central: Central) -> None:
         return Response(answer, media_type=http.COSE)
 
 
+def _add_card_keys(app: FastAPI, central: Central) -> None:
+    @app.post(
+        http.CARD_KEYS_PATH,
+        summary="One card's key, for a till that holds no masters",
+        response_class=Response,
+        responses={
+            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/card-key/1` by the server"),
+            **problems(400, 401, 403, 404, 408, 409, 413, 415, 429, 503),
+        },
+        openapi_extra={**_SIGNED, **_binary_body(http.CBOR, "Which key of which card, sealed to")},
+    )
+    async def post_card_key(request: Request) -> Response:
+        try:
+            body = await _body(request, http.CBOR, REQUEST_SIZE_MAX)
+            terminal_id = await _who(central, request, body, _BOTH)
+            answer = await _in_thread(give_card_key, central, terminal_id, body)
+        except DoBMIError as error:
+            CARD_KEYS.labels(error.code).inc()
+            raise
+        CARD_KEYS.labels("given").inc()
+        return Response(answer, media_type=http.COSE)
+
+
 def _add_station_endpoints(app: FastAPI, central: Central) -> None:
     @app.post(
         "/v1/credits",
@@ -687,7 +713,7 @@ async def _run_card_session(central: Central, websocket: WebSocket, actor: Actor
             if role is not Role.STATION:
                 raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
         last = await anyio.to_thread.run_sync(
-            functools.partial(run_session, central, start, exchange, translate, terminal_id),
+            functools.partial(run_session, central, start, exchange, translate, terminal_id, actor),
             limiter=_card_sessions,
         )
     except (CentralError, MalformedMessage, RelayInterrupted) as error:

@@ -7,13 +7,20 @@ from sqlalchemy import update
 from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.readers.base import CardConnection
 from dobmi.cardlib.rekey import Rekeyed, rekey
+from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.cards import card_row, require_usable
 from dobmi.central.key_generations import card_custody, require_card_keys
 from dobmi.central.schema import cards
 from dobmi.central.server import Central
 
 
-def rekey_card(central: Central, connection: CardConnection, *, at_a_till: bool = False) -> Rekeyed:
+def rekey_card(
+    central: Central,
+    connection: CardConnection,
+    *,
+    at_a_till: bool = False,
+    actor: Actor = Actor("", None),  # noqa: B008 - frozen
+) -> Rekeyed:
     """Bring the card in the field to the new keys and read it with them. No money moves.
 
     Interrupted anywhere the card works on, and this goes on with it. `at_a_till`: nobody looks at
@@ -36,4 +43,13 @@ def rekey_card(central: Central, connection: CardConnection, *, at_a_till: bool 
         database.execute(
             update(cards).where(cards.c.uid == uid).values(key_version=done.generation)
         )
+        if done.changed:
+            note_act(
+                database,
+                actor,
+                Act.REKEY,
+                subject=f"card {card_row(database, uid).serial}",
+                detail=f"generation {done.generation}",
+                now=central.unix_seconds(),
+            )
     return done

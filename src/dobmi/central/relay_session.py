@@ -119,18 +119,21 @@ def run_session(
     exchange: Exchange,
     translate: Callable[[str], str] = str,
     relayed_by: int | None = None,
+    actor: Actor | None = None,
 ) -> Done | Failed:
     """Do what the station asked for; its last message. Never raises for what a card can do.
 
     `relayed_by`: the terminal that relays, to be named beside what no honest relay would show.
+    `actor`: who of the staff is logged in there.
     """
+    by = actor or Actor("", relayed_by)
     card = RelayedCard(start.card_uid, exchange)
     try:
         if start.action is Action.CREDIT:
             return _credit(central, card, start, relayed_by)
         if start.action is Action.REKEY:
-            return _rekey(central, card, start, relayed_by)
-        return _issue(central, card, start, Actor("", relayed_by))
+            return _rekey(central, card, start, relayed_by, by)
+        return _issue(central, card, start, by)
     except (CardError, CentralError, MalformedMessage) as error:
         return failed(error, translate)
 
@@ -170,10 +173,12 @@ def _credit(central: Central, card: RelayedCard, start: Start, relayed_by: int |
     return Done(CreditResult(delivered=each, balance=delivered.balance).to_cbor())
 
 
-def _rekey(central: Central, card: RelayedCard, start: Start, relayed_by: int | None) -> Done:
+def _rekey(
+    central: Central, card: RelayedCard, start: Start, relayed_by: int | None, actor: Actor
+) -> Done:
     Fields(start.parameters, "rekey parameters").finish()
     at_a_till = relayed_by is not None and role_of(central, relayed_by) is Role.TILL
-    done = rekey_card(central, card, at_a_till=at_a_till)
+    done = rekey_card(central, card, at_a_till=at_a_till, actor=actor)
     result = RekeyResult(generation=done.generation, changed_count=len(done.changed))
     return Done(result.to_cbor())
 
