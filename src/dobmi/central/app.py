@@ -516,16 +516,16 @@ def _add_card_keys(app: FastAPI, central: Central) -> None:
         summary="One card's key, for a till that holds no masters",
         response_class=Response,
         responses={
-            **_answer(200, http.COSE, "COSE_Sign1 `dobmi/card-key/1` by the server"),
+            **answer(200, http.COSE, "COSE_Sign1 `dobmi/card-key/1` by the server"),
             **problems(400, 401, 403, 404, 408, 409, 413, 415, 429, 503),
         },
-        openapi_extra={**_SIGNED, **_binary_body(http.CBOR, "Which key of which card, sealed to")},
+        openapi_extra={**SIGNED, **binary_body(http.CBOR, "Which key of which card, sealed to")},
     )
     async def post_card_key(request: Request) -> Response:
         try:
-            body = await _body(request, http.CBOR, REQUEST_SIZE_MAX)
-            terminal_id = await _who(central, request, body, _BOTH)
-            answer = await _in_thread(give_card_key, central, terminal_id, body)
+            body = await body_of(request, http.CBOR, REQUEST_SIZE_MAX)
+            terminal_id = await who_signed(central, request, body, BOTH)
+            answer = await in_thread(give_card_key, central, terminal_id, body)
         except DoBMIError as error:
             CARD_KEYS.labels(error.code).inc()
             raise
@@ -713,7 +713,15 @@ async def _run_card_session(central: Central, websocket: WebSocket, actor: Actor
             if role is not Role.STATION:
                 raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
         last = await anyio.to_thread.run_sync(
-            functools.partial(run_session, central, start, exchange, translate, terminal_id, actor),
+            functools.partial(
+                run_session,
+                central,
+                start,
+                exchange,
+                translate,
+                relayed_by=terminal_id,
+                actor=actor,
+            ),
             limiter=_card_sessions,
         )
     except (CentralError, MalformedMessage, RelayInterrupted) as error:

@@ -118,6 +118,7 @@ def run_session(
     start: Start,
     exchange: Exchange,
     translate: Callable[[str], str] = str,
+    *,
     relayed_by: int | None = None,
     actor: Actor | None = None,
 ) -> Done | Failed:
