@@ -88,6 +88,12 @@ class Kind(StrEnum):
     FEE = "fee"
     PAID_OUT = "paid-out"
     """To a seller, from the bank."""
+    EMPTIED = "emptied"
+    """What was on a card that is renewed or given back, taken off it into the member's wallet."""
+    RETURNED = "returned"
+    """A credit that was never sent to such a card goes into the wallet, too."""
+    CASHED = "cashed"
+    """Paid to a member from the wallet, in cash at a station."""
     RESTITUTION = "restitution"
     """What two people at the office owe a member becomes a credit: the cooperative's expense."""
 
@@ -123,13 +129,16 @@ RULES: Mapping[Kind, Rule] = {
     Kind.BANKED: Rule(Group.BANK, Group.CASH),
     Kind.FEE: Rule(Group.OUTLET, Group.FEES),
     Kind.PAID_OUT: Rule(Group.OUTLET, Group.BANK),
+    Kind.EMPTIED: Rule(Group.CARD, Group.WALLET),
+    Kind.RETURNED: Rule(Group.IN_FLIGHT, Group.WALLET),
+    Kind.CASHED: Rule(Group.WALLET, Group.CASH),
     Kind.RESTITUTION: Rule(Group.SUSPENSE, Group.IN_FLIGHT),
 }
 
 ISSUES: Final = frozenset({Kind.TOP_UP, Kind.SALARY, Kind.EARNED})
 """Kinds that issue credit: against cash, or a part of a salary."""
-REDEEMS: Final = frozenset({Kind.FEE, Kind.PAID_OUT})
-"""Kinds by which credit ends: its seller has the money, or the cooperative its fee."""
+REDEEMS: Final = frozenset({Kind.FEE, Kind.PAID_OUT, Kind.CASHED})
+"""Kinds by which credit ends: its seller or its member has the money, or the cooperative its fee."""
 
 
 def sides(group: Group) -> tuple[Group, ...]:

@@ -63,6 +63,8 @@ class CardState(StrEnum):
     BLOCKED = "blocked"
     REPLACED = "replaced"
     """Lost: blocked for good, its money the member's other card's."""
+    RETIRED = "retired"
+    """Renewed or given back: blocked for good, its money taken off it into the member's wallet."""
 
 
 class SellerKind(StrEnum):
@@ -102,6 +104,8 @@ class CreditDelivery(StrEnum):
     """In doubt on a card that was lost: posted as delivered, and restored with the rest."""
     MOVED = "moved"
     """Never sent to a card that was lost: another credit, of the member's new card."""
+    RETURNED = "returned"
+    """Never sent to a card that was retired: in the member's wallet."""
 
 
 WAITING = (CreditDelivery.PENDING, CreditDelivery.IN_DOUBT)
@@ -117,6 +121,24 @@ class CreditSource(StrEnum):
     RESTORED = "restored"
     RESTITUTION = "restitution"
     """What two people at the office owe a member, at the cooperative's expense."""
+
+
+class Retirement(StrEnum):
+    """Why a card ends that is there itself."""
+
+    RENEWED = "renewed"
+    """Expired or worn: the member gets another one."""
+    GIVEN_BACK = "given-back"
+
+
+class RetirementState(StrEnum):
+    OPEN = "open"
+    """Blocked; its money is still on it."""
+    IN_DOUBT = "in_doubt"
+    """The commit that takes the money off was sent, and no answer came."""
+    EMPTIED = "emptied"
+    LOST = "lost"
+    """Before its money was known to be off it: replaced as a lost card is, by that card's rules."""
 
 
 class RefundState(StrEnum):
@@ -1546,7 +1568,74 @@ issuing_lines = Table(
 begun for the line, and when the line is issued, its card; `generation` and `originality` are that chip's
 and its signature's key, as read when it was issued and read back."""
 
+card_taps = Table(
+    "card_taps",
+    metadata,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), primary_key=True),
+    Column("read_counter", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+    info=_BY_CARD,
+)
+"""The newest reading of a card by a phone whose address was shown here: an older one is a copy."""
+
+retirements = Table(
+    "retirements",
+    metadata,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), primary_key=True),
+    Column("purpose", String(10), nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id")),
+    Column("person", String(80), nullable=False),
+    Column("block_version", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("amount_rupiah", _Number),
+    Column("counter", _Number),
+    Column("mac", LargeBinary),
+    Column("emptied_at", _Number),
+    Column("wiped_at", _Number),
+    _one_of("purpose", Retirement),
+    _one_of("state", RetirementState),
+    CheckConstraint(
+        "(state = 'emptied') = (emptied_at IS NOT NULL AND amount_rupiah IS NOT NULL)",
+        name="emptied_of_something",
+    ),
+    CheckConstraint("amount_rupiah >= 0", name="amount_not_negative"),
+    CheckConstraint("wiped_at IS NULL OR state = 'emptied'", name="wiped_when_empty"),
+)
+"""Cards that end while they are there themselves. `amount_rupiah`: what was taken off it, 0 for a card
+with nothing on it; else `counter` is the card's transaction that did it, `mac` its MAC if that is known."""
+
+retirement_attempts = Table(
+    "retirement_attempts",
+    metadata,
+    Column("id", _Number, primary_key=True),
+    Column("card_uid", LargeBinary, ForeignKey("retirements.card_uid"), nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("counter", _Number),
+    Column("searched_to", _Number, nullable=False),
+)
+"""Every commit by which a card may have been emptied, written before it was sent."""
+Index("attempts_to_empty", retirement_attempts.c.card_uid)
+
+cash_payouts = Table(
+    "cash_payouts",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("member_number", _Number, ForeignKey("members.member_number"), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    Column("idempotency_key", String(80), nullable=False, unique=True),
+    Column("approval", _Number, ForeignKey("approvals.number"), unique=True),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+)
+"""Members' money from their wallets, in cash; `number` is the receipt's."""
+
 APPEND_ONLY = (
+    cash_payouts,
     vouchers,
     quarantine,
     batches,
@@ -1595,6 +1684,7 @@ ONLY_CHANGES: dict[Table, tuple[str, ...]] = {
 claim only when its run is withdrawn."""
 
 NOT_REPLACED = (
+    cash_payouts,
     vouchers,
     quarantine,
     batches,
@@ -1637,6 +1727,8 @@ NOT_REPLACED = (
 unless they are there (`insert_unless_there`): SQLite would refuse it before it sees that they are."""
 
 STAYS = (
+    retirements,
+    retirement_attempts,
     members,
     cards,
     sellers,

@@ -204,6 +204,9 @@ _KINDS = (
     ("fee", "5, 8", "10"),
     ("paid-out", "5, 8", "7"),
     ("restitution", "6", "3"),
+    ("emptied", "4", "9"),
+    ("returned", "3", "9"),
+    ("cashed", "9", "1"),
 )
 """What each kind of posting debits and credits; new ones at the end, as in posting_rules.py."""
 
@@ -349,6 +352,7 @@ def upgrade() -> None:
     _staff_and_approvals(connection)
     _kinds_of_postings(connection)
     _credits(connection)
+    _card_life(connection)
 
 
 def _credits(connection: Connection) -> None:
@@ -405,6 +409,87 @@ def _kinds_of_postings(connection: Connection) -> None:
         "source_known",
         "source IN ('cash', 'salary', 'refund', 'restored', 'restitution')",
         columns={"source VARCHAR(10)": "source VARCHAR(12)"},
+    )
+
+
+# ----- cards that end, and what phones read off cards
+
+_card_taps = Table(
+    "card_taps",
+    _tables,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), primary_key=True),
+    Column("read_counter", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+)
+_retirements = Table(
+    "retirements",
+    _tables,
+    Column("card_uid", LargeBinary, ForeignKey("cards.uid"), primary_key=True),
+    Column("purpose", String(10), nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id")),
+    Column("person", String(80), nullable=False),
+    Column("block_version", _Number, nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("amount_rupiah", _Number),
+    Column("counter", _Number),
+    Column("mac", LargeBinary),
+    Column("emptied_at", _Number),
+    Column("wiped_at", _Number),
+    CheckConstraint("purpose IN ('renewed', 'given-back')", name="purpose_known"),
+    CheckConstraint("state IN ('open', 'in_doubt', 'emptied', 'lost')", name="state_known"),
+    CheckConstraint(
+        "(state = 'emptied') = (emptied_at IS NOT NULL AND amount_rupiah IS NOT NULL)",
+        name="emptied_of_something",
+    ),
+    CheckConstraint("amount_rupiah >= 0", name="amount_not_negative"),
+    CheckConstraint("wiped_at IS NULL OR state = 'emptied'", name="wiped_when_empty"),
+)
+_retirement_attempts = Table(
+    "retirement_attempts",
+    _tables,
+    Column("id", _Number, primary_key=True),
+    Column("card_uid", LargeBinary, ForeignKey("retirements.card_uid"), nullable=False),
+    Column("evidence", LargeBinary, nullable=False),
+    Column("at", _Number, nullable=False),
+    Column("counter", _Number),
+    Column("searched_to", _Number, nullable=False),
+)
+Index("attempts_to_empty", _retirement_attempts.c.card_uid)
+_cash_payouts = Table(
+    "cash_payouts",
+    _tables,
+    Column("number", _Number, primary_key=True, autoincrement=False),
+    Column("member_number", _Number, ForeignKey("members.member_number"), nullable=False),
+    Column("amount_rupiah", _Number, nullable=False),
+    Column("station", _Number, ForeignKey("terminals.id"), nullable=False),
+    Column("person", String(80), nullable=False),
+    Column("idempotency_key", String(80), nullable=False, unique=True),
+    Column("approval", _Number, ForeignKey("approvals.number"), unique=True),
+    Column("at", _Number, nullable=False),
+    CheckConstraint("amount_rupiah > 0", name="amount_is_positive"),
+)
+
+
+def _card_life(connection: Connection) -> None:
+    """After the kinds of postings and the approvals."""
+    tables = [_card_taps, _retirements, _retirement_attempts, _cash_payouts]
+    _tables.create_all(connection, tables=tables)
+    keep_as_they_are(connection, "cash_payouts", "number")
+    _stays("retirements")
+    _stays("retirement_attempts")
+    change_check(
+        connection,
+        "cards",
+        "state_known",
+        "state IN ('issuing', 'active', 'blocked', 'replaced', 'retired')",
+    )
+    change_check(
+        connection,
+        "pending_credits",
+        "state_known",
+        "state IN ('pending', 'in_doubt', 'delivered', 'assumed', 'moved', 'returned')",
     )
 
 
