@@ -41,7 +41,6 @@ from dobmi.central.asking import (
     who_signed,
     wrong_fields,
 )
-from dobmi.central.card_keys import give_card_key
 from dobmi.central.cards import (
     CardStatement,
     PendingCredit,
@@ -62,7 +61,7 @@ from dobmi.central.errors import (
 from dobmi.central.feeds import OutletAsked, make_feed
 from dobmi.central.ingest import take_batch
 from dobmi.central.member_notes import photo_of
-from dobmi.central.metrics import BATCHES, CARD_KEYS
+from dobmi.central.metrics import BATCHES
 from dobmi.central.pairing import answer_pairing, offer_pairing
 from dobmi.central.periodic import PeriodicWork
 from dobmi.central.problems import (
@@ -82,6 +81,7 @@ from dobmi.central.relay_session import (
 )
 from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.replica import seconds_behind
+from dobmi.central.routes_keys import add_card_key_endpoint
 from dobmi.central.routes_staff import BODIES, add_staff_endpoints
 from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role, StaffRole
 from dobmi.central.scrape import CONTENT_TYPE, Metrics
@@ -93,7 +93,6 @@ from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
 from dobmi.sync import http
 from dobmi.sync.batch import BATCH_SIZE_MAX
-from dobmi.sync.card_keys import REQUEST_SIZE_MAX
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
 from dobmi.sync.pairing import PAIRING_SIZE_MAX
 from dobmi.sync.proof_code import PROOF_PATH
@@ -262,7 +261,7 @@ def create_app(
     _add_operations(app, central, state)
     _add_terminal_endpoints(app, central)
     _add_pairing_endpoints(app, central)
-    _add_card_keys(app, central)
+    add_card_key_endpoint(app, central)
     _add_station_endpoints(app, central)
     add_staff_endpoints(app, central)
     _add_pages(app, central)
@@ -507,29 +506,6 @@ def _add_pairing_endpoints(app: FastAPI, central: Central) -> None:
     async def post_pairing_answer(request: Request) -> Response:
         body = await body_of(request, http.COSE, PAIRING_SIZE_MAX)
         answer = await in_thread(answer_pairing, central, body)
-        return Response(answer, media_type=http.COSE)
-
-
-def _add_card_keys(app: FastAPI, central: Central) -> None:
-    @app.post(
-        http.CARD_KEYS_PATH,
-        summary="One card's key, for a till that holds no masters",
-        response_class=Response,
-        responses={
-            **answer(200, http.COSE, "COSE_Sign1 `dobmi/card-key/1` by the server"),
-            **problems(400, 401, 403, 404, 408, 409, 413, 415, 429, 503),
-        },
-        openapi_extra={**SIGNED, **binary_body(http.CBOR, "Which key of which card, sealed to")},
-    )
-    async def post_card_key(request: Request) -> Response:
-        try:
-            body = await body_of(request, http.CBOR, REQUEST_SIZE_MAX)
-            terminal_id = await who_signed(central, request, body, BOTH)
-            answer = await in_thread(give_card_key, central, terminal_id, body)
-        except DoBMIError as error:
-            CARD_KEYS.labels(error.code).inc()
-            raise
-        CARD_KEYS.labels("given").inc()
         return Response(answer, media_type=http.COSE)
 
 

@@ -30,12 +30,14 @@ CentralError
     RoleNotAllowed
       OnlyTillsSell            a station sent vouchers
       OnlyStationsTakeCash
+      KeyNotForRole            a card key that this role is not given
     RequestReplayed            a signed request that was already served
     StaffNotBelieved           the station is, but not who works there
       StaffNeeded              nobody is logged in, and somebody must be
       StaffSessionOver
       WrongPassword
       PasswordLocked
+  TooManyCardKeys              a till without masters asks for more than anybody sells
   InvitationRefused
     UnknownInvitation
     InvitationUsed
@@ -341,6 +343,18 @@ class OnlyTillsSell(RoleNotAllowed):
     next_step = N_("Sell at a till.")
 
 
+class KeyNotForRole(RoleNotAllowed):
+    code = "CENTRAL-KEY-ROLE"
+    message = N_("Terminal {terminal_id} is a {role}: it is not given the card key {key}.")
+    next_step = N_("What needs this key is done by the central server, at a station.")
+
+
+class TooManyCardKeys(CentralError):
+    code = "CENTRAL-CARD-KEYS-MANY"
+    message = N_("Terminal {terminal_id} has asked for {limit} cards' keys within a minute.")
+    next_step = N_("Wait a minute. If nobody is selling that fast there, block the till.")
+
+
 class RequestReplayed(WhoAsks):
     code = "CENTRAL-REPLAY"
     message = N_("This signed request was already served once.")
@@ -585,7 +599,9 @@ class GenerationNotNewer(KeyGenerationProblem):
 class GenerationInUse(KeyGenerationProblem):
     code = "CENTRAL-KEYS-IN-USE"
     message = N_("{count} cards in use have keys of generation {generation} or an older one.")
-    next_step = N_("Nothing was deleted. Have the cards brought to the new keys, or retired, first.")
+    next_step = N_(
+        "Nothing was deleted. Have the cards brought to the new keys, or retired, first."
+    )
 
 
 class IssuingProblem(CentralError):

@@ -31,6 +31,7 @@ from dobmi.central.errors import (
     GenerationNotNewer,
     UnknownGeneration,
 )
+from dobmi.central.online_tills import is_online
 from dobmi.central.posting_rules import Group
 from dobmi.central.schema import (
     CardState,
@@ -171,7 +172,7 @@ def sealed_for_till(
     None, too, for a till that holds no masters (0) and one that was taken in by an invitation: what
     it holds it was given as a file.
     """
-    if held == 0:
+    if held == 0 or is_online(connection, terminal_id):
         return None
     sealing_key = connection.execute(
         select(pairings.c.sealing_key)

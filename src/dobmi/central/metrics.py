@@ -41,6 +41,12 @@ VOUCHERS = Counter(
     ["outcome"],
     registry=PROCESS,
 )
+CARD_KEYS = Counter(
+    "dobmi_card_keys",
+    "Keys of single cards asked for by tills without masters: given, or the code of the refusal.",
+    ["outcome"],
+    registry=PROCESS,
+)
 RETRIES = Counter(
     "dobmi_database_retries",
     "Transactions begun again because another writer was there first.",

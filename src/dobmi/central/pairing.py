@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
+from dobmi.cardlib.custody import ROLE_KEYS, KeyRole
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.database import insert_rows
 from dobmi.central.errors import (
@@ -24,6 +25,7 @@ from dobmi.central.errors import (
     UnknownPairing,
     UnknownPairingCode,
 )
+from dobmi.central.online_tills import is_online, make_online
 from dobmi.central.schema import PairingDecision, Role, TerminalStatus, pairings, sellers, terminals
 from dobmi.central.server import Central
 from dobmi.central.terminals import encoded_enrolment, take_in
@@ -47,7 +49,7 @@ from dobmi.sync.pairing import (
     verify_pairing_request,
 )
 
-TILL_MASTERS = (CardKey.DEBIT, CardKey.PIN)
+TILL_MASTERS = tuple(key for key in CardKey if key in ROLE_KEYS[KeyRole.TILL])
 """The card keys a till is given: with none of them can money be made."""
 PAIRING_SECONDS = 15 * 60
 """How long a code can be approved."""
@@ -176,10 +178,17 @@ def waiting_pairings(central: Central) -> list[WaitingPairing]:
 
 
 def approve_pairing(
-    central: Central, code: str, *, seller: str, name: str = "", approved_by: str = ""
+    central: Central,
+    code: str,
+    *,
+    seller: str,
+    name: str = "",
+    approved_by: str = "",
+    online_only: bool = False,
 ) -> ApprovedPairing:
     """Take in the till that shows `code`, for `seller`; `name` instead of the one it gave.
 
+    `online_only`: it is given no masters, asks for each card's key, and sells with a network alone.
     Done again it says the same again. Raises MalformedMessage, BadParameters,
     UnknownPairingCode, PairingExpired, PairingDecided, KeyAlreadyEnrolled.
     """
@@ -212,6 +221,8 @@ def approve_pairing(
             public_key=row.public_key,
             now=now,
         )
+        if online_only:
+            make_online(connection, terminal_id, now)
         connection.execute(
             update(pairings)
             .where(pairings.c.request_id == row.request_id)
@@ -321,6 +332,7 @@ def _approved_answer(central: Central, row: Row[Any], valid_seconds: int) -> byt
             .join(sellers)
             .where(terminals.c.id == row.terminal_id)
         ).one()
+        given = () if is_online(connection, row.terminal_id) else TILL_MASTERS
     if terminal.status != TerminalStatus.ACTIVE:
         raise TerminalBlocked(terminal_id=row.terminal_id)
     return _answer(
@@ -330,7 +342,7 @@ def _approved_answer(central: Central, row: Row[Any], valid_seconds: int) -> byt
         valid_seconds,
         enrolment=encoded_enrolment(central, row.terminal_id, row.public_key, terminal.seller),
         sealed_keys=central.keys.sealed_masters(
-            TILL_MASTERS, row.sealing_key, sealing_info(row.request_id)
+            given, row.sealing_key, sealing_info(row.request_id)
         ),
     )
 

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 
+from dobmi.cardlib.errors import CustodyUnavailable
 from dobmi.central import errors
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.i18n import LANGUAGES, translation
@@ -54,7 +55,9 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.NoSuchPage, 404),
     (errors.BadParameters, 422),
     (errors.BadRequest, 400),
+    (errors.TooManyCardKeys, 429),
     (errors.ServerBusy, 503),
+    (CustodyUnavailable, 503),
     (errors.DatabaseAway, 503),
     (errors.ShuttingDown, 503),
     (sync_errors.MalformedMessage, 400),
@@ -139,6 +142,7 @@ _MEANING = {
     413: "The body is too long.",
     415: "Another media type is expected, not compressed.",
     422: "Well-formed, but not acceptable.",
+    429: "Too often; wait a minute.",
     503: "Try again later; nothing was taken.",
 }
 

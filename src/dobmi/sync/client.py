@@ -36,6 +36,14 @@ from dobmi.sync.acknowledgement import (
     verify_acknowledgement,
 )
 from dobmi.sync.batch import parse_batch
+from dobmi.sync.card_keys import (
+    ANSWER_SIZE_MAX,
+    CardKeyAnswer,
+    CardKeyRequest,
+    card_key_info,
+    encode_card_key_request,
+    verify_card_key_answer,
+)
 from dobmi.sync.cose import Sign
 from dobmi.sync.enrolment import (
     Enrolment,
@@ -352,6 +360,24 @@ class SyncClient:
         if hashlib.sha256(answer).digest() != photo:
             raise MalformedMessage(detail="another photo than was asked for")
         return answer
+
+    def card_key(self, request: CardKeyRequest) -> tuple[CardKeyAnswer, bytes]:
+        """One card's key, sealed to the key in the request; with the `info` that it is sealed with.
+
+        The answer is verified to be the server's, and to this request. Raises ServerRefused,
+        ServerUnreachable, WrongSignature, MalformedMessage.
+        """
+        body = encode_card_key_request(request)
+        answer = self._http.request(
+            "POST",
+            http.CARD_KEYS_PATH,
+            accept=http.COSE,
+            size_max=ANSWER_SIZE_MAX,
+            body=body,
+            content_type=http.CBOR,
+            requester=self._requester,
+        )
+        return verify_card_key_answer(answer, body, self._server_public_key), card_key_info(body)
 
     def get_json(self, path: str) -> dict[str, Any]:
         """A signed GET that answers with a JSON object. Raises as `request` does."""
