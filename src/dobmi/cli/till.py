@@ -13,7 +13,7 @@ from dobmi.cardlib.custody import KeyRing, load_key_file
 from dobmi.cli.context import Context
 from dobmi.i18n import N_
 from dobmi.sync.outlet import StaffMember
-from dobmi.terminal.errors import CardBlocked, CardExpired, NoCardKeys, NotEnrolled
+from dobmi.terminal.errors import CardBlocked, CardExpired, CardKeysPast, NoCardKeys, NotEnrolled
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.staff import (
     Cashier,
@@ -100,6 +100,8 @@ def logged_in(context: Context, till: Till, number: int | None) -> StaffMember:
     card = till.balance(lambda: context.say(N_("Tap your own card.")))
     if card.is_blocked:
         raise CardBlocked
+    if card.keys_are_past:
+        raise CardKeysPast
     if card.is_expired:
         raise CardExpired(expires=card.holder.expires.strftime("%d-%m-%Y"))
     return log_in_by_card(till.ledger, card.holder.member_number)

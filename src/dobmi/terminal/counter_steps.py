@@ -27,7 +27,7 @@ from dobmi.cardlib.purse import PurseView
 from dobmi.cardlib.purse_layout import LogRecord
 from dobmi.cardlib.readers.base import CardConnection, Reader, Signal
 from dobmi.errors import DoBMIError
-from dobmi.sync.errors import RelayInterrupted
+from dobmi.sync.errors import RelayInterrupted, SyncError
 from dobmi.terminal import sale
 from dobmi.terminal.counter_board import Board
 from dobmi.terminal.counter_state import (
@@ -53,6 +53,7 @@ from dobmi.terminal.errors import (
     AnotherCard,
     CardBlocked,
     CardExpired,
+    CardKeysPast,
     CounterBusy,
     CounterFault,
     NoCardCame,
@@ -88,6 +89,8 @@ class _Stay:
     card: CardShown | None = None
     settled: list[Settled] = field(default_factory=list)
     is_spent: bool = False
+    key_generation: int = 0
+    """Of the card's keys, once it is done with and they may be renewed; 0: not now."""
 
     @property
     def uid(self) -> bytes | None:
@@ -178,6 +181,8 @@ class CounterSteps:
                 self._tries_in_place = 0
         elif self._request is not None and not stay.is_spent:
             self._serve_card(till, stay, self._request)
+        elif stay.key_generation and self._board.state.phase in {Phase.PAID, Phase.BALANCE}:
+            self._roll_keys(till, stay)
         elif reader.wait_for_removal(_SLICE_WITH_CARD_SECONDS):
             self._card_left()
 
@@ -358,6 +363,7 @@ class CounterSteps:
                     stay.card = _card_shown(found, till.identity.terminal_id)
                     self._show_settled(till)
                     self._finish(till, Phase.BALANCE, card=stay.card, signal=Signal.SUCCESS)
+                    stay.key_generation = found.key_generation
                 case AskLogin():
                     found, _ = till.read_card(stay.connection)
                     _check_in_force(found)
@@ -373,9 +379,13 @@ class CounterSteps:
             self._card_failed(till, stay, error)
 
     def _sell(self, till: Till, stay: _Stay, connection: CardConnection, request: AskSale) -> None:
+        generation = 0
+
         def see(view: PurseView) -> None:
+            nonlocal generation
             found = till.describe(view)
             stay.card = _card_shown(found)
+            generation = found.key_generation
             self._publish(card=stay.card)
             till.check_member(found, member_class=request.member_class, order=request.order)
 
@@ -388,6 +398,19 @@ class CounterSteps:
             see=see,
         )
         self._paid(till, sold)
+        stay.key_generation = generation
+
+    def _roll_keys(self, till: Till, stay: _Stay) -> None:
+        """What the member came for is done and shown; their card, while it lies there, gets new keys.
+
+        Once for as long as it lies there. That it does not come about needs nobody: it does the
+        next time.
+        """
+        generation, stay.key_generation = stay.key_generation, 0
+        if stay.connection is None or not till.may_roll_keys(generation):
+            return
+        with contextlib.suppress(SyncError):
+            till.roll_keys(stay.connection)
 
     def _paid(self, till: Till, sold: SaleResult) -> None:
         """It is on disk."""
@@ -578,9 +601,11 @@ _ASKED = {
 
 
 def _check_in_force(found: BalanceResult) -> None:
-    """Raises CardBlocked, CardExpired."""
+    """Raises CardBlocked, CardExpired, CardKeysPast."""
     if found.is_blocked:
         raise CardBlocked
+    if found.keys_are_past:
+        raise CardKeysPast
     if found.is_expired:
         raise CardExpired(expires=found.holder.expires.strftime("%d-%m-%Y"))
 

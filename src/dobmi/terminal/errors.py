@@ -12,6 +12,7 @@ TerminalError
     TooMuchUnsent                too much money waits to be sent
     CardBlocked                  the card is on the block list
     CardExpired                  the card's last valid day is over
+    CardKeysPast                 the card's keys are of a generation that is not taken any more
     NoCardCame                   nobody tapped a card in time
     PriceClassDiffers            the total was made for members of another class
   SaleInDoubt                  the commit was sent, its answer never came
@@ -163,6 +164,12 @@ class CardExpired(SaleRefused):
     code = "SALE-CARD-EXPIRED"
     message = N_("This card was valid until {expires}.")
     next_step = N_("Send the member to the office: a new card gets the whole balance.")
+
+
+class CardKeysPast(SaleRefused):
+    code = "SALE-CARD-KEYS-PAST"
+    message = N_("This card still has its old keys, which are not taken any more.")
+    next_step = N_("Send the member to a service point: the card gets new ones; its money stays.")
 
 
 class NoCardCame(SaleRefused):

@@ -26,7 +26,7 @@ from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
 from dobmi.sync.cbor import encode
 from dobmi.sync.enrolment import Enrolment
-from dobmi.sync.feed import Feed, Held, Limits, SettledAs, Settlement
+from dobmi.sync.feed import Feed, Held, KeysMin, Limits, SettledAs, Settlement
 from dobmi.sync.voucher import (
     DecisionVoucher,
     GoodsLine,
@@ -586,6 +586,7 @@ class Ledger:
         """Raises NotEnrolled."""
         with durably(), self._engine.connect() as connection:
             row = connection.execute(sa.select(schema.state)).one_or_none()
+            keys_min, cards_generation = _keys_limits(connection)
         if row is None:
             raise NotEnrolled
         return SyncState(
@@ -596,6 +597,8 @@ class Ledger:
                 unsent_vouchers_max=row.unsent_vouchers_max,
                 unsent_total_max=Rupiah(row.unsent_total_max_rupiah),
                 sync_age_seconds_max=row.sync_age_seconds_max,
+                keys_min=keys_min,
+                cards_generation=cards_generation,
             ),
             synced_unix_seconds=row.synced_unix_seconds,
             server_unix_seconds=row.server_unix_seconds,
@@ -661,6 +664,7 @@ class Ledger:
                 _record_settlement(connection, one)
             if feed.outlet is not None:
                 outlet.put(connection, feed.outlet)
+            _put_keys_limits(connection, limits)
             connection.execute(
                 schema.state.update().values(
                     feed_version=feed.version,
@@ -892,6 +896,33 @@ def _insert_uids(connection: sa.Connection, table: sa.Table, uids: Sequence[byte
         connection.execute(
             table.insert().prefix_with("OR IGNORE"), [{"card_uid": uid} for uid in uids]
         )
+
+
+def _keys_limits(connection: sa.Connection) -> tuple[tuple[KeysMin, ...], int]:
+    """`keys_min` and `cards_generation` of the limits in force."""
+    table = schema.key_generations
+    rows = connection.execute(sa.select(table).order_by(table.c.generation)).all()
+    needed = tuple(
+        KeysMin(row.generation, row.needed_from_unix_seconds)
+        for row in rows
+        if row.needed_from_unix_seconds is not None
+    )
+    return needed, max((row.generation for row in rows if row.is_on_cards), default=0)
+
+
+def _put_keys_limits(connection: sa.Connection, limits: Limits) -> None:
+    needed = {one.generation: one.from_unix_seconds for one in limits.keys_min}
+    rows = [
+        {
+            "generation": generation,
+            "needed_from_unix_seconds": needed.get(generation),
+            "is_on_cards": generation == limits.cards_generation,
+        }
+        for generation in sorted({*needed, limits.cards_generation} - {0})
+    ]
+    connection.execute(schema.key_generations.delete())
+    if rows:
+        connection.execute(schema.key_generations.insert(), rows)
 
 
 def _record_settlement(connection: sa.Connection, one: Settlement) -> None:

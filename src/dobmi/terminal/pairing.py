@@ -42,6 +42,7 @@ from dobmi.sync.pairing import (
     verify_pairing_offer,
     verify_pairing_request,
 )
+from dobmi.terminal.card_keys import SEALING_KEY
 from dobmi.terminal.errors import (
     AlreadyEnrolled,
     NotEnrolled,
@@ -55,8 +56,6 @@ from dobmi.terminal.lock import TillLock
 from dobmi.terminal.till import SIGNING_KEY
 from dobmi.terminal.whole_file import replace_file
 
-SEALING_KEY = "terminal"
-"""The name of the X25519 key to which card keys are sealed for this till."""
 WRONG_REPLIES_MAX = 5
 ASKING = Patience(
     attempts=2,

@@ -24,7 +24,7 @@ from dobmi.cardlib.errors import CardError, CardRefused, CardRemoved
 from dobmi.cardlib.purse import CardTrail, Purse, PurseView
 from dobmi.cardlib.purse_layout import ReaderId
 from dobmi.money import Rupiah
-from dobmi.sync.feed import SettledAs, Settlement
+from dobmi.sync.feed import Limits, SettledAs, Settlement
 from dobmi.sync.voucher import GoodsLine, Outcome, VoidReason
 from dobmi.terminal.chain import Chain
 from dobmi.terminal.clock import ClockReading, TillClock
@@ -32,6 +32,7 @@ from dobmi.terminal.doubt import Verdict, judge
 from dobmi.terminal.errors import (
     CardBlocked,
     CardExpired,
+    CardKeysPast,
     ClockAhead,
     LedgerError,
     PaidNotRecorded,
@@ -234,7 +235,7 @@ def sell(
     `see` is told whose card it is and what is on it as soon as that is known, and refuses the sale by
     raising: nothing has been asked of the card's money then. `request` is what the intent comes of.
 
-    Raises CardError, CardBlocked, CardExpired, InsufficientBalance, LedgerError: no money moved.
+    Raises CardError, CardBlocked, CardExpired, CardKeysPast, InsufficientBalance, LedgerError: no money moved.
     SaleInDoubt: not known. PaidNotRecorded: paid, and known to be as long as this process lives.
     """
     sequence = desk.chain.next_sequence()
@@ -245,7 +246,7 @@ def sell(
     )
     see(view)
     now = desk.clock.now()
-    check_card(view, now)
+    check_card(view, now, desk.ledger.sync_state().limits)
     prepared = purse.prepare_debit(purchase.amount, now)
     intent = IntentRow(
         sequence=sequence,
@@ -286,10 +287,17 @@ def sell(
     return _result(intent, hash_, exchanges=purse.exchanges.count)
 
 
-def check_card(view: PurseView, now: int) -> None:
-    """Raises CardExpired. The card's last valid day is one of Indonesia's west."""
+def check_card(view: PurseView, now: int, limits: Limits) -> None:
+    """Raises CardExpired, CardKeysPast. The card's last valid day is one of Indonesia's west."""
     if day_of(now) > view.holder.expires:
         raise CardExpired(expires=view.holder.expires.strftime("%d-%m-%Y"))
+    if keys_are_past(view, now, limits):
+        raise CardKeysPast
+
+
+def keys_are_past(view: PurseView, now: int, limits: Limits) -> bool:
+    """Whether the card's keys are of a generation that is taken no more."""
+    return 0 < view.key_generation < limits.keys_min_generation(now)
 
 
 def finish_writing(desk: Desk) -> None:

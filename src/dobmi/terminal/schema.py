@@ -355,6 +355,16 @@ refund_requests = Table(
     Column("sequence", Integer, ForeignKey("vouchers.sequence"), nullable=False, unique=True),
 )
 
+key_generations = Table(
+    "key_generations",
+    metadata,
+    Column("generation", Integer, CheckConstraint("generation > 0"), primary_key=True),
+    Column("needed_from_unix_seconds", Integer),
+    Column("is_on_cards", Boolean, nullable=False),
+)
+"""From when on a card needs keys of this generation or a newer one (NULL: no such time was said), and
+whether it is the one that cards are brought to."""
+
 print_jobs = Table(
     "print_jobs",
     metadata,
@@ -399,6 +409,7 @@ _NEW_IN_5 = (
     sale_attempts,
     refund_requests,
     print_jobs,
+    key_generations,
 )
 
 

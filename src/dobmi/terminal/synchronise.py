@@ -6,8 +6,11 @@ It can stop anywhere and be run again: the server knows what it has, and says th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from dobmi.cardlib.custody import KeyCustody
+from dobmi.cardlib.errors import CardError
+from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.sync.batch import VOUCHERS_MAX, encode_batch
 from dobmi.sync.client import SyncClient
@@ -17,6 +20,7 @@ from dobmi.sync.feed import Feed
 from dobmi.sync.records import RECORDS_MAX, encode_records
 from dobmi.sync.request_signature import CLOCK_DIFFERENCE_SECONDS_MAX
 from dobmi.terminal import outbox
+from dobmi.terminal.card_keys import StoredKeys, newest_generation
 from dobmi.terminal.clock import TillClock
 from dobmi.terminal.ledger import Ledger
 
@@ -46,6 +50,10 @@ class SyncResult:
     records_sent_count: int = 0
     records_problem: ServerRefused | None = None
     photos_count: int = 0
+    new_keys_generation: int = 0
+    """Of the card keys that came with the feed and are held from now on; 0: none came."""
+    keys_problem: DoBMIError | None = None
+    """Why card keys that came could not be kept; they come again."""
 
 
 def synchronise(
@@ -56,9 +64,11 @@ def synchronise(
     progress: Progress = lambda _done, _total: None,
     *,
     at_unix_seconds: int | None = None,
+    custody: KeyCustody | None = None,
 ) -> SyncResult:
     """Upload what is not acknowledged, then put the newest feed in force. Raises SyncError.
 
+    `custody`, where there is one, is said to the server, and takes the new card keys that come.
     `at_unix_seconds`: the time now, where that is known: then the feed must be of now, and what the
     server has signed before counts no more. What was acknowledged before an error stays acknowledged. The feed tells whether the server has
     lost vouchers since it took them (it came back from a backup): they are sent again. A photo that
@@ -71,11 +81,14 @@ def synchronise(
     except ServerRefused as error:
         # The office has to look into it; till then limits and block list must not grow old here.
         records_problem = error
-    feed = fetch_feed(ledger, client, clock, at_unix_seconds)
+    held_before = newest_generation(custody)
+    feed = fetch_feed(ledger, client, clock, at_unix_seconds, held_before)
+    keys_problem = _take_keys(custody, feed)
     for _ in range(_FEEDS_MAX):
         if feed.outlet is None or feed.outlet.members is None or not feed.outlet.members.more:
             break
         feed = fetch_feed(ledger, client, clock, at_unix_seconds)
+    held = newest_generation(custody) or 0
     resent, quarantined = sent.resent_count, sent.quarantined
     had = feed.servers_head
     if had is not None and had.sequence < ledger.sync_state().acknowledged_sequence:
@@ -92,6 +105,8 @@ def synchronise(
         records_sent_count=records_count,
         records_problem=records_problem,
         photos_count=fetch_photos(ledger, client),
+        new_keys_generation=held if held != (held_before or 0) else 0,
+        keys_problem=keys_problem,
     )
 
 
@@ -188,13 +203,32 @@ def fetch_photos(ledger: Ledger, client: SyncClient) -> int:
     return count
 
 
+def _take_keys(custody: KeyCustody | None, feed: Feed) -> DoBMIError | None:
+    """What kept new card keys from being kept: the till goes on selling with those it has."""
+    if feed.sealed_keys is None or not isinstance(custody, StoredKeys):
+        return None
+    try:
+        custody.take(feed.sealed_keys)
+    except CardError as error:
+        return error
+    return None
+
+
 def fetch_feed(
-    ledger: Ledger, client: SyncClient, clock: TillClock, at_unix_seconds: int | None = None
+    ledger: Ledger,
+    client: SyncClient,
+    clock: TillClock,
+    at_unix_seconds: int | None = None,
+    keys: int | None = None,
 ) -> Feed:
-    """Put the newest feed in force. Raises SyncError, the present one staying."""
+    """Put the newest feed in force. Raises SyncError, the present one staying.
+
+    `keys`: the newest generation of card keys held.
+    """
     state = ledger.sync_state()
+    held = replace(ledger.held(), keys=keys)
     feed = client.fetch_feed(
-        state.feed_version, state.synced_unix_seconds, state.acknowledged_sequence, ledger.held()
+        state.feed_version, state.synced_unix_seconds, state.acknowledged_sequence, held
     )
     # Limits have no version of their own. Servers side by side may differ by a little.
     oldest = state.server_unix_seconds if at_unix_seconds is None else at_unix_seconds

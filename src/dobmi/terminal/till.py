@@ -22,6 +22,7 @@ from requests.adapters import BaseAdapter
 
 from dobmi.cardlib.custody import KeyCustody, SigningCustody
 from dobmi.cardlib.errors import CardError, NoCard
+from dobmi.cardlib.generations import BeginningWith
 from dobmi.cardlib.purse import Purse, PurseView
 from dobmi.cardlib.purse_layout import Holder, LogRecord
 from dobmi.cardlib.readers.base import CardConnection, Reader, Signal, open_reader
@@ -33,7 +34,7 @@ from dobmi.sync.client import PATIENT, HttpClient, Patience, Requester, SyncClie
 from dobmi.sync.enrolment import Invitation
 from dobmi.sync.errors import RelayInterrupted, ServerRefused, StaleFeed, SyncError
 from dobmi.sync.outlet import MemberNote, StaffMember
-from dobmi.sync.relay import Action, CreditResult, Start
+from dobmi.sync.relay import Action, CreditResult, RekeyResult, Start
 from dobmi.sync.relay_client import relay_card_session
 from dobmi.sync.voucher import (
     REASON_LENGTH_MAX,
@@ -44,6 +45,7 @@ from dobmi.sync.voucher import (
 )
 from dobmi.terminal import picking, sale, sale_request
 from dobmi.terminal import shift as shifts
+from dobmi.terminal.card_keys import newest_generation
 from dobmi.terminal.chain import Chain
 from dobmi.terminal.clock import TillClock
 from dobmi.terminal.errors import (
@@ -81,6 +83,10 @@ SIGNING_KEY = "terminal"
 RELAY_CONNECT_SECONDS_MAX = 3.0
 RELAY_SILENCE_SECONDS_MAX = 10.0
 """A queue stands behind the card: money that waits can wait for a better network."""
+ROLL_CONNECT_SECONDS_MAX = 1.5
+ROLL_SILENCE_SECONDS_MAX = 2.0
+ROLL_REST_SECONDS = 60.0
+"""New keys wait more patiently still: the old ones do until the time that the feed says."""
 
 
 def _one_writer() -> Executor:
@@ -102,6 +108,9 @@ class BalanceResult:
     has_credit_waiting: bool
     records: tuple[LogRecord, ...] | None
     note: MemberNote
+    key_generation: int = 0
+    keys_are_past: bool = False
+    """Its keys are of a generation that is taken no more: a service point gives it new ones."""
 
 
 class Till:
@@ -146,6 +155,7 @@ class Till:
         self._stack = ExitStack()
         self._closes_reader = False
         self._returned = False
+        self._no_roll_before = 0.0
         self._told: set[int] = set()
         self._identity: TillIdentity
         self._ledger: Ledger
@@ -409,6 +419,47 @@ class Till:
         self._ledger.forget_credit_waiting(connection.uid)
         return loaded
 
+    def may_roll_keys(self, key_generation: int) -> bool:
+        """Whether a card whose keys are of that generation can be given newer ones from here.
+
+        Not one whose keys are past, at which people must look, nor before this till could open it
+        with the new ones; nor in the minute after the network failed.
+        """
+        limits = self._ledger.sync_state().limits
+        held = newest_generation(self._custody)
+        return (
+            bool(self._server)
+            and self._transport is None  # a simulated network carries no card sessions
+            and 0 < key_generation < limits.cards_generation
+            and key_generation >= limits.keys_min_generation(self._desk.clock.now())
+            and (held == 0 or (held or 0) >= limits.cards_generation)
+            and self._monotonic() >= self._no_roll_before
+        )
+
+    def roll_keys(self, connection: CardConnection) -> RekeyResult:
+        """Let the central server give a card the new keys: this till only relays. No money moves.
+
+        To be called when what the member came for is done. A card that leaves in the middle is as
+        good as before, and goes on the next time. Raises RelayInterrupted, ServerRefused,
+        ServerUnreachable.
+        """
+        start = Start(Action.REKEY, connection.uid, {})
+        try:
+            result = relay_card_session(
+                self._server,
+                self._requester(self._ledger, None),
+                start,
+                connection.transmit,
+                language=self._language,
+                connect_timeout_seconds=ROLL_CONNECT_SECONDS_MAX,
+                silence_timeout_seconds=ROLL_SILENCE_SECONDS_MAX,
+            )
+        except SyncError as error:
+            if not isinstance(error.__cause__, CardError):
+                self._no_roll_before = self._monotonic() + ROLL_REST_SECONDS
+            raise
+        return RekeyResult.from_cbor(result)
+
     def describe(
         self, view: PurseView, records: tuple[LogRecord, ...] | None = None
     ) -> BalanceResult:
@@ -422,6 +473,10 @@ class Till:
             has_credit_waiting=self._ledger.has_credit_waiting(view.uid),
             records=records,
             note=member_note(self._ledger, view.holder.member_number),
+            key_generation=view.key_generation,
+            keys_are_past=sale.keys_are_past(
+                view, self._desk.clock.now(), self._ledger.sync_state().limits
+            ),
         )
 
     def check_member(
@@ -562,7 +617,13 @@ class Till:
             requester = self._requester(ledger, at_unix_seconds)
             client = SyncClient(http_client, requester, self._identity.server_public_key)
             return synchronise(
-                ledger, client, self._sign, clock, progress, at_unix_seconds=at_unix_seconds
+                ledger,
+                client,
+                self._sign,
+                clock,
+                progress,
+                at_unix_seconds=at_unix_seconds,
+                custody=self._custody,
             )
 
     def _requester(self, ledger: Ledger, at_unix_seconds: int | None) -> Requester:
@@ -691,7 +752,9 @@ class Till:
     def _purse(self, connection: CardConnection) -> Purse:
         if self._custody is None:
             raise NoCardKeys
-        return Purse(connection, self._custody, self._identity.card_issuer_public_key)
+        on_cards = self._ledger.sync_state().limits.cards_generation
+        custody = BeginningWith(self._custody, on_cards) if on_cards else self._custody
+        return Purse(connection, custody, self._identity.card_issuer_public_key)
 
     def opened_reader(self) -> Reader:
         """The till's reader, opened when it is first needed. Raises ReaderUnavailable, NoCard (none)."""
