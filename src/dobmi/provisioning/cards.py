@@ -15,7 +15,15 @@ from dobmi.cardlib.readers import CardConnection
 from dobmi.money import Rupiah
 from dobmi.provisioning.enrolment import Station
 from dobmi.sync.cbor import CborValue
-from dobmi.sync.relay import Action, CreditResult, IssueResult, RekeyResult, Start
+from dobmi.sync.relay import (
+    Action,
+    BatchLine,
+    CreditResult,
+    IssueParameters,
+    IssueResult,
+    RekeyResult,
+    Start,
+)
 from dobmi.sync.relay_client import relay_card_session
 
 
@@ -33,15 +41,19 @@ class IssuedCard:
 
 
 def issue(
-    station: Station, connection: CardConnection, member_number: int, name: str
+    station: Station,
+    connection: CardConnection,
+    member_number: int,
+    name: str,
+    line: BatchLine | None = None,
 ) -> IssuedCard:
     """Make the card on the reader the purse of a member. Interrupted, it is run again and goes on.
 
     Raises RelayInterrupted (tap the same card again), ServerRefused (with the server's reason),
     ServerUnreachable.
     """
-    parameters: dict[int, CborValue] = {1: member_number, 2: name}
-    result = IssueResult.from_cbor(_relay(station, connection, Action.ISSUE, parameters))
+    asked = IssueParameters(member_number=member_number, name=name, line=line)
+    result = IssueResult.from_cbor(_relay(station, connection, Action.ISSUE, asked.to_cbor()))
     return IssuedCard(
         uid=connection.uid,
         card_serial=result.card_serial,

@@ -394,6 +394,10 @@ class SyncClient:
         """A signed DELETE that answers with a JSON object. Raises as `request` does."""
         return self._json("DELETE", path, b"", None)
 
+    def post_jpeg(self, path: str, jpeg: bytes) -> dict[str, Any]:
+        """A signed POST of a picture that answers with a JSON object. Raises as `request` does."""
+        return self._json("POST", path, jpeg, http.JPEG)
+
     def _json(
         self, method: str, path: str, body: bytes, content_type: str | None
     ) -> dict[str, Any]:
