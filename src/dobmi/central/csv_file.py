@@ -13,6 +13,13 @@ from dobmi.i18n import N_
 from dobmi.sync.cbor import is_plain
 
 _MARK = "\N{BYTE ORDER MARK}"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""With which a cell begins that a spreadsheet calculates."""
+
+
+def safe_cell(text: str) -> str:
+    """A cell of a file of ours that no spreadsheet calculates."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 @dataclass(frozen=True, slots=True)

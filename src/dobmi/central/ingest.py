@@ -360,6 +360,8 @@ class Posting:
             .where(terminals.c.id == head.terminal_id)
             .with_for_update(of=terminals)
         ).one()
+        if terminal.status != TerminalStatus.ACTIVE:  # since its key was looked up
+            raise TerminalBlocked(terminal_id=head.terminal_id)
         if terminal.head_sequence >= head.last_sequence:
             stored = _find_acknowledgement(connection, head.terminal_id, self.batch_hash)
             if stored is not None:  # the same batch came twice at once

@@ -14,20 +14,31 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, upd
 
 from dobmi.cardlib.custody import ROLE_KEYS, KeyRole
 from dobmi.cardlib.purse_layout import CardKey
+from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.database import insert_rows
 from dobmi.central.errors import (
     KeyAlreadyEnrolled,
     PairingDecided,
     PairingExpired,
     PairingOpeningWrong,
+    RoleLacking,
     TerminalBlocked,
     TooManyPairings,
     UnknownPairing,
     UnknownPairingCode,
 )
 from dobmi.central.online_tills import is_online, make_online
-from dobmi.central.schema import PairingDecision, Role, TerminalStatus, pairings, sellers, terminals
+from dobmi.central.schema import (
+    PairingDecision,
+    Role,
+    StaffRole,
+    TerminalStatus,
+    pairings,
+    sellers,
+    terminals,
+)
 from dobmi.central.server import Central
+from dobmi.central.staff import anybody_has, find_person
 from dobmi.central.terminals import encoded_enrolment, take_in
 from dobmi.central.texts import NAME_LENGTH_MAX, require_text
 from dobmi.sync.pairing import (
@@ -51,6 +62,7 @@ from dobmi.sync.pairing import (
 
 TILL_MASTERS = tuple(key for key in CardKey if key in ROLE_KEYS[KeyRole.TILL])
 """The card keys a till is given: with none of them can money be made."""
+DECIDES_PAIRINGS = (StaffRole.CUSTODIAN, StaffRole.APPROVER)
 PAIRING_SECONDS = 15 * 60
 """How long a code can be approved."""
 FETCH_SECONDS = 24 * 3600
@@ -185,6 +197,7 @@ def approve_pairing(
     name: str = "",
     approved_by: str = "",
     online_only: bool = False,
+    actor: Actor | None = None,
 ) -> ApprovedPairing:
     """Take in the till that shows `code`, for `seller`; `name` instead of the one it gave.
 
@@ -197,6 +210,7 @@ def approve_pairing(
         require_text("name", name, NAME_LENGTH_MAX)
     now = central.unix_seconds()
     with central.database.write() as connection:
+        by = _who_decides(connection, actor or Actor(approved_by, None))
         row = _row_with(connection, code)
         decision = PairingDecision(row.decision)
         if decision is PairingDecision.APPROVED:
@@ -228,33 +242,69 @@ def approve_pairing(
             .where(pairings.c.request_id == row.request_id)
             .values(
                 decision=PairingDecision.APPROVED.value,
-                decided_by=approved_by[:NAME_LENGTH_MAX],
+                decided_by=by.name[:NAME_LENGTH_MAX],
                 decided_at=now,
                 terminal_id=terminal_id,
             )
+        )
+        note_act(
+            connection,
+            by,
+            Act.PAIRING_APPROVED,
+            subject=f"terminal {terminal_id}",
+            detail=f"{name or row.name}, {seller}",
+            now=now,
         )
         decided = _row_with(connection, code)
         return _approved(central, connection, decided, seller_is_new=is_new)
 
 
-def refuse_pairing(central: Central, code: str, *, refused_by: str = "") -> None:
+def refuse_pairing(
+    central: Central, code: str, *, refused_by: str = "", actor: Actor | None = None
+) -> None:
     """Turn away the till that shows `code`. Done again it is harmless.
 
     Raises MalformedMessage, UnknownPairingCode, PairingDecided.
     """
+    now = central.unix_seconds()
     with central.database.write() as connection:
+        by = _who_decides(connection, actor or Actor(refused_by, None))
         row = _row_with(connection, code)
         if row.decision == PairingDecision.APPROVED:
             raise PairingDecided(code=row.code)
+        if row.decision == PairingDecision.REFUSED:
+            return
         connection.execute(
             update(pairings)
             .where(pairings.c.request_id == row.request_id, _is_open())
             .values(
                 decision=PairingDecision.REFUSED.value,
-                decided_by=refused_by[:NAME_LENGTH_MAX],
-                decided_at=central.unix_seconds(),
+                decided_by=by.name[:NAME_LENGTH_MAX],
+                decided_at=now,
             )
         )
+        note_act(
+            connection,
+            by,
+            Act.PAIRING_REFUSED,
+            subject=f"pairing {row.code}",
+            detail=row.name,
+            now=now,
+        )
+
+
+def _who_decides(connection: Connection, actor: Actor) -> Actor:
+    """By the registered name, once anybody of the staff is registered.
+
+    Raises RoleLacking.
+    """
+    if not anybody_has(connection, *StaffRole):
+        return actor
+    person = find_person(connection, actor.name)
+    if person is None or person.roles.isdisjoint(DECIDES_PAIRINGS):
+        needed = ", ".join(role.value for role in DECIDES_PAIRINGS)
+        raise RoleLacking(name=actor.name or "-", role=needed)
+    return Actor(person.name, actor.station)
 
 
 def _is_open() -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 from xml.etree import ElementTree as ET
 
+from dobmi.central.csv_file import safe_cell
 from dobmi.central.seller_accounts import BankAccount
 from dobmi.money import ZERO, Rupiah
 from dobmi.wib import WIB
@@ -28,8 +29,6 @@ _COLUMNS: Final = (
     "run", "cut_off", "seller", "bank", "bank_code", "account", "holder",
     "sold", "refunded", "fee", "net", "end_to_end_id",
 )  # fmt: skip
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""With which a cell begins that a spreadsheet calculates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +74,11 @@ def to_csv(order: PaymentOrder) -> str:
             (
                 order.run,
                 order.cut_off.isoformat(),
-                _cell(payment.seller),
-                _cell(payment.to.bank),
+                safe_cell(payment.seller),
+                safe_cell(payment.to.bank),
                 payment.to.bank_code,
                 payment.to.account,
-                _cell(payment.to.holder),
+                safe_cell(payment.to.holder),
                 payment.sold.amount,
                 payment.refunded.amount,
                 payment.fee.amount,
@@ -165,7 +164,3 @@ def _texts(parent: ET.Element, **texts: str) -> None:
 
 def _amount(amount: Rupiah) -> str:
     return f"{amount.amount}.00"
-
-
-def _cell(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text

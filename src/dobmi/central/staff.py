@@ -71,6 +71,12 @@ def require_anybody(connection: Connection, name: str) -> str:
     return require_role(connection, name, *StaffRole)
 
 
+def anybody_has(connection: Connection, *roles: StaffRole) -> bool:
+    """Whether anybody is registered with one of these roles."""
+    listed = select(staff_roles.c.name).where(staff_roles.c.role.in_(roles)).limit(1)
+    return connection.execute(listed).first() is not None
+
+
 def find_person(connection: Connection, name: str) -> Person | None:
     """However the name is written; with no roles if they were all taken away."""
     known = connection.execute(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from dobmi.central.database import Database, insert_rows
-from dobmi.central.errors import RecordDiffers, RecordsMissing
+from dobmi.central.errors import RecordDiffers, RecordsMissing, TerminalBlocked
 from dobmi.central.ingest import key_of_till
 from dobmi.central.member_orders import note_order_records
-from dobmi.central.schema import RecordKind, sellers, terminals, till_records
+from dobmi.central.schema import RecordKind, TerminalStatus, sellers, terminals, till_records
 from dobmi.central.seller_accounts import seller_number
 from dobmi.central.server import Central
 from dobmi.sync.records import (
@@ -65,9 +65,14 @@ def _take(
 ) -> int:
     """The number of the till's newest record that is kept."""
     # Locked also if all is kept already: what was read is then on the standbys, too.
-    seller_id = connection.execute(
-        select(terminals.c.seller_id).where(terminals.c.id == head.terminal_id).with_for_update()
-    ).scalar_one()
+    terminal = connection.execute(
+        select(terminals.c.seller_id, terminals.c.status)
+        .where(terminals.c.id == head.terminal_id)
+        .with_for_update()
+    ).one()
+    if terminal.status != TerminalStatus.ACTIVE:  # since its key was looked up
+        raise TerminalBlocked(terminal_id=head.terminal_id)
+    seller_id = terminal.seller_id
     of = till_records.c
     newest = connection.execute(
         select(func.max(of.number)).where(of.terminal_id == head.terminal_id)
