@@ -26,7 +26,6 @@ from dobmi.i18n import N_
 from dobmi.sync.http import leaves_in_the_clear
 
 _PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
-REMOTE_KEYS = Path("remote:")
 _PLACES = (Path("dobmi.toml"), Path("~/.config/dobmi/dobmi.toml"), Path("/etc/dobmi/dobmi.toml"))
 
 
@@ -113,7 +112,13 @@ class CentralSettings(_Section):
     issuer: str = Field(default="Koperasi BMI", min_length=1, max_length=80, pattern=_PLAIN)
     balance_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
     card_valid_years: int = Field(default=5, ge=1, le=20)
+    member_url: str = Field(default="", max_length=100, pattern=r"^(https?://[!-~]+/|)$")
+    """Of the page that a phone opens at a tap, as it is written on cards: …/k/. Empty: nothing is."""
     sale_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
+    pin_above_rupiah: int = Field(default=0, ge=0, le=20_000_000)
+    """A sale of more needs the member's PIN. 0: none does."""
+    pin_digits: int = Field(default=6, ge=4, le=8)
+    """Of a PIN that a member chooses from now on."""
     unsent_vouchers_max: int = Field(default=5_000, gt=0)
     unsent_total_max_rupiah: int = Field(default=50_000_000, gt=0)
     sync_age_hours_max: int = Field(default=336, gt=0)

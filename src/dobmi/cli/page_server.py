@@ -11,9 +11,10 @@ from pydantic import SecretStr
 from dobmi.cardlib.custody import load_key_file
 from dobmi.cli.context import Context, make_context
 from dobmi.cli.setup import settings_file, till_files
+from dobmi.cli.till import card_keys
 from dobmi.i18n import N_
 from dobmi.terminal.counter import Counter, CounterTimes
-from dobmi.terminal.errors import NoCardKeys, NotEnrolled
+from dobmi.terminal.errors import NotEnrolled
 from dobmi.terminal.page.app import make_app
 from dobmi.terminal.page.set_up import SetUp
 from dobmi.terminal.page.visit import Page
@@ -97,12 +98,11 @@ def _till(context: Context) -> Till:
     passphrase = context.passphrase("")
     if not files.identity.exists() or not files.database.exists():
         raise NotEnrolled
-    if not files.card_keys.exists():
-        raise NoCardKeys
+    identity = load_key_file(files.identity, passphrase)
     return Till(
         database=files.database,
-        signing=load_key_file(files.identity, passphrase),
-        custody=load_key_file(files.card_keys, passphrase),
+        signing=identity,
+        custody=card_keys(context, identity),
         reader=settings.reader,
         cashier=settings.cashier,
         server=settings.server,

@@ -76,15 +76,23 @@ def list_waiting(context: Context, as_json: bool) -> None:
 @click.argument("code")
 @click.option("--seller", required=True, help="To whom its sales are credited.")
 @click.option("--name", default="", help="What people call this till; its own name when left out.")
+@click.option(
+    "--online-only", is_flag=True, help="Give it no keys: it asks for each card's, or cannot sell."
+)
 @_by
 @click.pass_obj
-def approve(context: Context, code: str, seller: str, name: str, by: str) -> None:
+def approve(
+    context: Context, code: str, seller: str, name: str, by: str, *, online_only: bool
+) -> None:
     """Take in the till that shows CODE; it gets the debit keys, sealed to it alone.
 
+    With --online-only, as for a partner merchant's till, it gets none, and sells with a network only.
     Say the four digits that are printed to whoever stands at the till: it takes nothing without.
     """
     with open_central(context) as central:
-        done = approve_pairing(central, code, seller=seller, name=name, approved_by=by)
+        done = approve_pairing(
+            central, code, seller=seller, name=name, approved_by=by, online_only=online_only
+        )
     if done.seller_is_new:
         context.say(
             N_("{seller} is a seller who was not known yet. Check the spelling."),

@@ -89,7 +89,8 @@ def setup(click_context: click.Context) -> None:
             seller=identity.seller,
             terminal_id=identity.terminal_id,
         )
-        if not till_files(context).card_keys.exists():
+        files = till_files(context)
+        if not files.asks_for_keys and not files.card_keys.exists():
             context.say(N_("The card keys are missing: {path}"), path=settings.card_keys)
     elif pairing is not None:
         context.say(N_("A pairing is under way, with the code {code}."), code=pairing.shown)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
-from dobmi.cardlib.custody import KeyRing, load_key_file
+from dobmi.cardlib.custody import KeyCustody, KeyRing, load_key_file
 from dobmi.cli.context import Context
 from dobmi.i18n import N_
 from dobmi.sync.outlet import StaffMember
-from dobmi.terminal.errors import CardBlocked, CardExpired, CardKeysPast, NoCardKeys, NotEnrolled
+from dobmi.terminal.errors import CardBlocked, CardExpired, CardKeysPast, NotEnrolled
 from dobmi.terminal.ledger import Ledger
+from dobmi.terminal.remote_keys import KeysFromServer, card_custody
 from dobmi.terminal.staff import (
     Cashier,
     cashier_of,
@@ -37,10 +38,7 @@ def opened_till(context: Context, *, cards: bool = True) -> Iterator[Till]:
     signing = load_keys(context, identity, N_("Passphrase of this till's identity"))
     custody = None
     if cards:
-        path = context.settings.at(settings.card_keys)
-        if not path.exists():
-            raise NoCardKeys
-        custody = load_keys(context, path, N_("Passphrase of the card keys"))
+        custody = card_keys(context, signing)
     with Till(
         database=context.settings.at(settings.database),
         signing=signing,
@@ -52,6 +50,22 @@ def opened_till(context: Context, *, cards: bool = True) -> Iterator[Till]:
         language=context.language,
     ) as till:
         yield till
+
+
+def card_keys(context: Context, identity: KeyRing) -> KeyCustody:
+    """As `[terminal] card_keys` says. Raises NoCardKeys, and what a key file raises."""
+    settings = context.settings
+    ask = KeysFromServer(
+        database=settings.at(settings.terminal.database),
+        signing=identity,
+        server=settings.terminal.server,
+        language=context.language,
+    )
+
+    def passphrase() -> str:
+        return context.passphrase(context.translate(N_("Passphrase of the card keys")))
+
+    return card_custody(settings.at(settings.terminal.card_keys), identity, passphrase, ask)
 
 
 @contextmanager

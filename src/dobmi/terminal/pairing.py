@@ -53,6 +53,7 @@ from dobmi.terminal.errors import (
 )
 from dobmi.terminal.ledger import Ledger, TillIdentity
 from dobmi.terminal.lock import TillLock
+from dobmi.terminal.remote_keys import REMOTE
 from dobmi.terminal.till import SIGNING_KEY
 from dobmi.terminal.whole_file import replace_file
 
@@ -74,6 +75,11 @@ class TillFiles:
     database: Path
     identity: Path
     card_keys: Path
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether the settings want the server to be asked for each card's key: `remote:`."""
+        return self.card_keys.name == REMOTE
 
     @property
     def pairing(self) -> Path:
@@ -247,10 +253,9 @@ def finish_pairing(
             known = _identity_in(ledger)
             if known is not None and known.terminal_id != enrolment.terminal_id:
                 raise AlreadyEnrolled(terminal_id=known.terminal_id)
-            if files.card_keys.exists():
-                replace_key_file(files.card_keys, masters, passphrase)
-            else:
-                save_key_file(files.card_keys, masters, passphrase)
+            if not files.asks_for_keys:
+                save = replace_key_file if files.card_keys.exists() else save_key_file
+                save(files.card_keys, masters, passphrase)
             if known is None:
                 ledger.store_identity(enrolment, int(system_time()))
             identity = ledger.identity()

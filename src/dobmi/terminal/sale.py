@@ -20,7 +20,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from dobmi.cardlib.errors import CardError, CardRefused, CardRemoved
+from dobmi.cardlib.errors import CardError, CardRefused, CardRemoved, CustodyUnavailable
 from dobmi.cardlib.purse import CardTrail, Purse, PurseView
 from dobmi.cardlib.purse_layout import ReaderId
 from dobmi.money import Rupiah
@@ -153,7 +153,7 @@ def _ask(desk: Desk, purse: Purse, open_intent: IntentRow | None) -> list[Settle
         return []
     try:
         trail = purse.read_trail()
-    except CardError as error:
+    except (CardError, CustodyUnavailable) as error:
         if open_intent is None:
             raise
         raise in_doubt(open_intent) from error
