@@ -83,6 +83,8 @@ from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.replica import seconds_behind
 from dobmi.central.routes_keys import add_card_key_endpoint
 from dobmi.central.routes_staff import BODIES, add_staff_endpoints
+from dobmi.central.routes_issuing import BODIES as ISSUING_BODIES
+from dobmi.central.routes_issuing import add_issuing_endpoints
 from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role, StaffRole
 from dobmi.central.scrape import CONTENT_TYPE, Metrics
 from dobmi.central.server import Central
@@ -265,6 +267,7 @@ def create_app(
     _add_station_endpoints(app, central)
     add_staff_endpoints(app, central)
     _add_pages(app, central)
+    add_issuing_endpoints(app, central)
     _add_card_sessions(app, central)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
     return app
@@ -797,11 +800,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        for model in (Problem, CreditOrder, Reason, *BODIES):
+        for model in (Problem, CreditOrder, Reason, *BODIES, *ISSUING_BODIES):
             schemas[model.__name__] = model.model_json_schema(
                 ref_template="#/components/schemas/{model}"
             )
-        for model in (Problem, *BODIES):
+        for model in (Problem, *BODIES, *ISSUING_BODIES):
             schemas.update(schemas[model.__name__].pop("$defs", {}))
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)

@@ -35,7 +35,7 @@ from dobmi.central.errors import (
     UnknownIssuingLine,
     UnknownMemberClass,
 )
-from dobmi.central.member_notes import Told, take_notes
+from dobmi.central.member_notes import Told, is_jpeg, take_notes
 from dobmi.central.schema import (
     CardState,
     LineState,
@@ -320,6 +320,24 @@ def skip_line(central: Central, number: int, line: int, reason: str, claim: str 
 def put_back(central: Central, number: int, line: int) -> Line:
     """Have a line that was skipped wait again. Raises UnknownIssuingLine, LineIssued, LineTaken."""
     return _set_state(central, number, line, state=LineState.WAITING, reason="", claim="")
+
+
+def give_photo(central: Central, number: int, line: int, jpeg: bytes) -> Line:
+    """The photo of the line's member, for tills and for the card's face.
+
+    Raises BadParameters (no JPEG of at most 60 kB), UnknownIssuingLine.
+    """
+    if not is_jpeg(jpeg):
+        raise BadParameters(detail="a photo is a JPEG of at most 60 kB")
+
+    def take(connection: Connection) -> Line:
+        row = _locked(connection, number, line)
+        told = Told(line, row.member_number, jpeg=jpeg)
+        take_notes(connection, [told], central.unix_seconds())
+        here = (issuing_lines.c.batch == number) & (issuing_lines.c.line == line)
+        return _line(connection.execute(_lines().where(here)).one())
+
+    return central.database.write_again(take)
 
 
 def begin_line(

@@ -201,9 +201,13 @@ def _jpeg(path: Path) -> bytes | None:
             found = file.read(PHOTO_SIZE_MAX + 1)
     except (OSError, ValueError):  # ValueError: a name with a NUL in it
         return None
-    fits = len(found) <= PHOTO_SIZE_MAX
-    is_jpeg = found.startswith(_JPEG_START) and found.endswith(_JPEG_END)
-    return found if fits and is_jpeg else None
+    return found if is_jpeg(found) else None
+
+
+def is_jpeg(content: bytes) -> bool:
+    """Whether it is a JPEG that is small enough for a member's photo."""
+    fits = len(content) <= PHOTO_SIZE_MAX
+    return fits and content.startswith(_JPEG_START) and content.endswith(_JPEG_END)
 
 
 def _each_once(found: Sequence[Told], problems: list[Phrase]) -> list[Told]:
