@@ -119,6 +119,10 @@ class CentralSettings(_Section):
     """A sale of more needs the member's PIN. 0: none does."""
     pin_digits: int = Field(default=6, ge=4, le=8)
     """Of a PIN that a member chooses from now on."""
+    pin_above_rupiah: int = Field(default=0, ge=0, le=20_000_000)
+    """A sale of more needs the member's PIN. 0: none does."""
+    pin_digits: int = Field(default=6, ge=4, le=8)
+    """Of a PIN that a member chooses from now on."""
     unsent_vouchers_max: int = Field(default=5_000, gt=0)
     unsent_total_max_rupiah: int = Field(default=50_000_000, gt=0)
     sync_age_hours_max: int = Field(default=336, gt=0)

@@ -415,6 +415,7 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
         orders: _Held = None,
         members: _Held = None,
         keys: _HeldKeys = None,
+        pin: Annotated[int, Query(ge=0, le=1)] = 0,
     ) -> Response:
         terminal_id = await who_signed(central, request, b"", BOTH)
         await in_thread(note_feed, central, terminal_id, since, acknowledged, keys)
@@ -430,6 +431,7 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
                 orders=orders,
                 members=members,
                 keys=keys,
+                pin=bool(pin),
             )
         feed = await in_thread(make_feed, central, since, asks, head_of, asked)
         return Response(feed, media_type=http.COSE)

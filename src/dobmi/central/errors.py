@@ -70,6 +70,9 @@ CentralError
     MemberNameDiffers
     WrongCreditState           the card says other credits arrived than were delivered
     CardKeysPast               its keys are of a generation that is not taken any more
+    CardPinLocked              too many wrong PINs at service points
+    CardHasPin
+    CardPinUnknown             on the card is none that the server has kept
   KeyGenerationProblem
     UnknownGeneration
     GenerationNotNewer
@@ -521,6 +524,24 @@ class CardIsBlocked(CardProblem):
     code = "CENTRAL-CARD-BLOCKED"
     message = N_("Card {card} is blocked: {reason}")
     next_step = N_("Ask the member to come to the office.")
+
+
+class CardPinLocked(CardProblem):
+    code = "CENTRAL-CARD-PIN-LOCKED"
+    message = N_("Card {card}: too many wrong PINs.")
+    next_step = N_("Identify the member, then have a new PIN chosen.")
+
+
+class CardHasPin(CardProblem):
+    code = "CENTRAL-CARD-HAS-PIN"
+    message = N_("Card {card} has a PIN already.")
+    next_step = N_("Change it with the old one; if that is forgotten, identify the member.")
+
+
+class CardPinUnknown(CardProblem):
+    code = "CENTRAL-CARD-PIN-UNKNOWN"
+    message = N_("Card {card} has a PIN that the central server does not know.")
+    next_step = N_("Change it with the old PIN; if that is forgotten, replace the card.")
 
 
 class CardWasReplaced(CardProblem):

@@ -9,9 +9,11 @@ from sqlalchemy import Connection, select
 from dobmi.central.catalogue import catalogue_of
 from dobmi.central.doubts import Rule
 from dobmi.central.key_generations import keys_limits, sealed_for_till
+from dobmi.central.limits import limit_in_force
 from dobmi.central.member_notes import notes_since
 from dobmi.central.member_orders import orders_of
 from dobmi.central.outlets import version_of
+from dobmi.central.pins import locked_cards
 from dobmi.central.restoring import feed_version, known_feed_version
 from dobmi.central.schema import (
     WAITING,
@@ -63,6 +65,8 @@ class OutletAsked:
     orders: int | None = None
     members: int | None = None
     keys: int | None = None
+    pin: bool = False
+    """It knows of PINs: of the limit above which one is needed, and of those that are locked."""
 
 
 def make_feed(
@@ -78,6 +82,7 @@ def make_feed(
     `head_of` a till that wants to know how far its vouchers are here; `outlet` what it holds of
     its outlet's parts.
     """
+    asks_for_pins = outlet is not None and outlet.pin
     with central.database.read() as connection:
         version = feed_version(connection)
         if known_feed_version(connection, since) is not None:
@@ -98,7 +103,7 @@ def make_feed(
             version=version,
             since=since,
             unix_seconds=central.unix_seconds(),
-            limits=_limits(central, connection),
+            limits=_limits(central, connection, with_pin=asks_for_pins),
             blocked=tuple(sorted(uid for uid, blocked in last.items() if blocked)),
             unblocked=tuple(
                 sorted(uid for uid, blocked in last.items() if not blocked and since > 0)
@@ -108,6 +113,7 @@ def make_feed(
             servers_head=None if head_of is None else _head(connection, head_of),
             outlet=None if outlet is None else _outlet(connection, outlet),
             sealed_keys=None if outlet is None else _sealed_keys(central, connection, outlet),
+            pins_locked=locked_cards(connection) if asks_for_pins else None,
         )
     return encode_feed(feed, central.public_key, central.sign)
 
@@ -171,14 +177,16 @@ def _sealed_keys(central: Central, connection: Connection, asked: OutletAsked) -
     return sealed_for_till(central, connection, asked.terminal_id, asked.keys)
 
 
-def _limits(central: Central, connection: Connection) -> Limits:
+def _limits(central: Central, connection: Connection, *, with_pin: bool) -> Limits:
     settings = central.settings
+    pin_above = limit_in_force(connection, settings, "pin_above_rupiah") if with_pin else 0
     keys_min, cards_generation = keys_limits(connection)
     return Limits(
         sale_max=Rupiah(settings.sale_max_rupiah),
         unsent_vouchers_max=settings.unsent_vouchers_max,
         unsent_total_max=Rupiah(settings.unsent_total_max_rupiah),
         sync_age_seconds_max=settings.sync_age_hours_max * 3600,
+        pin_above=Rupiah(pin_above),
         keys_min=keys_min,
         cards_generation=cards_generation,
     )

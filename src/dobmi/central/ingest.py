@@ -49,6 +49,7 @@ from dobmi.central.errors import (
 from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.journal import seller_account
 from dobmi.central.metrics import RETRIES, count_vouchers
+from dobmi.central.pin_limits import PinLimits
 from dobmi.central.posting_rules import Group, Kind, account_number
 from dobmi.central.refunds import note_refunds
 from dobmi.central.rejected import keep_rejected
@@ -399,6 +400,7 @@ class Posting:
         )
         connection.execute(NAMES_BEFORE_BATCH, where)
         self._find_anomalies(judged, terminal)
+        self._find_sales_without_pin(connection, judged.sales)
         note_findings(connection, self._anomalies)
         if connection.dialect.name == "sqlite":
             settle_beside(connection, span, words, self.mac_key_of, self.now, failures=NO_RACE)
@@ -494,7 +496,7 @@ class Posting:
         of_cards = account_number(Group.CARD)
         kind = RecordKind.SALE.value
         transactions, journal = [], []
-        for number, at, _, uid, counter, amount, before, maker, made in sales:
+        for number, at, _, uid, counter, amount, before, maker, made, _ in sales:
             after = before - amount
             transactions.append(
                 (uid, counter, kind, till, number, maker, made, amount, before, after, True, at)
@@ -611,6 +613,14 @@ class Posting:
                     self._note(
                         "sale-with-blocked-card", sale.sequence, f"{amount}", sale.card_uid, amount
                     )
+
+    def _find_sales_without_pin(self, connection: Connection, sales: Sequence[Sale]) -> None:
+        """The till says so itself: no card's evidence shows whether a PIN was proved."""
+        limits = PinLimits.known(connection, self.central.settings)
+        for sale in sales if limits.are_any else ():
+            amount = Rupiah(sale.amount_rupiah)
+            if not sale.with_pin and limits.needed(amount, sale.unix_seconds):
+                self._note("sale-without-pin", sale.sequence, f"{amount}", sale.card_uid, amount)
 
     def _note(
         self, kind: str, sequence: int, detail: str, uid: bytes, amount: Rupiah | None

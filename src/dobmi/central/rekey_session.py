@@ -10,6 +10,8 @@ from dobmi.cardlib.rekey import Rekeyed, rekey
 from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.cards import card_row, require_usable
 from dobmi.central.key_generations import card_custody, require_card_keys
+from dobmi.central.pin_session import custody_with_pin
+from dobmi.central.pins import seal_anew
 from dobmi.central.schema import cards
 from dobmi.central.server import Central
 
@@ -37,9 +39,10 @@ def rekey_card(
         purse.read()
         with central.database.read() as look:
             require_card_keys(central, look, purse.key_generation)
-    done = rekey(connection, custody)
+    done = rekey(connection, custody_with_pin(central, connection, custody))
     purse.read()
     with central.database.write() as database:
+        seal_anew(central, database, uid)
         database.execute(
             update(cards).where(cards.c.uid == uid).values(key_version=done.generation)
         )

@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from dobmi.cardlib.errors import CardError, CardRemoved, GarbledResponse, ReaderUnavailable
 from dobmi.cardlib.readers.base import Answers, goes_on
+from dobmi.cardlib.sealing import unseal
 from dobmi.central.acts import Actor
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.errors import CentralError, OtherSession
 from dobmi.central.issue_session import issue_card
+from dobmi.central.pin_session import change_card_pin
 from dobmi.central.rekey_session import rekey_card
 from dobmi.central.schema import Role
 from dobmi.central.server import Central
@@ -28,6 +32,7 @@ from dobmi.sync.relay import (
     APDU_LENGTH_MAX,
     COMMANDS_MAX,
     Action,
+    Answer,
     CardGone,
     Commands,
     CreditResult,
@@ -35,12 +40,18 @@ from dobmi.sync.relay import (
     Failed,
     IssueParameters,
     IssueResult,
+    PinParameters,
+    PinResult,
+    Question,
     RekeyResult,
     RelayMessage,
     Responses,
+    SecretPins,
     Start,
+    answer_info,
     decode_relay,
     encode_relay,
+    question_message,
 )
 from dobmi.wib import days_since_1970
 
@@ -134,6 +145,8 @@ def run_session(
             return _credit(central, card, start, relayed_by)
         if start.action is Action.REKEY:
             return _rekey(central, card, start, relayed_by, by)
+        if start.action is Action.PIN:
+            return _pin(central, card, start, exchange, by)
         return _issue(central, card, start, by)
     except (CardError, CentralError, MalformedMessage) as error:
         return failed(error, translate)
@@ -182,6 +195,27 @@ def _rekey(
     done = rekey_card(central, card, at_a_till=at_a_till, actor=actor)
     result = RekeyResult(generation=done.generation, changed_count=len(done.changed))
     return Done(result.to_cbor())
+
+
+def _pin(
+    central: Central, card: RelayedCard, start: Start, exchange: Exchange, actor: Actor
+) -> Done:
+    """The PINs come sealed to a key of this session: nobody on the way can read them, or later."""
+    asked = PinParameters.from_cbor(start.parameters)
+    station = actor.station or 0
+    private_key = X25519PrivateKey.generate()
+    public_key = private_key.public_key().public_bytes_raw()
+    signature = central.sign(question_message(start.card_uid, station, public_key))
+    try:
+        answer = decode_relay(exchange(encode_relay(Question(public_key, signature))))
+    except RelayInterrupted as error:
+        raise ReaderUnavailable(detail=error.explain()) from error
+    if not isinstance(answer, Answer):
+        raise MalformedMessage(detail="not the answer to what was asked")
+    info = answer_info(start.card_uid, station)
+    pins = SecretPins.decode(unseal(private_key.private_bytes_raw(), answer.sealed, info))
+    generation = change_card_pin(central, card, asked, pins, actor)
+    return Done(PinResult(generation=generation).to_cbor())
 
 
 def _issue(central: Central, card: RelayedCard, start: Start, actor: Actor) -> Done:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, func, select
 
@@ -12,11 +13,13 @@ from dobmi.central.database import Database, insert_rows
 from dobmi.central.errors import RecordDiffers, RecordsMissing, TerminalBlocked
 from dobmi.central.ingest import key_of_till
 from dobmi.central.member_orders import note_order_records
+from dobmi.central.pins import note_till_tries
 from dobmi.central.schema import RecordKind, TerminalStatus, sellers, terminals, till_records
 from dobmi.central.seller_accounts import seller_number
 from dobmi.central.server import Central
 from dobmi.sync.records import (
     OrderRecord,
+    PinRecord,
     RecordsHead,
     RecordsTaken,
     ShiftRecord,
@@ -25,6 +28,12 @@ from dobmi.sync.records import (
     encode_records_taken,
     parse_records,
 )
+
+_KINDS: Final[Mapping[type[TillRecord], RecordKind]] = {
+    ShiftRecord: RecordKind.SHIFT,
+    OrderRecord: RecordKind.ORDER,
+    PinRecord: RecordKind.PIN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +111,7 @@ def _take(
         {
             "terminal_id": head.terminal_id,
             "number": number,
-            "kind": (
-                RecordKind.SHIFT if isinstance(record, ShiftRecord) else RecordKind.ORDER
-            ).value,
+            "kind": _KINDS[type(record)].value,
             "encoded": encoded,
             "received_at": now,
         }
@@ -113,6 +120,8 @@ def _take(
     insert_rows(connection, till_records, rows)
     orders = [(number, record) for number, _, record in new if isinstance(record, OrderRecord)]
     note_order_records(connection, head.terminal_id, seller_id, orders, now)
+    tries = [(number, record) for number, _, record in new if isinstance(record, PinRecord)]
+    note_till_tries(connection, head.terminal_id, tries, now)
     return max(last, numbered[-1][0])
 
 

@@ -145,7 +145,7 @@ class Sale(NamedTuple):
     """A verified sale as the columns of a row. Amounts are whole rupiah, from the evidence.
 
     `previous_…` is who made the card's transaction before: None for its first, FOREIGN_READER's
-    numbers for none of ours.
+    numbers for none of ours. `with_pin` is the till's word.
     """
 
     sequence: int
@@ -157,6 +157,7 @@ class Sale(NamedTuple):
     balance_before_rupiah: int
     previous_terminal_id: int | None
     previous_sequence: int | None
+    with_pin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,7 @@ def _row_of(verified: VerifiedSale) -> Sale:
         balance_before_rupiah=evidence.balance_before.amount,
         previous_terminal_id=None if previous is None else previous.terminal_id,
         previous_sequence=None if previous is None else previous.sequence,
+        with_pin=voucher.intent.with_pin,
     )
 
 

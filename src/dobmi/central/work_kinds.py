@@ -108,6 +108,10 @@ MEANINGS: Mapping[str, Meaning] = {
         N_("A supervisor's decision on a sale in doubt turned out otherwise by the card."),
         N_("Tell the supervisor and the member; goods or money may be owed (`dispute`)."),
     ),
+    "sale-without-pin": Meaning(
+        N_("A sale above the amount for which a PIN is needed, without the till's word of one."),
+        _READ_VOUCHER,
+    ),
     "sale-with-blocked-card": Meaning(
         N_("A till sold to a card that is blocked: its block list was old, or it ignores it."),
         N_("See when the till last asked for its list (`reconcile till`); then have it sync."),
