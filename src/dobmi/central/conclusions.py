@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select, text, update
 
+from dobmi.cardlib.errors import CustodyUnavailable
 from dobmi.cardlib.evidence import parse_credit_evidence, parse_sale_evidence
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, ReaderId, RecordKind
 from dobmi.central.database import Database, insert_rows, whole_sum
@@ -161,6 +162,8 @@ def by_itself(
     try:
         with connection.begin_nested():
             yield
+    except CustodyUnavailable:  # no card's fault: all of them wait
+        raise
     except failures as error:
         _log.exception("card %s cannot be settled", uid.hex())
         finding = anomaly_row(
@@ -215,17 +218,17 @@ def carry_out_refunds(connection: Connection, uid: bytes, now: int) -> None:
 
 
 def serve_member(
-    connection: Connection, member_number: int, now: int, *, balance_max: Rupiah
+    connection: Connection, member_number: int, now: int, settings: CentralSettings
 ) -> None:
     """The member has a card in force now: what waited for one is carried out.
 
-    `balance_max`: as much of the wallet goes onto it as a card may hold.
+    Of the wallet as much goes onto it as by `settings` the card may hold.
     """
     owned = select(cards.c.uid).where(cards.c.member_number == member_number)
     for uid in connection.execute(owned.order_by(cards.c.uid)).scalars().all():
         carry_out_refunds(connection, bytes(uid), now)
         follow_up(connection, bytes(uid), now)
-    load_cards(connection, [member_number], balance_max, now)
+    load_cards(connection, [member_number], settings, now)
 
 
 def reconcile(database: Database, mac_key_of: MacKeyOf, now: int) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
-from dobmi.cardlib.errors import WrongTransactionMac
+from dobmi.cardlib.errors import CustodyUnavailable, WrongTransactionMac
 from dobmi.cardlib.evidence import parse_credit_evidence
 from dobmi.cardlib.purse import CardTrail, Purse
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID, CardKey, ReaderId, RecordKind
@@ -25,6 +25,7 @@ from dobmi.central.conclusions import (
     settle_cards,
     transaction_row,
 )
+from dobmi.central.credit_limits import card_limit
 from dobmi.central.database import insert_rows
 from dobmi.central.errors import WrongCreditState
 from dobmi.central.findings import anomaly_row, note_findings
@@ -76,20 +77,24 @@ def deliver_credits(
     purse = Purse(connection, central.keys, central.card_issuer_public_key)
     uid = purse.uid
     with central.database.read() as look:
-        require_usable(card_row(look, uid), central.unix_seconds())
+        row = card_row(look, uid)
+        require_usable(row, central.unix_seconds())
         waiting = waiting_credits(look, uid)
     if not waiting:
         return Delivered((), purse.read().balance)
     balance = ZERO
     for credit in waiting:
-        balance = _deliver(central, purse, credit, relayed_by)
+        balance = _deliver(central, purse, credit, card_limit(central.settings, row), relayed_by)
     return Delivered(tuple(waiting), balance)
 
 
 def _deliver(
-    central: Central, purse: Purse, credit: PendingCredit, relayed_by: int | None
+    central: Central, purse: Purse, credit: PendingCredit, limit: Rupiah, relayed_by: int | None
 ) -> Rupiah:
-    """The card's balance, the credit being on it. Five round trips to a card far away."""
+    """The card's balance, the credit being on it. Five round trips to a card far away.
+
+    `limit` is the card's own: the member's was held to when the credit was ordered.
+    """
     view = purse.begin_credit(credit.sequence)
     on_card = view.state.last_credit_sequence
     # All before it are delivered; it may have arrived itself only if it was ever sent.
@@ -102,12 +107,16 @@ def _deliver(
     prepared = purse.prepare_credit(
         credit.amount,
         central.unix_seconds(),
-        balance_max=Rupiah(central.settings.balance_max_rupiah),
+        balance_max=limit,
     )
     if not note_attempt(central, credit, prepared.evidence):
         raise _wrong_state(central, credit, on_card, known=credit.sequence)
     transaction = purse.stage_and_commit(prepared)
-    post_delivery(central, credit, prepared.evidence, transaction, relayed_by=relayed_by)
+    try:
+        post_delivery(central, credit, prepared.evidence, transaction, relayed_by=relayed_by)
+    except CustodyUnavailable as error:  # it is on the card; the next tap has it booked
+        error.money_moved = MoneyMoved.UNKNOWN
+        raise
     return prepared.balance_after
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.exc import DataError, IntegrityError
 
+from dobmi.cardlib.errors import CustodyUnavailable
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.central.beside import (
     NO_RACE,
@@ -206,7 +207,7 @@ def take_batch(central: Central, data: bytes) -> bytes:
         # It is posted and durable: whoever comes next, or the periodic work, looks at it else.
         try:
             look_at_posted(central, terminal_id, posted.first_new, mac_key_of, posted.words)
-        except ServerBusy:
+        except (ServerBusy, CustodyUnavailable):
             _log.warning("batch of terminal %d is still to be looked at", terminal_id)
     return posted.acknowledgement
 

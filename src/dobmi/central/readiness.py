@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dobmi.cardlib.errors import CustodyUnavailable
 from dobmi.central.errors import CentralError
 from dobmi.central.periodic import JobStatus, periodic_status
 from dobmi.central.server import Central
@@ -36,6 +37,7 @@ def readiness(central: Central, state: ServerState) -> Readiness:
 
     checks["schema"] = _try(central.database.require_tables)
     checks["database"] = _try(look_at_database)
+    checks["keys"] = _try(central.keys.check)
     checks["disk"] = _disk(central)
     return Readiness(checks, tuple(periodic))
 
@@ -43,7 +45,7 @@ def readiness(central: Central, state: ServerState) -> Readiness:
 def _try(look: Callable[[], None]) -> str:
     try:
         look()
-    except CentralError as error:
+    except (CentralError, CustodyUnavailable) as error:
         return error.code
     return OK
 

@@ -12,7 +12,13 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from dobmi.cardlib.errors import CardError, CardRemoved, GarbledResponse, ReaderUnavailable
+from dobmi.cardlib.errors import (
+    CardError,
+    CardRemoved,
+    CustodyUnavailable,
+    GarbledResponse,
+    ReaderUnavailable,
+)
 from dobmi.cardlib.readers.base import Answers, goes_on
 from dobmi.cardlib.sealing import unseal
 from dobmi.central.acts import Actor
@@ -148,7 +154,7 @@ def run_session(
         if start.action is Action.PIN:
             return _pin(central, card, start, exchange, by)
         return _issue(central, card, start, by)
-    except (CardError, CentralError, MalformedMessage) as error:
+    except (CardError, CentralError, CustodyUnavailable, MalformedMessage) as error:
         return failed(error, translate)
 
 
