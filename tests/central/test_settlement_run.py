@@ -199,7 +199,7 @@ def test_people_need_the_role_for_what_they_do(payday: Payday) -> None:
     for name in ("Orang Lain", "Dodi", PROPOSER):
         with pytest.raises(NotOfStaff):
             payday.approve(number, by=name)
-    remove_staff(payday.database, APPROVER)
+    remove_staff(payday.database, APPROVER, payday.now)
     with pytest.raises(NotOfStaff):
         payday.approve(number)
     payday.approve(number, by=BOTH)

@@ -100,7 +100,7 @@ def test_only_people_of_the_staff_have_findings_and_say_what_became_of_them(desk
     desk.refused("CENTRAL-STAFF", "work", "assign", number, "Siapa", "--by", "Ani")
     desk.refused("CENTRAL-STAFF", "work", "close", number, "sudah", "--by", "Siapa")
     assert "owner Ani" in desk.ok("work", "take", number, "--by", " ANI")
-    remove_staff(desk.central.database, "Ani")
+    remove_staff(desk.central.database, "Ani", desk.central.unix_seconds())
     desk.refused("CENTRAL-STAFF", "work", "note", number, "masih", "--by", "Ani")
 
 

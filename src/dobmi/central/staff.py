@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select
 
+from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.database import Database, insert_unless_there
 from dobmi.central.errors import NotOfStaff
-from dobmi.central.schema import StaffRole, staff, staff_roles
+from dobmi.central.schema import StaffRole, staff, staff_roles, staff_sessions
 from dobmi.central.texts import NAME_LENGTH_MAX, require_text
+
+_NOBODY = Actor("", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,14 @@ class Person:
     roles: frozenset[StaffRole]
 
 
-def add_staff(database: Database, name: str, roles: Iterable[StaffRole], now: int) -> Person:
+def add_staff(
+    database: Database,
+    name: str,
+    roles: Iterable[StaffRole],
+    now: int,
+    *,
+    by: Actor = _NOBODY,
+) -> Person:
     """Register a person, or give further roles. The same name in other letters is the same person.
 
     Raises BadParameters.
@@ -37,17 +47,28 @@ def add_staff(database: Database, name: str, roles: Iterable[StaffRole], now: in
         rows = [{"name": known.name, "role": role.value, "since": now} for role in roles]
         insert_unless_there(connection, staff_roles, rows)
         found = find_person(connection, name)
-    assert found is not None
+        assert found is not None
+        if found != known:
+            listed = ", ".join(sorted(role.value for role in found.roles))
+            subject = f"staff {found.name}"
+            note_act(connection, by, Act.STAFF_ADDED, subject=subject, detail=listed, now=now)
     return found
 
 
-def remove_staff(database: Database, name: str) -> Person:
-    """Take all roles from a person; what they did stays. Raises NotOfStaff."""
+def remove_staff(database: Database, name: str, now: int, *, by: Actor = _NOBODY) -> Person:
+    """Take all roles from a person, who is logged out everywhere; what they did stays.
+
+    Raises NotOfStaff.
+    """
     with database.write() as connection:
         person = find_person(connection, name)
         if person is None:
             raise NotOfStaff(name=name, role="-")
         connection.execute(delete(staff_roles).where(staff_roles.c.name == person.name))
+        connection.execute(delete(staff_sessions).where(staff_sessions.c.name == person.name))
+        if person.roles:
+            subject = f"staff {person.name}"
+            note_act(connection, by, Act.STAFF_REMOVED, subject=subject, now=now)
     return Person(person.name, frozenset())
 
 

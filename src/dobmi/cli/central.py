@@ -40,7 +40,7 @@ from dobmi.central.periodic import JobStatus, PeriodicWork, periodic_status, run
 from dobmi.central.pruning import prune
 from dobmi.central.refunds import refund_list
 from dobmi.central.restoring import Ahead, mark_restored
-from dobmi.central.schema import DoubtState, RefundState, Role, TerminalStatus
+from dobmi.central.schema import DoubtState, RefundState, Role
 from dobmi.central.scrape import Metrics
 from dobmi.central.server import SERVER_KEY, Central, now_unix_seconds
 from dobmi.central.serving import (
@@ -50,7 +50,7 @@ from dobmi.central.serving import (
     serve_in_workers,
     server_config,
 )
-from dobmi.central.terminals import invite, list_terminals, set_terminal_status
+from dobmi.central.terminals import invite
 from dobmi.cli import books, outlets
 from dobmi.cli.central_keys import keys
 from dobmi.cli.context import Context, DomainGroup
@@ -62,7 +62,9 @@ from dobmi.cli.opening import parse_time as _parse_time
 from dobmi.cli.opening import print_table as _print_table
 from dobmi.cli.pairing import pairing
 from dobmi.cli.reconciliation import reconcile_group, work
-from dobmi.cli.settlement import seller, settlement, staff
+from dobmi.cli.settlement import seller, settlement
+from dobmi.cli.staff import acts, approvals, staff
+from dobmi.cli.terminals import terminals
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.wib import local_time
@@ -86,6 +88,9 @@ for _command in (
     settlement,
     seller,
     staff,
+    approvals,
+    acts,
+    terminals,
     work,
     reconcile_group,
 ):
@@ -192,33 +197,6 @@ def invite_terminal(context: Context, role: str, name: str, seller: str, minutes
         until = local_time(central.unix_seconds() + minutes * 60)
     context.say(N_("Invitation for {name}, good once, until {until}:"), name=name, until=until)
     click.echo(str(invitation))
-
-
-@command.command("terminals")
-@click.option("--block", type=int, metavar="NUMBER", help="Take nothing more from this terminal.")
-@click.option("--unblock", type=int, metavar="NUMBER", help="Let it in again.")
-@click.pass_obj
-def show_terminals(context: Context, block: int | None, unblock: int | None) -> None:
-    """List tills and stations, with when each was last heard of."""
-    with _central(context) as central:
-        if block is not None:
-            set_terminal_status(central, block, TerminalStatus.BLOCKED)
-        if unblock is not None:
-            set_terminal_status(central, unblock, TerminalStatus.ACTIVE)
-        rows = [
-            (
-                str(terminal.id),
-                terminal.name,
-                terminal.role.value,
-                terminal.seller,
-                terminal.status.value,
-                str(terminal.head_sequence),
-                "-" if terminal.last_received_at is None else local_time(terminal.last_received_at),
-            )
-            for terminal in list_terminals(central)
-        ]
-    headings = ("no.", "name", "role", "seller", "status", "vouchers", "last heard of")
-    _print_table(context, headings, rows)
 
 
 @command.command("serve")

@@ -1,4 +1,4 @@
-"""`dobmi central settlement`, `seller` and `staff`: paying sellers what they are owed."""
+"""`dobmi central settlement` and `seller`: paying sellers what they are owed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dobmi.central.fee_rules import (
 from dobmi.central.fees import FeeRule
 from dobmi.central.owed import dues, positions
 from dobmi.central.payment_file import to_csv, to_pain_001
-from dobmi.central.schema import LeftOut, RunState, SellerKind, StaffRole
+from dobmi.central.schema import LeftOut, RunState, SellerKind
 from dobmi.central.seller_accounts import (
     BankAccount,
     SellerAccount,
@@ -45,7 +45,6 @@ from dobmi.central.settlement_run import (
     run_of,
     withdraw_run,
 )
-from dobmi.central.staff import add_staff, remove_staff, staff_list
 from dobmi.central.words import KIND_NAMES
 from dobmi.cli.context import Context, DomainGroup
 from dobmi.cli.opening import bare_database, database_to_look_at
@@ -83,55 +82,6 @@ class _Amount(click.ParamType[Rupiah]):
 
 
 _AMOUNT = _Amount()
-
-
-@click.group(cls=DomainGroup)
-def staff() -> None:
-    """Who proposes, who approves what is paid to sellers, and who works on findings."""
-
-
-@staff.command("add")
-@click.argument("name")
-@click.option(
-    "--role",
-    "roles",
-    multiple=True,
-    required=True,
-    type=click.Choice([role.value for role in StaffRole]),
-    help="May be given twice: nobody approves what they proposed themselves.",
-)
-@click.pass_obj
-def staff_add(context: Context, name: str, roles: tuple[str, ...]) -> None:
-    """Register NAME, or give further roles."""
-    with _database(context) as database:
-        person = add_staff(database, name, map(StaffRole, roles), now_unix_seconds())
-    context.say(
-        N_("{name} may: {roles}"),
-        name=person.name,
-        roles=", ".join(sorted(role.value for role in person.roles)),
-    )
-
-
-@staff.command("remove")
-@click.argument("name")
-@click.pass_obj
-def staff_remove(context: Context, name: str) -> None:
-    """Take all roles from NAME. What they proposed and approved stays as it is."""
-    with _database(context) as database:
-        person = remove_staff(database, name)
-    context.say(N_("{name} may do nothing here any more."), name=person.name)
-
-
-@staff.command("list")
-@click.pass_obj
-def staff_show(context: Context) -> None:
-    """List who is registered, with their roles."""
-    with _database(context) as database:
-        rows = [
-            (person.name, ", ".join(sorted(role.value for role in person.roles)) or "-")
-            for person in staff_list(database)
-        ]
-    _print_table(context, ("name", "role"), rows)
 
 
 @click.group(cls=DomainGroup)

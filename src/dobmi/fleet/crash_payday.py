@@ -71,7 +71,7 @@ def staff(central: Central) -> None:
     add_staff(central.database, PROPOSER, [StaffRole.PROPOSER], central.unix_seconds())
     add_staff(central.database, APPROVER, [StaffRole.APPROVER], central.unix_seconds())
     add_staff(central.database, "Citra", list(StaffRole), central.unix_seconds())
-    remove_staff(central.database, "Citra")
+    remove_staff(central.database, "Citra", central.unix_seconds())
     add_seller(central.database, "Warung Ibu", SellerKind.MERCHANT)
 
 
