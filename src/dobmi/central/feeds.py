@@ -178,15 +178,16 @@ def _sealed_keys(central: Central, connection: Connection, asked: OutletAsked) -
 
 
 def _limits(central: Central, connection: Connection, *, with_pin: bool) -> Limits:
-    settings = central.settings
-    pin_above = limit_in_force(connection, settings, "pin_above_rupiah") if with_pin else 0
+    def limit(name: str) -> int:
+        return limit_in_force(connection, central.settings, name)
+
     keys_min, cards_generation = keys_limits(connection)
     return Limits(
-        sale_max=Rupiah(settings.sale_max_rupiah),
-        unsent_vouchers_max=settings.unsent_vouchers_max,
-        unsent_total_max=Rupiah(settings.unsent_total_max_rupiah),
-        sync_age_seconds_max=settings.sync_age_hours_max * 3600,
-        pin_above=Rupiah(pin_above),
+        sale_max=Rupiah(limit("sale_max_rupiah")),
+        unsent_vouchers_max=limit("unsent_vouchers_max"),
+        unsent_total_max=Rupiah(limit("unsent_total_max_rupiah")),
+        sync_age_seconds_max=limit("sync_age_hours_max") * 3600,
+        pin_above=Rupiah(limit("pin_above_rupiah") if with_pin else 0),
         keys_min=keys_min,
         cards_generation=cards_generation,
     )
