@@ -111,14 +111,16 @@ class CentralSettings(_Section):
     """Processes of `serve` that share its port; on PostgreSQL, one for each core or two."""
     issuer: str = Field(default="Koperasi BMI", min_length=1, max_length=80, pattern=_PLAIN)
     balance_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
+    credit_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
+    """The largest credit that is ordered at once; by two people also for a class of members."""
+    credit_day_max_rupiah: int = Field(default=0, ge=0, le=20_000_000)
+    """What stations may order for a member within a day. 0: no limit."""
+    approve_credit_above_rupiah: int = Field(default=1_000_000, ge=0, le=20_000_000)
+    """A larger credit waits until a second person accepts it, where staff log in."""
     card_valid_years: int = Field(default=5, ge=1, le=20)
     member_url: str = Field(default="", max_length=100, pattern=r"^(https?://[!-~]+/|)$")
     """Of the page that a phone opens at a tap, as it is written on cards: …/k/. Empty: nothing is."""
     sale_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
-    pin_above_rupiah: int = Field(default=0, ge=0, le=20_000_000)
-    """A sale of more needs the member's PIN. 0: none does."""
-    pin_digits: int = Field(default=6, ge=4, le=8)
-    """Of a PIN that a member chooses from now on."""
     pin_above_rupiah: int = Field(default=0, ge=0, le=20_000_000)
     """A sale of more needs the member's PIN. 0: none does."""
     pin_digits: int = Field(default=6, ge=4, le=8)

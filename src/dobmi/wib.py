@@ -14,6 +14,11 @@ def day_of(unix_seconds: int) -> date:
     return datetime.fromtimestamp(unix_seconds, WIB).date()
 
 
+def midnight(day: date) -> int:
+    """When the day begins."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=WIB).timestamp())
+
+
 def days_since_1970(of: date) -> int:
     return (of - _EPOCH).days
 

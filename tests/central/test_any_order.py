@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from dobmi.cardlib.transaction_mac import TransactionMac
-from dobmi.central.cards import order_credit
+from dobmi.central.cards import PendingCredit
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import note_attempt, post_delivery
 from dobmi.central.errors import ServerBusy, VouchersMissing
 from dobmi.central.ingest import take_batch
@@ -87,6 +88,7 @@ class Pair:
                 idempotency_key=f"order-{self.members:08}",
                 station=station.terminal_id,
             )
+            assert isinstance(credit, PendingCredit)
             note_attempt(world.central, credit, staged.evidence)
             post_delivery(world.central, credit, staged.evidence, TransactionMac(counter, mac))
         return card

@@ -25,9 +25,10 @@ from dobmi.central.balances import (
     sums_of,
     trial_balance,
 )
-from dobmi.central.cards import order_credit, set_blocked, statement_of
+from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.cash import bank_cash
 from dobmi.central.circulation import circulation
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.days import close_days
 from dobmi.central.errors import BalanceWouldPassLimit, CashNotThere, UnknownAccount
 from dobmi.central.ingest import take_batch

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from dobmi.central.booking import booking_day, booking_time, start_of_day
-from dobmi.central.cards import order_credit
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.daily_head import NO_HEAD, JournalLine, TillHead, journal_hash, tills_hash
 from dobmi.central.database import insert_rows, open_database
 from dobmi.central.days import GRACE_SECONDS, close_days, heads, newest_head

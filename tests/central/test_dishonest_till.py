@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import select
 
 from dobmi.cardlib.purse_layout import CardKey, ReaderId
-from dobmi.central.cards import order_credit, statement_of
+from dobmi.central.cards import statement_of
 from dobmi.central.circulation import circulation
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.errors import CreditNotInDoubt, CreditNotPlaced, CreditNotSeen, UnknownCredit
 from dobmi.central.schema import CreditSource, credit_settlements, postings

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 from dobmi.cardlib.evidence import parse_credit_evidence
 from dobmi.central import replacement
 from dobmi.central.app import create_app
-from dobmi.central.cards import order_credit, set_blocked, statement_of
+from dobmi.central.cards import PendingCredit, set_blocked, statement_of
 from dobmi.central.circulation import circulation
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import note_attempt
 from dobmi.central.errors import CardNotActive, CardWasReplaced
 from dobmi.central.overdue import settle_overdue
@@ -396,6 +397,7 @@ def test_a_credit_that_a_till_made_unprovable_is_not_restored_twice(
         idempotency_key="order-garbled",
         station=loss.station.terminal_id,
     )
+    assert isinstance(credit, PendingCredit)
     assert note_attempt(loss.central, credit, garbled)
     loss.old.commit(staged)
     loss.till.sell(loss.old, Rupiah(20_000))

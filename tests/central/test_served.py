@@ -11,7 +11,8 @@ import pytest
 import uvicorn
 
 from dobmi.central.app import create_app
-from dobmi.central.cards import order_credit, statement_of
+from dobmi.central.cards import statement_of
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.schema import CreditSource
 from dobmi.central.serving import server_config
 from dobmi.firmware_sim.card import SimulatedCard

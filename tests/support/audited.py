@@ -16,8 +16,9 @@ from dobmi.audit.run import Audit
 from dobmi.audit.tills import Keys
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey, ReaderId
-from dobmi.central.cards import order_credit, set_blocked
+from dobmi.central.cards import PendingCredit, set_blocked
 from dobmi.central.cash import bank_cash
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import note_attempt
 from dobmi.central.credit_settlement import settle_credit
 from dobmi.central.days import close_days
@@ -216,6 +217,7 @@ def salary(ledger: Ledger, card: ModelCard, rupiah: int) -> None:
         idempotency_key=f"order-{world.orders:08}",
         station=ledger.station.terminal_id,
     )
+    assert isinstance(credit, PendingCredit)
     staged = card.stage_credit(credit.sequence, Rupiah(rupiah))
     note_attempt(world.central, credit, staged.evidence)
     world.deliver(card, staged, *card.commit(staged))

@@ -23,8 +23,9 @@ from sqlalchemy import func, select
 from dobmi.cardlib.purse import Purse
 from dobmi.cardlib.purse_layout import ReaderId
 from dobmi.cardlib.transaction_mac import TransactionMac
-from dobmi.central.cards import order_credit, statement_of
+from dobmi.central.cards import statement_of
 from dobmi.central.circulation import clocks_behind, quarantine_list, unreported_sales
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.dispute import Dispute, dispute
 from dobmi.central.posting_rules import Group, account_number, group_of, owner_of

@@ -20,8 +20,9 @@ from typing import Any
 
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey
-from dobmi.central.cards import order_credit, set_blocked, statement_of
+from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.circulation import anomaly_list, circulation, quarantine_list, unreported_sales
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.dispute import dispute
 from dobmi.central.errors import CentralError
 from dobmi.central.ingest import take_batch

@@ -30,8 +30,8 @@ from babel.messages.pofile import read_po
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
-from dobmi.central.cards import order_credit
 from dobmi.central.catalogue import import_catalogue, parse_catalogue
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.issue_session import issue_card
 from dobmi.central.member_notes import import_notes, parse_photos

@@ -14,7 +14,7 @@ import uvicorn
 
 from dobmi.cardlib.custody import KeyRing
 from dobmi.central.app import create_app
-from dobmi.central.cards import order_credit
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.database import open_database
 from dobmi.central.issue_session import issue_card

@@ -32,8 +32,9 @@ from dobmi.cardlib.transaction_mac import (
     transaction_keys,
     transaction_mac,
 )
-from dobmi.central.cards import PendingCredit, order_credit, statement_of
+from dobmi.central.cards import PendingCredit, statement_of
 from dobmi.central.conclusions import serve_member
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import note_attempt, post_delivery
 from dobmi.central.database import insert_rows, insert_unless_there, next_number, open_database
 from dobmi.central.schema import CardState, CreditSource, Role, StaffRole, cards, members
@@ -430,6 +431,7 @@ class World:
             idempotency_key=f"order-{self.orders:08}",
             station=station.terminal_id,
         )
+        assert isinstance(credit, PendingCredit)
         staged = card.stage_credit(credit.sequence, amount)
         note_attempt(self.central, credit, staged.evidence)
         return staged
@@ -450,10 +452,7 @@ class World:
         (card,) = self.make_cards(member_number, 1, edition=edition)
         with self.central.database.write() as connection:
             serve_member(
-                connection,
-                member_number,
-                self.central.unix_seconds(),
-                balance_max=Rupiah(self.central.settings.balance_max_rupiah),
+                connection, member_number, self.central.unix_seconds(), self.central.settings
             )
         return card
 

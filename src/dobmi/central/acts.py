@@ -38,6 +38,7 @@ class Act(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     CREDIT = "credit"
+    CASH_COUNTED = "cash-counted"
     RESTITUTION = "restitution"
     LIMITS = "limits"
     ISSUE = "issue"

@@ -41,14 +41,7 @@ from dobmi.central.asking import (
     who_signed,
     wrong_fields,
 )
-from dobmi.central.cards import (
-    CardStatement,
-    PendingCredit,
-    order_credit,
-    parse_card,
-    set_blocked,
-    statement_of,
-)
+from dobmi.central.cards import CardStatement, parse_card, set_blocked, statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.errors import (
     BadParameters,
@@ -81,18 +74,19 @@ from dobmi.central.relay_session import (
 )
 from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.replica import seconds_behind
-from dobmi.central.routes_keys import add_card_key_endpoint
-from dobmi.central.routes_staff import BODIES, add_staff_endpoints
+from dobmi.central.routes_credits import BODIES as CREDIT_BODIES
+from dobmi.central.routes_credits import Credit, add_credit_endpoints, credit_model
 from dobmi.central.routes_issuing import BODIES as ISSUING_BODIES
 from dobmi.central.routes_issuing import add_issuing_endpoints
-from dobmi.central.schema import CardState, CreditDelivery, CreditSource, Role, StaffRole
+from dobmi.central.routes_keys import add_card_key_endpoint
+from dobmi.central.routes_staff import BODIES, add_staff_endpoints
+from dobmi.central.schema import CardState, Role, StaffRole
 from dobmi.central.scrape import CONTENT_TYPE, Metrics
 from dobmi.central.server import Central
 from dobmi.central.serving import Around, ServerState, note_for_log
 from dobmi.central.terminals import enrol, note_feed, role_of
 from dobmi.central.till_records import take_records
 from dobmi.errors import DoBMIError
-from dobmi.money import Rupiah
 from dobmi.sync import http
 from dobmi.sync.batch import BATCH_SIZE_MAX
 from dobmi.sync.errors import MalformedMessage, RelayInterrupted
@@ -112,25 +106,6 @@ _Held = Annotated[int | None, Query(ge=0, lt=1 << 63)]
 """The version of a part of the outlet's that a till holds; without it, it does not ask."""
 _HeldKeys = Annotated[int | None, Query(ge=0, le=255)]
 """The newest generation of card keys that a till holds, 0 for none; without it, it does not say."""
-
-
-class CreditOrder(Body):
-    """Money for a card: exactly one of `card_uid` and `card_serial` names it."""
-
-    card_uid: str | None = Field(default=None, pattern="^[0-9A-Fa-f]{14}$")
-    card_serial: int | None = Field(default=None, gt=0, lt=1 << 32)
-    amount_rupiah: int = Field(gt=0, lt=1 << 53)
-    source: Literal["cash", "salary"]
-    idempotency_key: Plain = Field(min_length=8, max_length=80)
-
-
-class Credit(BaseModel):
-    card_uid: str
-    sequence: int = Field(description="The card's credits are numbered from 1 and delivered so.")
-    amount_rupiah: int
-    source: CreditSource
-    state: CreditDelivery
-    ordered_at: int = Field(description="Unix seconds.")
 
 
 class Reason(Body):
@@ -265,9 +240,10 @@ def create_app(
     _add_pairing_endpoints(app, central)
     add_card_key_endpoint(app, central)
     _add_station_endpoints(app, central)
+    add_credit_endpoints(app, central)
     add_staff_endpoints(app, central)
-    _add_pages(app, central)
     add_issuing_endpoints(app, central)
+    _add_pages(app, central)
     _add_card_sessions(app, central)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
     return app
@@ -515,40 +491,6 @@ def _add_pairing_endpoints(app: FastAPI, central: Central) -> None:
 
 
 def _add_station_endpoints(app: FastAPI, central: Central) -> None:
-    @app.post(
-        "/v1/credits",
-        summary="Order a credit for a card; a card session delivers it",
-        status_code=201,
-        response_model=Credit,
-        responses={
-            200: {"model": Credit, "description": "This order was given before."},
-            **problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
-        },
-        openapi_extra={**SIGNED, **json_body("CreditOrder")},
-    )
-    async def post_credit(request: Request) -> Response:
-        body = await body_of(request, http.JSON, JSON_SIZE_MAX)
-        station = await who_signed(central, request, body, STATION)
-        order = parse(CreditOrder, body)
-        actor = await who_acts(central, request, station, StaffRole.ISSUER)
-        if (order.card_uid is None) == (order.card_serial is None):
-            raise BadParameters(detail="exactly one of card_uid and card_serial is needed")
-        card = order.card_serial if order.card_uid is None else bytes.fromhex(order.card_uid)
-        assert card is not None
-        credit, is_new = await in_thread(
-            functools.partial(
-                order_credit,
-                central,
-                card,
-                Rupiah(order.amount_rupiah),
-                CreditSource(order.source),
-                idempotency_key=order.idempotency_key,
-                station=station,
-                actor=actor,
-            )
-        )
-        return JSONResponse(_credit(credit).model_dump(mode="json"), 201 if is_new else 200)
-
     @app.get(
         "/v1/cards/{card}",
         summary="What the ledger says of a card, by UID or serial number",
@@ -736,17 +678,6 @@ async def _receive(websocket: WebSocket) -> bytes:
 _CardName = Annotated[str, Path(description="UID (14 hex digits) or serial number", max_length=20)]
 
 
-def _credit(credit: PendingCredit) -> Credit:
-    return Credit(
-        card_uid=credit.card_uid.hex().upper(),
-        sequence=credit.sequence,
-        amount_rupiah=credit.amount.amount,
-        source=credit.source,
-        state=credit.state,
-        ordered_at=credit.ordered_at,
-    )
-
-
 def _replacement(of: Replacement) -> CardReplacement:
     return CardReplacement(
         card_uid=of.card_uid.hex().upper(),
@@ -775,7 +706,7 @@ def _card(card: CardStatement) -> Card:
         block_reason=card.block_reason,
         expires=card.expires.isoformat(),
         balance_rupiah=card.balance.amount,
-        credits_waiting=[_credit(credit) for credit in card.credits_waiting],
+        credits_waiting=[credit_model(credit) for credit in card.credits_waiting],
         key_generation=card.key_version,
         replacement=None if card.replacement is None else _replacement(card.replacement),
         transactions=[
@@ -802,7 +733,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        for model in (Problem, CreditOrder, Reason, *BODIES, *ISSUING_BODIES):
+        for model in (Problem, Reason, *CREDIT_BODIES, *BODIES, *ISSUING_BODIES):
             schemas[model.__name__] = model.model_json_schema(
                 ref_template="#/components/schemas/{model}"
             )

@@ -1,4 +1,4 @@
-"""Cards as the ledger knows them: statements, blocking, and the ordering of credits."""
+"""Cards as the ledger knows them: statements, what waits for them, and blocking."""
 
 from __future__ import annotations
 
@@ -9,25 +9,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
 from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.conclusions import serve_member
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
-    AmountNotAllowed,
     BadParameters,
-    BalanceWouldPassLimit,
     CardHasExpired,
     CardIsBlocked,
     CardNotActive,
     CardWasReplaced,
-    IdempotencyConflict,
     MemberHasAnotherCard,
     UnknownCard,
 )
-from dobmi.central.journal import post
-from dobmi.central.orders import append_credit, balance_on_card
-from dobmi.central.posting_rules import Kind
+from dobmi.central.orders import balance_on_card
 from dobmi.central.replacement import Replacement, replacement_of
 from dobmi.central.schema import (
     WAITING,
@@ -45,12 +39,10 @@ from dobmi.central.texts import REASON_LENGTH_MAX, require_text
 from dobmi.money import Rupiah
 from dobmi.wib import day_number, day_of
 
-CREDIT_MIN = Rupiah(1)
 OWN_KEYS = "dobmi:"
 """What the idempotency keys of the server's own orders begin with."""
 _UID = re.compile(r"[0-9a-fA-F]{14}", re.ASCII)
 _SERIAL = re.compile(r"[0-9]{1,10}", re.ASCII)
-_KINDS_OF_SOURCE = {CreditSource.CASH: Kind.TOP_UP, CreditSource.SALARY: Kind.SALARY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +151,7 @@ def waiting_credits(connection: Connection, uid: bytes) -> list[PendingCredit]:
         )
         .order_by(pending_credits.c.sequence)
     )
-    return [_pending(row) for row in rows]
+    return [pending_credit(row) for row in rows]
 
 
 def statement_of(central: Central, card: bytes | int, *, lines_max: int = 20) -> CardStatement:
@@ -201,83 +193,6 @@ def statement_of(central: Central, card: bytes | int, *, lines_max: int = 20) ->
                 for line in lines
             ),
         )
-
-
-def order_credit(
-    central: Central,
-    card: bytes | int,
-    amount: Rupiah,
-    source: CreditSource,
-    *,
-    idempotency_key: str,
-    station: int,
-    actor: Actor | None = None,
-) -> tuple[PendingCredit, bool]:
-    """A pending credit for the card, and whether it is new: one key makes one credit.
-
-    Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, AmountNotAllowed,
-    BalanceWouldPassLimit, IdempotencyConflict.
-    """
-    if idempotency_key.startswith(OWN_KEYS):
-        raise BadParameters(detail=f"idempotency keys that begin with {OWN_KEYS} are the server's")
-    limit = Rupiah(central.settings.balance_max_rupiah)
-    if not CREDIT_MIN <= amount <= limit:
-        raise AmountNotAllowed(amount=amount, minimum=CREDIT_MIN, maximum=limit)
-    now = central.unix_seconds()
-    with central.database.write() as connection:
-        row = card_row(connection, card, lock=True)
-        before = connection.execute(
-            select(pending_credits).where(pending_credits.c.idempotency_key == idempotency_key)
-        ).one_or_none()
-        if before is not None:
-            same = (before.card_uid, before.amount_rupiah, before.source, before.ordered_by)
-            if same != (row.uid, amount.amount, source.value, station):
-                raise IdempotencyConflict
-            return _pending(before), False
-        require_usable(row, now)
-        waiting = waiting_credits(connection, row.uid)
-        total = balance_on_card(connection, row.uid) + amount
-        for credit in waiting:
-            total += credit.amount
-        if total > limit:
-            raise BalanceWouldPassLimit(amount=amount, total=total, limit=limit)
-        sequence = append_credit(
-            connection,
-            row.uid,
-            amount,
-            source,
-            idempotency_key=idempotency_key,
-            ordered_by=station,
-            now=now,
-        )
-        post(
-            connection,
-            _KINDS_OF_SOURCE[source],
-            amount,
-            card_uid=row.uid,
-            terminal_id=CENTRAL_TERMINAL_ID,
-            sequence=sequence,
-            at=now,
-            station=station,
-        )
-        note_act(
-            connection,
-            actor or Actor("", station),
-            Act.CREDIT,
-            subject=f"card {row.serial}",
-            amount=amount,
-            detail=f"{source.value}, credit {sequence}",
-            now=now,
-        )
-    credit = PendingCredit(
-        card_uid=row.uid,
-        sequence=sequence,
-        amount=amount,
-        source=source,
-        state=CreditDelivery.PENDING,
-        ordered_at=now,
-    )
-    return credit, True
 
 
 def set_blocked(
@@ -325,12 +240,7 @@ def set_blocked(
         }
         insert_rows(connection, hotlist_changes, [change])
         if state is CardState.ACTIVE:
-            serve_member(
-                connection,
-                row.member_number,
-                central.unix_seconds(),
-                balance_max=Rupiah(central.settings.balance_max_rupiah),
-            )
+            serve_member(connection, row.member_number, central.unix_seconds(), central.settings)
         note_act(
             connection,
             actor or Actor("", by_terminal),
@@ -342,7 +252,8 @@ def set_blocked(
     return version
 
 
-def _pending(row: Row[Any]) -> PendingCredit:
+def pending_credit(row: Row[Any]) -> PendingCredit:
+    """As this row of `pending_credits` has it."""
     return PendingCredit(
         card_uid=row.card_uid,
         sequence=row.sequence,

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from dobmi.central import limits, restitution
+from dobmi.central import held_credits, limits, restitution
 from dobmi.central.carrying import Carrier
 from dobmi.central.schema import ApprovalKind
 
 CARRIERS: Final[Mapping[ApprovalKind, Carrier]] = MappingProxyType(
     {
+        ApprovalKind.CREDIT: held_credits.CARRIER,
         ApprovalKind.LIMITS: limits.CARRIER,
         ApprovalKind.RESTITUTION: restitution.CARRIER,
     }

@@ -51,6 +51,7 @@ from dobmi.central.verification import FOREIGN_READER, MacKeyOf, find_counter
 from dobmi.central.wallets import load_cards
 from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
+from dobmi.settings import CentralSettings
 
 _log = logging.getLogger(__name__)
 

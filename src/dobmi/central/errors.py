@@ -92,6 +92,9 @@ CentralError
   CreditRefused
     AmountNotAllowed
     BalanceWouldPassLimit
+    DayLimitPassed
+    CashTooLittle              less was handed over than is to be credited
+    UnknownOrder
     IdempotencyConflict        one key for two different orders
   CreditNotSettled             the office cannot say of a credit that it arrived
     UnknownCredit
@@ -713,6 +716,24 @@ class BalanceWouldPassLimit(CreditRefused):
     code = "CENTRAL-BALANCE-LIMIT"
     message = N_("With {amount} more the card would hold {total}, above its limit of {limit}.")
     next_step = N_("Enter a smaller amount.")
+
+
+class DayLimitPassed(CreditRefused):
+    code = "CENTRAL-CREDIT-DAY"
+    message = N_("With {amount} more the member would be given {total} today, above {limit}.")
+    next_step = N_("Enter a smaller amount, or come back tomorrow.")
+
+
+class CashTooLittle(CreditRefused):
+    code = "CENTRAL-CASH-RECEIVED"
+    message = N_("{received} in cash was handed over, and {amount} is to be credited.")
+    next_step = N_("Count the cash again, and enter what was handed over.")
+
+
+class UnknownOrder(CreditRefused):
+    code = "CENTRAL-NO-ORDER"
+    message = N_("This station has ordered no credit under {order}.")
+    next_step = N_("Look at the order's reference on the receipt or on the screen.")
 
 
 class IdempotencyConflict(CreditRefused):

@@ -21,6 +21,7 @@ from dobmi.cardlib.readers.base import CardConnection
 from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.cards import card_row, refuse_second_card
 from dobmi.central.conclusions import serve_member
+from dobmi.central.credit_limits import card_limit
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     BadParameters,
@@ -33,7 +34,6 @@ from dobmi.central.errors import (
 from dobmi.central.issuing import Chip, begin_line, end_line, hold_line, note_card
 from dobmi.central.schema import CardState, cards, members
 from dobmi.central.server import Central
-from dobmi.money import Rupiah
 from dobmi.sync.relay import BatchLine
 from dobmi.wib import day_number, day_of, days_since_1970
 
@@ -85,14 +85,14 @@ def issue_card(
         )
         if line is not None:
             note_card(database, line, uid)
-        mac_key_version = card_row(database, uid).mac_key_version
+        registered = card_row(database, uid)
     done = personalise(
         connection,
         # The card may have got this key in an earlier attempt, and keeps it for life.
-        central.keys.pinned(CardKey.TRANSACTION_MAC, mac_key_version),
+        central.keys.pinned(CardKey.TRANSACTION_MAC, registered.mac_key_version),
         holder,
         central.sign_holder,
-        balance_max=Rupiah(central.settings.balance_max_rupiah),
+        balance_max=card_limit(central.settings, registered),
         examined=examined,
     )
     view = Purse(connection, central.keys, central.card_issuer_public_key).read()
@@ -134,8 +134,7 @@ def _activate(
         if line is not None and row.state == CardState.ACTIVE:
             chip = Chip(done.generation.value, done.originality, resumed=done.resumed)
             end_line(database, line, uid, actor, chip=chip, now=now)
-        limit = Rupiah(central.settings.balance_max_rupiah)
-        serve_member(database, holder.member_number, now, balance_max=limit)
+        serve_member(database, holder.member_number, now, central.settings)
         if is_new:
             place = "" if line is None else f", issuing batch {line.batch} line {line.line}"
             note_act(
@@ -207,6 +206,7 @@ def _register(
         "registered_at": now,
         "issued_at": None,
         "block_reason": "",
+        "value_limit_rupiah": central.settings.balance_max_rupiah,
     }
     insert_rows(database, cards, [card])
     return holder, False

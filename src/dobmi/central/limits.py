@@ -41,6 +41,12 @@ LIMITS: Final[Mapping[str, LimitKind]] = MappingProxyType(
         "unsent_vouchers_max": LimitKind(N_("vouchers not sent yet"), 1, 1_000_000, is_money=False),
         "unsent_total_max_rupiah": LimitKind(N_("money not sent yet"), 1, 10_000_000_000),
         "sync_age_hours_max": LimitKind(N_("hours without sync"), 1, 24 * 365, is_money=False),
+        "balance_max_rupiah": LimitKind(N_("largest balance"), 1, 20_000_000, by_class=True),
+        "credit_max_rupiah": LimitKind(N_("largest credit"), 1, 20_000_000, by_class=True),
+        "credit_day_max_rupiah": LimitKind(N_("credits of a day"), 0, 20_000_000, by_class=True),
+        "approve_credit_above_rupiah": LimitKind(
+            N_("credit decided by two people above"), 0, 20_000_000
+        ),
         "pin_above_rupiah": LimitKind(N_("PIN for more than"), 0, 20_000_000),
     }
 )

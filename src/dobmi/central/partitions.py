@@ -7,13 +7,13 @@ moved. A month is `<table>_2026_11`. On SQLite there are no partitions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date
 
 from sqlalchemy import Connection, text
 
 from dobmi.central.database import wait_no_longer
 from dobmi.central.schema import metadata, no_truncate
-from dobmi.wib import WIB
+from dobmi.wib import midnight
 
 _WAIT_SECONDS = 2
 
@@ -36,7 +36,7 @@ def ensure_partitions(connection: Connection, from_day: date, months_ahead: int)
             name = f"{table.name}_{first:%Y_%m}"
             if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar():
                 continue
-            start, stop = _midnight(first), _midnight(end)
+            start, stop = midnight(first), midnight(end)
             in_other = text(
                 f"SELECT 1 FROM {table.name}_other "  # noqa: S608 - names of ours
                 f"WHERE {column} >= {start} AND {column} < {stop} LIMIT 1"
@@ -61,7 +61,3 @@ def _months(from_day: date, count: int) -> Iterator[tuple[date, date]]:
         end = date(first.year + first.month // 12, first.month % 12 + 1, 1)
         yield first, end
         first = end
-
-
-def _midnight(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=WIB).timestamp())

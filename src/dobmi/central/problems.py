@@ -46,6 +46,8 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.IssuingLinesRefused, 422),
     (errors.IssuingProblem, 409),
     (errors.AmountNotAllowed, 422),
+    (errors.CashTooLittle, 422),
+    (errors.UnknownOrder, 404),
     (errors.CreditRefused, 409),
     (errors.DisputeImpossible, 404),
     (errors.BodyTooLarge, 413),

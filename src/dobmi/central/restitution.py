@@ -8,11 +8,12 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
-from dobmi.central.cards import OWN_KEYS, card_row, require_usable, waiting_credits
+from dobmi.central.cards import OWN_KEYS, card_row, require_usable
 from dobmi.central.carrying import Accepted, Carrier, Facts
-from dobmi.central.errors import BadProposal, BalanceWouldPassLimit, UnknownCard
+from dobmi.central.errors import BadProposal, UnknownCard
+from dobmi.central.held_credits import require_room
 from dobmi.central.journal import post
-from dobmi.central.orders import append_credit, balance_on_card, card_in_force
+from dobmi.central.orders import append_credit, card_in_force
 from dobmi.central.posting_rules import Kind
 from dobmi.central.schema import CreditSource, StaffRole, cards
 from dobmi.central.server import Central
@@ -72,12 +73,7 @@ def _carry_out(central: Central, connection: Connection, facts: Facts, of: Accep
     uid = card_in_force(connection, asked.card_uid) or asked.card_uid
     row = card_row(connection, uid, lock=True)
     require_usable(row, of.now)
-    limit = Rupiah(central.settings.balance_max_rupiah)
-    total = balance_on_card(connection, row.uid) + asked.amount
-    for credit in waiting_credits(connection, row.uid):
-        total += credit.amount
-    if total > limit:
-        raise BalanceWouldPassLimit(amount=asked.amount, total=total, limit=limit)
+    require_room(connection, central.settings, row, asked.amount)
     sequence = append_credit(
         connection,
         row.uid,

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, select
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
 from dobmi.central.balances import balances_of
 from dobmi.central.booking import booking_time
+from dobmi.central.credit_limits import balance_limits
 from dobmi.central.database import count_up, insert_rows, whole_sum
 from dobmi.central.journal import Event, post_many
 from dobmi.central.posting_rules import Group, Kind, account_number
@@ -29,6 +30,7 @@ from dobmi.central.schema import (
 )
 from dobmi.central.server import Central
 from dobmi.money import ZERO, Rupiah
+from dobmi.settings import CentralSettings
 from dobmi.wib import day_of, days_since_1970
 
 MEMBERS_AT_A_TIME = 500
@@ -54,21 +56,22 @@ def load_all_wallets(central: Central, now: int) -> Loaded:
 
 def load_wallets(central: Central, members: Sequence[int], now: int) -> Loaded:
     """Likewise for these members, some hundreds in each transaction. Doing it again is harmless."""
-    limit = Rupiah(central.settings.balance_max_rupiah)
     done = Loaded()
     for start in range(0, len(members), MEMBERS_AT_A_TIME):
         some = members[start : start + MEMBERS_AT_A_TIME]
         done += central.database.write_again(
-            partial(load_cards, members=some, limit=limit, now=now)
+            partial(load_cards, members=some, settings=central.settings, now=now)
         )
     return done
 
 
-def load_cards(connection: Connection, members: Sequence[int], limit: Rupiah, now: int) -> Loaded:
+def load_cards(
+    connection: Connection, members: Sequence[int], settings: CentralSettings, now: int
+) -> Loaded:
     """Order credits from the wallets of these members (some hundreds) for their cards in force."""
     at = booking_time(connection, now)
     rows = connection.execute(
-        select(cards.c.uid, cards.c.serial, cards.c.member_number)
+        select(cards.c.uid, cards.c.serial, cards.c.member_number, cards.c.value_limit_rupiah)
         .where(cards.c.member_number.in_(members), cards.c.state == CardState.ACTIVE)
         .where(cards.c.expires_on_day >= days_since_1970(day_of(now)))
         .order_by(cards.c.uid)
@@ -77,7 +80,7 @@ def load_cards(connection: Connection, members: Sequence[int], limit: Rupiah, no
     # With the card locked nobody else loads it: a member has one card in force.
     wallets = balances_of(connection, Group.WALLET, [row.member_number for row in rows])
     rows = [row for row in rows if wallets.get(row.member_number, ZERO) > ZERO]
-    room = _room(connection, rows, limit)
+    room = _room(connection, rows, settings)
     amounts = {row.uid: min(wallets[row.member_number], room[row.uid]) for row in rows}
     rows = [row for row in rows if amounts[row.uid] > ZERO]
     if not rows:
@@ -116,9 +119,10 @@ def load_cards(connection: Connection, members: Sequence[int], limit: Rupiah, no
 
 
 def _room(
-    connection: Connection, rows: Sequence[Row[*tuple[Any, ...]]], limit: Rupiah
+    connection: Connection, rows: Sequence[Row[*tuple[Any, ...]]], settings: CentralSettings
 ) -> dict[bytes, Rupiah]:
     """What each card may still be credited with, counting what waits for it."""
+    limits = balance_limits(connection, settings, rows)
     on_cards = balances_of(connection, Group.CARD, [row.serial for row in rows])
     waiting = {
         uid: Rupiah(total)
@@ -130,5 +134,6 @@ def _room(
         )
     }
     return {
-        row.uid: limit - on_cards.get(row.serial, ZERO) - waiting.get(row.uid, ZERO) for row in rows
+        row.uid: limits[row.uid] - on_cards.get(row.serial, ZERO) - waiting.get(row.uid, ZERO)
+        for row in rows
     }

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
 from dobmi.cardlib.custody import KeyRing
-from dobmi.central.app import CreditOrder, Reason
-from dobmi.central.cards import order_credit, parse_card, set_blocked, statement_of
+from dobmi.central.app import Reason
+from dobmi.central.cards import PendingCredit, parse_card, set_blocked, statement_of
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.database import open_database
 from dobmi.central.errors import BadParameters, CentralError, NoSuchPage, RoleNotAllowed
 from dobmi.central.feeds import make_feed
@@ -26,6 +27,7 @@ from dobmi.central.problems import problem_of
 from dobmi.central.relay_session import failed, parse_start, run_session
 from dobmi.central.replacement import replace_card, restore_due
 from dobmi.central.restoring import mark_restored
+from dobmi.central.routes_credits import CreditOrder
 from dobmi.central.schema import CreditSource, Role
 from dobmi.central.server import Central
 from dobmi.central.terminals import authorise, enrol, note_feed, role_of
@@ -191,6 +193,7 @@ class Office:
             idempotency_key=order.idempotency_key,
             station=station,
         )
+        assert isinstance(credit, PendingCredit), "nobody logs in here, so nothing is held"
         return WireAnswer(201 if is_new else 200, http.JSON, b'{"sequence": %d}' % credit.sequence)
 
     def _block(self, request: WireRequest, card: str, *, blocked: bool) -> WireAnswer:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey
-from dobmi.central.cards import order_credit
+from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.issue_session import issue_card
 from dobmi.central.schema import CreditSource, Role
