@@ -74,6 +74,7 @@ from dobmi.central.relay_session import (
 )
 from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.replica import seconds_behind
+from dobmi.central.routes_card_page import add_card_page
 from dobmi.central.routes_credits import BODIES as CREDIT_BODIES
 from dobmi.central.routes_credits import Credit, add_credit_endpoints, credit_model
 from dobmi.central.routes_issuing import BODIES as ISSUING_BODIES
@@ -446,6 +447,8 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
 
 
 def _add_pages(app: FastAPI, central: Central) -> None:
+    add_card_page(app, central)
+
     @app.get(
         PROOF_PATH + "{token}",
         summary="For people: whether a receipt's sale is on record, and what became of it",

@@ -93,6 +93,7 @@ def issue_card(
         holder,
         central.sign_holder,
         balance_max=card_limit(central.settings, registered),
+        member_url=central.settings.member_url,
         examined=examined,
     )
     view = Purse(connection, central.keys, central.card_issuer_public_key).read()

@@ -60,23 +60,30 @@ _GOOD: Final = {
     ProofState.REFUND_ORDERED,
 }
 _BAD: Final = {ProofState.NOT_KNOWN, ProofState.NOT_PAID, ProofState.REFUND_REFUSED}
-_LANGUAGE_NAMES: Final = {"id": "Bahasa Indonesia", "en": "English"}
-_STYLE: Final = (
+STYLE: Final = (
     "body{font:18px/1.5 sans-serif;margin:0 auto;max-width:30em;padding:1em;color:#111;"
     "background:#fff}h1{padding:.5em;margin:.5em 0;color:#fff;background:#5c4a00}"
     "h1.good{background:#14602f}h1.bad{background:#8b1a1a}dt{color:#444}"
     "dd{margin:0 0 .6em;font-weight:bold}a{color:#0b4f8a;display:inline-block;padding:.6em 0}"
 )
-_STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_HEADERS: Final = {
-    "content-security-policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "x-robots-tag": "noindex",
-    "cache-control": "no-store",
-    "vary": "accept-language",
-}
+LANGUAGE_NAMES: Final = {"id": "Bahasa Indonesia", "en": "English"}
+
+
+def page_headers(style: str) -> dict[str, str]:
+    """Of a page that has nothing but this style: no script, no frame, not kept, not passed on."""
+    style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {
+        "content-security-policy": f"default-src 'none'; style-src 'sha256-{style_hash}'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "x-robots-tag": "noindex",
+        "cache-control": "no-store",
+        "vary": "accept-language",
+    }
+
+
+_HEADERS: Final = page_headers(STYLE)
 _PAGE: Final = Template(
     '<!doctype html><html lang="$language"><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -110,14 +117,14 @@ def _page(proof: Proof, issuer: str, language: str) -> str:
     mood = "good" if proof.state in _GOOD else "bad" if proof.state in _BAD else ""
     return _PAGE.substitute(
         language=language,
-        style=_STYLE,
+        style=STYLE,
         issuer=escape(issuer),
         mood=mood,
         title=escape(translate(_TITLES[proof.state])),
         text=escape(translate(_TEXTS[proof.state]).format(refunded=proof.refunded)),
         facts=_facts(proof, translate),
         other=other,
-        other_name=_LANGUAGE_NAMES[other],
+        other_name=LANGUAGE_NAMES[other],
     )
 
 
