@@ -8,6 +8,7 @@ card.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,14 +32,18 @@ from dobmi.cardlib.errors import (
     KeyFileUnusable,
     KeyNotHeld,
     NotSealedForUs,
+    OtherKeyFileFormat,
     WrongPassphrase,
 )
 from dobmi.cardlib.keys import DesfireKey
 from dobmi.cardlib.purse_layout import CardKey, diversification_input
 from dobmi.cardlib.sealing import seal, unseal
 
+_log = logging.getLogger(__name__)
+
 VERSION_MAX = 255
-_FORMAT = "dobmi key file 1"
+_FORMATS = "dobmi key file "
+_FORMAT = _FORMATS + "1"
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 1 << 15, 8, 1
 _SCRYPT_N_MAX = 1 << 20
 
@@ -353,15 +358,22 @@ def sync_folder(folder: Path) -> None:
 
 
 def load_key_file(path: Path, passphrase: str) -> KeyRing:
-    """Raises KeyFileUnusable, DamagedKeyFile, WrongPassphrase, EmptyPassphrase."""
+    """Raises KeyFileUnusable, DamagedKeyFile and its kind OtherKeyFileFormat, WrongPassphrase,
+    EmptyPassphrase. A file that others may read is opened, and the log says so.
+    """
     with _usable(path):
         text = path.read_bytes()
+        mode = path.stat().st_mode
+    if mode & 0o077:
+        _log.warning("the key file %s is open to others: chmod 600 it", path.name)
     try:
         file = json.loads(text)
         header = {name: file[name] for name in ("format", "scrypt", "nonce")}
         sealed = bytes.fromhex(file["sealed"])
         nonce = bytes.fromhex(header["nonce"])
         scrypt = header["scrypt"]
+        if header["format"] != _FORMAT and str(header["format"]).startswith(_FORMATS):
+            raise OtherKeyFileFormat(path=path.name, format=header["format"])
         salt = bytes.fromhex(scrypt["salt"])
         n, r, p = int(scrypt["n"]), int(scrypt["r"]), int(scrypt["p"])
         if header["format"] != _FORMAT or not (n <= _SCRYPT_N_MAX and r <= 32 and p <= 16):
@@ -373,11 +385,16 @@ def load_key_file(path: Path, passphrase: str) -> KeyRing:
         content = json.loads(AESGCM(key).decrypt(nonce, sealed, _bound(header)))
     except (InvalidTag, ValueError) as error:
         raise WrongPassphrase(path=path.name) from error
-    return KeyRing(
-        masters=_masters_from_json(content["masters"]),
-        signing={name: bytes.fromhex(value) for name, value in content["signing"].items()},
-        sealing={name: bytes.fromhex(value) for name, value in content.get("sealing", {}).items()},
-    )
+    try:
+        sealing = content.get("sealing", {})
+        return KeyRing(
+            masters=_masters_from_json(content["masters"]),
+            signing={name: bytes.fromhex(value) for name, value in content["signing"].items()},
+            sealing={name: bytes.fromhex(value) for name, value in sealing.items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # It was sealed whole, so a later program wrote it, with kinds of keys that this one has not.
+        raise OtherKeyFileFormat(path=path.name, format=_FORMAT) from error
 
 
 def _masters_as_json(ring: KeyRing) -> dict[str, dict[str, str]]:

@@ -65,6 +65,7 @@ CardError
   WrongTransactionMac            a transaction MAC that does not fit its input
   KeyNotHeld                     this custody does not hold that key
   DamagedKeyFile
+    OtherKeyFileFormat           another version of the program wrote it
   KeyFileUnusable                its place or permissions forbid reading or writing it
   EmptyPassphrase
   WrongPassphrase
@@ -567,6 +568,12 @@ class DamagedKeyFile(CardError):
     code = "KEY-FILE"
     message = N_("The key file {path} is damaged.")
     next_step = N_("Restore it from the backup that was made at the key ceremony.")
+
+
+class OtherKeyFileFormat(DamagedKeyFile):
+    code = "KEY-FILE-FORMAT"
+    message = N_("The key file {path} is of another version of this program ({format}).")
+    next_step = N_("Nothing is wrong with it: use the program that wrote it, or a newer one.")
 
 
 class KeyFileUnusable(CardError):
