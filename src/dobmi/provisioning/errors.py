@@ -7,6 +7,8 @@ ProvisioningError
   NoCardCame             nobody tapped a card in time
   NotAnAmount            the text is no amount that can be put on a card
   NotAUid                the text is no card number
+  MemberFileUnusable     no list of members
+  PhotoUnusable
   BenchBusy              the reader is at another card's work
   BenchClosed            the page's program is ending
   BenchFault             the program met a fault with a card
@@ -76,3 +78,15 @@ class BenchFault(ProvisioningError):
     code = "STATION-FAULT"
     message = N_("The program met a fault with this card.")
     next_step = N_("Look at the card first: it says how far it came. Then do it again.")
+class MemberFileUnusable(ProvisioningError):
+    code = "STATION-MEMBER-FILE"
+    message = N_("{file} cannot be taken as a list of members: {why}.")
+    next_step = N_("{advice}")
+
+
+class PhotoUnusable(ProvisioningError):
+    code = "STATION-PHOTO"
+    message = N_("{file} cannot be used as a photo: {why}.")
+    next_step = N_("Save it as a JPEG or PNG of at most 20 MB, or leave it out.")
+
+

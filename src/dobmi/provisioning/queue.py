@@ -405,7 +405,8 @@ class _Queue:
             yield from self._reader_gone(error)
         elif isinstance(error.__cause__, CardRemoved):
             self._begun = uid
-            yield from self._again(uid, error)
+            self._signal(Signal.FAILURE)
+            yield self._show(QueuePhase.SAME_AGAIN, card=uid, trouble=error)
         elif _mends_itself(error) and not isinstance(error.__cause__, CardError):
             self._begun = uid
             yield from self._away(error)
