@@ -49,7 +49,7 @@ def issue(
 ) -> IssuedCard:
     """Make the card on the reader the purse of a member. Interrupted, it is run again and goes on.
 
-    Raises RelayInterrupted (tap the same card again), ServerRefused (with the server's reason),
+    `line`: of an issuing batch; it is issued with the card. Raises RelayInterrupted (tap the same card again), ServerRefused (with the server's reason),
     ServerUnreachable.
     """
     asked = IssueParameters(member_number=member_number, name=name, line=line)
@@ -66,19 +66,33 @@ def issue(
 
 
 def order_credit(
-    station: Station, uid: bytes, amount: Rupiah, source: str, reference: str
+    station: Station,
+    uid: bytes,
+    amount: Rupiah,
+    source: str,
+    reference: str,
+    *,
+    received: Rupiah | None = None,
 ) -> dict[str, Any]:
     """Have the server owe the card `amount`; `source` is `cash` or `salary`. No card is needed.
 
-    Raises ServerRefused, ServerUnreachable.
+    `received`: the cash handed over. In the answer `approval` is there if a second person must
+    accept it first. Raises ServerRefused, ServerUnreachable.
     """
-    order = {
+    order: dict[str, object] = {
         "card_uid": uid.hex().upper(),
         "amount_rupiah": amount.amount,
         "source": source,
         "idempotency_key": reference,
     }
+    if received is not None:
+        order["received_rupiah"] = received.amount
     return station.client.post_json("/v1/credits", order)
+
+
+def ordered_credit(station: Station, reference: str) -> dict[str, Any]:
+    """How far an order of this station's is, as its receipt has it. Raises as `order_credit`."""
+    return station.client.get_json(f"/v1/credits/{reference}")
 
 
 def deliver_credits(station: Station, connection: CardConnection) -> CreditResult:
