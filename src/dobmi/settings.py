@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -27,6 +27,9 @@ from dobmi.sync.http import leaves_in_the_clear
 
 _PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 _PLACES = (Path("dobmi.toml"), Path("~/.config/dobmi/dobmi.toml"), Path("/etc/dobmi/dobmi.toml"))
+
+
+Origin = Annotated[str, Field(pattern=r"^https?://[a-z0-9.\-]+(:\d{1,5})?$")]
 
 
 class BadSettings(DoBMIError):
@@ -91,6 +94,9 @@ class ProvisioningSettings(_Client):
     identity: Path = Path("station-identity.keys")
     enrolment: Path = Path("station.json")
     card_wait_seconds: float = Field(default=60, gt=0)
+    page_host: str = "127.0.0.1"
+    """Where the staff's page listens: on this machine alone."""
+    page_port: int = Field(default=8442, gt=0, le=65535)
 
 
 class CentralSettings(_Section):
@@ -109,6 +115,9 @@ class CentralSettings(_Section):
     port: int = Field(default=8440, ge=0, le=65535)
     workers: int = Field(default=1, ge=1, le=64)
     """Processes of `serve` that share its port; on PostgreSQL, one for each core or two."""
+    office_origins: tuple[Origin, ...] = ()
+    """Addresses under which browsers open the office's page, such as `https://kantor.example`. None:
+    only on this machine, `http://127.0.0.1:PORT/office/`."""
     issuer: str = Field(default="Koperasi BMI", min_length=1, max_length=80, pattern=_PLAIN)
     balance_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)
     credit_max_rupiah: int = Field(default=2_000_000, gt=0, le=20_000_000)

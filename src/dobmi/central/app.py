@@ -55,6 +55,8 @@ from dobmi.central.feeds import OutletAsked, make_feed
 from dobmi.central.ingest import take_batch
 from dobmi.central.member_notes import photo_of
 from dobmi.central.metrics import BATCHES
+from dobmi.central.office.app import create_office
+from dobmi.central.office.rendering import PREFIX as OFFICE
 from dobmi.central.pairing import answer_pairing, offer_pairing
 from dobmi.central.periodic import PeriodicWork
 from dobmi.central.problems import (
@@ -95,6 +97,7 @@ from dobmi.sync.pairing import PAIRING_SIZE_MAX
 from dobmi.sync.proof_code import PROOF_PATH
 from dobmi.sync.records import RECORDS_SIZE_MAX
 from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, encode_relay
+from dobmi.web.security import loopback_origins
 
 CARD_SESSIONS_MAX = 40
 _NEEDS_STAFF = frozenset(action.value for action in Action) - {Action.CREDIT.value}
@@ -209,11 +212,16 @@ class CirculationReport(BaseModel):
 
 
 def create_app(
-    central: Central, *, periodic: PeriodicWork | None = None, state: ServerState | None = None
+    central: Central,
+    *,
+    periodic: PeriodicWork | None = None,
+    state: ServerState | None = None,
+    port: int | None = None,
 ) -> FastAPI:
     """The application for one central server whose tables exist (`Database.require_tables`).
 
-    While it runs it does the `periodic` work, if it is given some. `state` tells it that it stops.
+    While it runs it does the `periodic` work, if it is given some. `state` tells it that it stops;
+    `port` is the one it listens at, the settings' if none is given.
     """
     state = state or ServerState()
 
@@ -246,6 +254,8 @@ def create_app(
     add_issuing_endpoints(app, central)
     _add_pages(app, central)
     _add_card_sessions(app, central)
+    origins = central.settings.office_origins or loopback_origins(port or central.settings.port)
+    app.mount(OFFICE, create_office(central, origins))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way
     return app
 

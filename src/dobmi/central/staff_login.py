@@ -204,6 +204,12 @@ def passwords_are_set(connection: Connection) -> bool:
     return connection.execute(select(staff_passwords.c.name).limit(1)).first() is not None
 
 
+def people_with_password(database: Database) -> frozenset[str]:
+    """By their registered names."""
+    with database.read() as connection:
+        return frozenset(connection.execute(select(staff_passwords.c.name)).scalars())
+
+
 def _open(central: Central, person: Person, station: int | None, now: int) -> StaffSession:
     token = secrets.token_urlsafe(32)
     expires_at = now + SESSION_SECONDS

@@ -58,6 +58,9 @@ class Terminal:
     status: TerminalStatus
     head_sequence: int
     last_received_at: int | None
+    """When its newest voucher came."""
+    heard_at: int | None
+    """When it last sent a voucher or asked for its feed."""
 
 
 def invite(
@@ -184,6 +187,7 @@ def list_terminals(central: Central) -> list[Terminal]:
                 status=TerminalStatus(row.status),
                 head_sequence=row.head_sequence,
                 last_received_at=row.received_at,
+                heard_at=max(filter(None, (row.received_at, row.feed_at)), default=None),
             )
             for row in connection.execute(statement)
         ]

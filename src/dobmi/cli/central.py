@@ -240,7 +240,7 @@ def _serve(
         PeriodicWork(central, interval_seconds=interval_seconds) if interval_seconds else None
     )
     state = ServerState()
-    app = create_app(central, periodic=periodic, state=state)
+    app = create_app(central, periodic=periodic, state=state, port=port)
     if settings.metrics_port:
         Metrics(central).serve(settings.metrics_host, settings.metrics_port + number)
     server = DrainingServer(server_config(app, host=host, port=port), state, settings.drain_seconds)
