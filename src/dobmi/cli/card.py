@@ -17,12 +17,15 @@ from dobmi.cardlib.inspection import CardState, inspect
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
+from dobmi.cli.card_page import page
 from dobmi.cli.context import Context, DomainGroup, show_error
+from dobmi.cli.issuing import COMMANDS as ISSUING
+from dobmi.cli.station import station_of as _station
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.provisioning import cards, staff
-from dobmi.provisioning.enrolment import Station, enrol_station, open_station
+from dobmi.provisioning.enrolment import Station, enrol_station
 from dobmi.provisioning.errors import NoCardCame, NotAnAmount, NotAUid
 from dobmi.provisioning.staff_file import logged_in, staff_file_of
 from dobmi.sync.errors import RelayInterrupted
@@ -114,6 +117,13 @@ def command() -> None:
 
     Issuing and topping up go through the central server, which alone holds the keys.
     """
+
+
+command.add_command(page)
+
+
+for _command in ISSUING:
+    command.add_command(_command)
 
 
 @command.command()
@@ -370,17 +380,6 @@ def _deliver(context: Context, station: Station, reader: Reader) -> None:
     if not result.delivered:
         context.say(N_("Nothing was owed to this card."))
     context.say(N_("Balance on the card: {balance}"), balance=result.balance)
-
-
-def _station(context: Context) -> Station:
-    settings = context.settings.provisioning
-    return open_station(
-        settings.server,
-        context.settings.at(settings.identity),
-        context.settings.at(settings.enrolment),
-        context.passphrase(context.translate(N_("Passphrase of this station's key"))),
-        language=context.language,
-    )
 
 
 @contextlib.contextmanager

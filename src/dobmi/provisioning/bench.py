@@ -5,8 +5,7 @@
 
 The thread looks for a card a tenth of a second at a time. A card that comes is looked at (who is it), and does
 what was asked; one that lies there already does it at once. A card pulled away half-way is asked for
-again, and no other does instead. A run is tasks one after the other, card after card, with nothing
-to press between.
+again, and no other does instead. While a list is issued (`queue.issue_queue`) the reader is the queue's.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -27,21 +26,20 @@ from dobmi.cardlib.errors import CardRemoved, NoCard, ReaderUnavailable
 from dobmi.cardlib.readers import CardConnection, Reader, Signal
 from dobmi.errors import DoBMIError
 from dobmi.provisioning.errors import BenchBusy, BenchClosed, BenchFault, NoCardCame
+from dobmi.provisioning.queue import QueueControls, QueuePhase, QueueState
 from dobmi.sync.errors import RelayInterrupted
 
 T = TypeVar("T")
 
 _SLICE_SECONDS = 0.1
 _READER_RETRY_SECONDS = 1.0
-_NOTICE_SECONDS = 0.8
-"""How long a finished card is shown at least, also when it is lifted at once."""
 
 _log = logging.getLogger(__name__)
 
 
 class Phase(StrEnum):
     """WAITING for a card; AGAIN: it left half-way, the same one is to come back; DONE and REFUSED
-    stay until they were seen (or, in a run, until the card is lifted).
+    stay until they were seen.
     """
 
     STARTING = "starting"
@@ -75,16 +73,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Tasks in a row. `take` gives the next, None when there is none; it may raise a DoBMIError.
-
-    `let_go` is called when the run is stopped, with the task that had begun; it raises nothing.
-    """
+    """A list that is issued. `states` does it, with a reader of its own, and says how far it is."""
 
     number: int
     owner: str
     name: str
-    take: Callable[[], Task | None] = field(repr=False)
-    let_go: Callable[[Task | None], None] = field(repr=False)
+    controls: QueueControls = field(repr=False)
+    states: Callable[[QueueControls], Iterator[QueueState]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +105,12 @@ class BenchState:
     error: DoBMIError | None = None
     is_another: bool = False
     run: Run | None = None
-    is_paused: bool = False
-    run_error: DoBMIError | None = None
-    run_done: int = 0
+    queue: QueueState | None = None
+    """How far the run is, or how it ended."""
+
+    @property
+    def is_running(self) -> bool:
+        return self.run is not None and not (self.queue is not None and self.queue.is_over)
 
 
 class Bench:
@@ -146,7 +144,11 @@ class Bench:
         self._deadline = 0.0
         self._begun: bytes | None = None
         """The card that began the task and left half-way."""
-        self._shown_until = 0.0
+
+    @property
+    def open_reader(self) -> Callable[[], Reader]:
+        """For a run: the bench has let go of the reader by then."""
+        return self._open_reader
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -160,6 +162,9 @@ class Bench:
     ) -> None:
         """What a card is doing is finished before."""
         self._closing.set()
+        run = self._state.run
+        if run is not None:
+            run.controls.stop()
         self._thread.join(15)
 
     @property
@@ -183,68 +188,41 @@ class Bench:
             now = self._state
             if now.task is not None and now.task.request == task.request:
                 return
-            if now.phase.is_busy or now.run is not None:
+            if now.phase.is_busy:
                 raise BenchBusy
             self._begin(task)
 
+        if self._state.is_running:
+            raise BenchBusy
         self._order(take)
 
     def begin_run(self, run: Run) -> None:
-        """Take task after task. Raises BenchBusy."""
+        """Issue a list. Raises BenchBusy."""
 
         def take() -> None:
-            now = self._state
-            if now.run is not None and now.run.number == run.number:
-                self._show(is_paused=False, run_error=None)
-                return
-            if now.phase.is_busy or now.run is not None:
+            if self._state.phase.is_busy:
                 raise BenchBusy
-            self._show(
-                run=run, is_paused=False, run_error=None, run_done=0, phase=Phase.IDLE, task=None
-            )
+            self._show(run=run, queue=None, phase=Phase.IDLE, task=None, result=None, error=None)
 
+        if self._state.is_running:
+            raise BenchBusy
         self._order(take)
 
-    def pause_run(self) -> None:
-        """No further task is taken; one that waits for its card waits no more."""
-        self._order(lambda: self._pause(None))
-
-    def resume_run(self) -> None:
-        self._order(lambda: self._show(is_paused=False, run_error=None))
-
-    def stop_run(self) -> None:
-        def stop() -> None:
-            run, task = self._state.run, self._state.task
-            if run is None:
-                return
-            is_open = self._state.phase is not Phase.DONE
-            self._rest(run=None, is_paused=False, run_error=None)
-            run.let_go(task if is_open else None)
-
-        self._order(stop)
-
-    def skip(self) -> None:
-        """Leave the task that waits for its card, or was refused; a run goes on with the next."""
-
-        def leave() -> None:
-            if self._state.phase in {Phase.WAITING, Phase.AGAIN, Phase.REFUSED}:
-                self._rest()
-
-        self._order(leave)
+    def end_run(self) -> None:
+        """Put away how the last run ended."""
+        if not self._state.is_running:
+            self._show(run=None, queue=None)
 
     def cancel(self, owner: str) -> None:
         """Give up waiting, or put away what was shown; of a task that `owner` asked."""
 
         def leave() -> None:
             task = self._state.task
-            if task is None or task.owner != owner or self._state.phase is Phase.WORKING:
-                return
-            if self._state.run is not None and self._state.phase.is_busy:
-                self._pause(None)
-                return
-            self._rest()
+            if task is not None and task.owner == owner and self._state.phase is not Phase.WORKING:
+                self._rest()
 
-        self._order(leave)
+        if not self._state.is_running:
+            self._order(leave)
 
     def _order(self, take: Callable[[], None]) -> None:
         """In the bench's thread, between two steps. Raises what `take` raises, BenchClosed."""
@@ -263,14 +241,15 @@ class Bench:
         while not self._closing.is_set():
             try:
                 self._take_orders()
-                self._step()
+                if self._state.run is not None and self._state.is_running:
+                    self._issue(self._state.run)
+                else:
+                    self._step()
             except Exception:  # noqa: BLE001 - a fault with one card must not end the station's work
                 _log.exception("the bench goes on")
                 self._let_go()
                 self._end(Phase.REFUSED, error=BenchFault())
-        self._let_go()
-        if self._reader is not None:
-            self._reader.close()
+        self._close_reader()
 
     def _take_orders(self) -> None:
         while True:
@@ -285,11 +264,22 @@ class Bench:
             else:
                 done.set_result(None)
 
+    def _issue(self, run: Run) -> None:
+        """The run, with a reader of its own, to its end."""
+        self._close_reader()
+        self._show(card=None)
+        try:
+            for state in run.states(run.controls):
+                self._show(queue=state)
+        except DoBMIError as error:
+            self._show(queue=QueueState(phase=QueuePhase.STOPPED, trouble=error))
+        except Exception:  # noqa: BLE001 - what was issued is at the server; the list can be gone on with
+            _log.exception("the run ended")
+            self._show(queue=QueueState(phase=QueuePhase.STOPPED, trouble=BenchFault()))
+
     def _step(self) -> None:
-        waits_alone = self._state.phase is Phase.WAITING and self._state.run is None
-        if waits_alone and self._monotonic() >= self._deadline:
+        if self._state.phase is Phase.WAITING and self._monotonic() >= self._deadline:
             self._end(Phase.REFUSED, error=NoCardCame(seconds=round(self._card_wait_seconds)))
-        self._go_on_with_run()
         try:
             self._look_at_reader()
         except NoCard:
@@ -324,10 +314,7 @@ class Bench:
         return self._reader
 
     def _reader_gone(self, error: DoBMIError) -> None:
-        self._let_go()
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        self._close_reader()
         phase = Phase.IDLE if self._state.phase is Phase.STARTING else self._state.phase
         self._show(reader_error=error, phase=phase)
         self._closing.wait(_READER_RETRY_SECONDS)
@@ -379,9 +366,7 @@ class Bench:
             return
         self._signal(reader, Signal.SUCCESS)
         self._begun = None
-        self._shown_until = self._monotonic() + _NOTICE_SECONDS
-        done = self._state.run_done + (self._state.run is not None)
-        self._end(Phase.DONE, result=result, run_done=done)
+        self._end(Phase.DONE, result=result)
 
     def _signal(self, reader: Reader, signal: Signal) -> None:
         with contextlib.suppress(DoBMIError):  # the light alone: what the card did stands
@@ -389,37 +374,7 @@ class Bench:
 
     def _card_left(self) -> None:
         self._let_go()
-        now = self._state
         self._show(card=None, is_another=False)
-        if now.run is not None and now.phase is Phase.REFUSED and now.task is not None:
-            # The same person's turn again, with this card or another.
-            self._show(phase=Phase.AGAIN if self._begun else Phase.WAITING)
-
-    def _go_on_with_run(self) -> None:
-        now = self._state
-        if now.run is None or now.is_paused or now.phase not in {Phase.IDLE, Phase.DONE}:
-            return
-        if now.phase is Phase.DONE and (
-            self._connection is not None or self._monotonic() < self._shown_until
-        ):
-            return
-        try:
-            task = now.run.take()
-        except DoBMIError as error:
-            self._pause(error)
-            return
-        if task is None:
-            self._rest(run=None)
-        else:
-            self._begin(task)
-
-    def _pause(self, error: DoBMIError | None) -> None:
-        run, task = self._state.run, self._state.task
-        if run is None or self._state.phase is Phase.WORKING:
-            return
-        is_open = self._state.phase is not Phase.DONE
-        self._rest(is_paused=True, run_error=error)
-        run.let_go(task if is_open else None)
 
     def _begin(self, task: Task) -> None:
         self._begun = None
@@ -430,13 +385,19 @@ class Bench:
     def _end(self, phase: Phase, **more: object) -> None:
         self._show(phase=phase, **more)
 
-    def _rest(self, **more: object) -> None:
+    def _rest(self) -> None:
         self._begun = None
-        self._show(phase=Phase.IDLE, task=None, result=None, error=None, is_another=False, **more)
+        self._show(phase=Phase.IDLE, task=None, result=None, error=None, is_another=False)
         connection = self._connection
-        if connection is not None and self._state.run is None:
+        if connection is not None:
             self._is_spent = False
             self._recognise(connection)
+
+    def _close_reader(self) -> None:
+        self._let_go()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _let_go(self) -> None:
         if self._connection is not None:

@@ -1,0 +1,147 @@
+"""A card and its life: what it is, blocking, replacing, and what is done with it on the reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from dobmi.cardlib.readers import CardConnection
+from dobmi.i18n import N_
+from dobmi.money import Rupiah
+from dobmi.provisioning import cards
+from dobmi.provisioning.bench import Task
+from dobmi.provisioning.enrolment import Station
+from dobmi.provisioning.errors import NotAUid
+from dobmi.provisioning.page.results import CardDone
+from dobmi.provisioning.page.visit import Visit, Visited, new_number
+from dobmi.provisioning.page.words import ledger_words
+from dobmi.sync.relay import RekeyResult
+
+router = APIRouter()
+WORKS_WITH_CARDS: Final = ("issuer", "approver", "clerk")
+REASON: Final = N_("Reason")
+CARD_WORKS: Final = (("rekey", N_("New keys")),)
+"""What is done at once with the card on the reader, and its button."""
+CARD_ASKS: Final[tuple[tuple[str, str], ...]] = ()
+"""What asks for something more first, in a page of its own."""
+
+
+@router.get("/card")
+def card(visit: Visited) -> Response:
+    """The one on the reader, or one that is looked up."""
+    visit.require(*WORKS_WITH_CARDS)
+    return visit.show("card.html", "card")
+
+
+@router.get("/card/find")
+def find(visit: Visited) -> Response:
+    visit.require(*WORKS_WITH_CARDS)
+    text = visit.request.query_params.get("card", "").replace(" ", "").replace(":", "")
+    if not (text.isascii() and text.isalnum() and len(text) <= 20):
+        raise NotAUid(text=text[:40])
+    ledger = visit.station.client.get_json(f"/v1/cards/{text.upper()}")
+    return visit.redirect(f"/cards/{ledger['card_uid']}")
+
+
+@router.get("/cards/{uid}")
+def one_card(uid: str, visit: Visited) -> Response:
+    visit.require(*WORKS_WITH_CARDS)
+    ledger = cards.ledger_card(visit.station, uid_of(uid))
+    return visit.show(
+        "one_card.html",
+        "card",
+        found=ledger_words(ledger, visit.voice),
+        ledger=ledger,
+        rupiah=Rupiah,
+        replacement=ledger.get("replacement"),
+        card_works=CARD_WORKS,
+        card_asks=CARD_ASKS,
+    )
+
+
+def uid_of(text: str) -> bytes:
+    """Raises NotAUid."""
+    try:
+        uid = bytes.fromhex(text)
+    except ValueError:
+        uid = b""
+    if len(uid) != 7:
+        raise NotAUid(text=text[:40])
+    return uid
+
+
+_CHANGES: Final[Mapping[str, Callable[[Station, bytes, str], dict[str, Any]]]] = {
+    "block": cards.block,
+    "unblock": cards.unblock,
+    "replace": cards.replace,
+}
+_CHANGED: Final = {
+    "block": N_("The card is blocked. Tills refuse it from their next sync on."),
+    "unblock": N_("The card is no longer blocked."),
+    "replace": N_("The card is blocked for good. Issue the member another one."),
+}
+
+
+@router.get("/cards/{uid}/{change}")
+def ask_change(uid: str, change: str, visit: Visited) -> Response:
+    """The question with its reason, in a page of its own."""
+    visit.require("issuer")
+    if change not in _CHANGES:
+        return visit.redirect(f"/cards/{uid_of(uid).hex().upper()}")
+    ledger = cards.ledger_card(visit.station, uid_of(uid))
+    return visit.show("change.html", "card", found=ledger_words(ledger, visit.voice), change=change)
+
+
+@router.post("/cards/{uid}/{change}")
+def change_card(uid: str, change: str, visit: Visited) -> Response:
+    visit.require("issuer")
+    known = uid_of(uid)
+    path = f"/cards/{known.hex().upper()}"
+    if change in _CHANGES:
+        _CHANGES[change](visit.station, known, visit.field("reason", REASON))
+        return visit.redirect(path, done=visit.say(_CHANGED[change]))
+    ask_on_card(visit, change, known)
+    return visit.redirect(path)
+
+
+def ask_on_card(visit: Visit, kind: str, uid: bytes) -> None:
+    """What needs the card itself on the reader. Raises BenchBusy."""
+    station = visit.station
+    acts: dict[str, Callable[[CardConnection], CardDone]] = {
+        "rekey": lambda connection: rekeyed(cards.rekey(station, connection)),
+        "deliver": lambda connection: delivered(station, connection),
+    }
+    act = acts.get(kind)
+    if act is None:
+        return
+    task = Task(
+        request=visit.fields.get("request", "") or new_number(),
+        owner=visit.session.key,
+        kind=kind,
+        act=act,
+        uid=uid,
+        facts={"name": visit.fields.get("name", "")[:80]},
+    )
+    visit.ask(task)
+
+
+def rekeyed(result: RekeyResult) -> CardDone:
+    if result.changed_count:
+        said = N_("Card keys are at generation {generation} now: {count} changed.")
+    else:
+        said = N_("Card keys were at generation {generation} already.")
+    facts = {"generation": result.generation, "count": result.changed_count}
+    return CardDone(lines=((said, facts),))
+
+
+def delivered(station: Station, connection: CardConnection) -> CardDone:
+    result = cards.deliver_credits(station, connection)
+    total = Rupiah(sum(amount.amount for _, amount in result.delivered))
+    lines: list[tuple[str, Mapping[str, object]]] = []
+    if not result.delivered:
+        lines.append((N_("Nothing was owed to this card."), {}))
+    lines.append((N_("Balance on the card: {balance}"), {"balance": result.balance}))
+    return CardDone(lines=tuple(lines), amount=total if result.delivered else None)
