@@ -74,8 +74,8 @@ class CreditEvidence:
         return self.balance_before + self.amount
 
 
-def parse_sale_evidence(evidence: bytes) -> SaleEvidence:
-    """Take a sale's evidence apart. Raises ImplausibleEvidence for anything else.
+def parse_sale_evidence(evidence: bytes, kind: RecordKind = RecordKind.SALE) -> SaleEvidence:
+    """Take a debit's evidence apart, a sale's or of `kind`. Raises ImplausibleEvidence for all else.
 
     CommitReaderID 48 | ReadData holder 128 | GetValue 16 | Debit 16 | WriteRecord 48 bytes.
     """
@@ -97,7 +97,7 @@ def parse_sale_evidence(evidence: bytes) -> SaleEvidence:
         )
     except DamagedCardData as error:
         raise ImplausibleEvidence(detail=error.explain()) from error
-    _check_record(sale, RecordKind.SALE)
+    _check_record(sale, kind)
     return sale
 
 

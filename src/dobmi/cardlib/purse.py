@@ -201,6 +201,11 @@ class Purse:
             records += [LogRecord.decode(record) for record in reversed(chunk)]
         return CardTrail(view=view, records=tuple(records), last=last if last.counter else None)
 
+    def read_credit_state(self) -> CreditState:
+        """In the session of `read` or `read_trail`. 1 exchange. Raises DamagedCardData, CardError."""
+        content = self._card.read_data(FileNo.CREDIT_STATE, 0, CREDIT_STATE_LENGTH, CommMode.FULL)
+        return CreditState.decode(content)
+
     def begin_sale(self, reader_id: ReaderId, *, pin: PinTry | None = None) -> PurseView:
         """Start a transaction that `reader_id` names; holder and balance. 6 exchanges.
 
@@ -213,16 +218,19 @@ class Purse:
         self._begin(reader_id, view.balance, None)
         return view
 
-    def prepare_debit(self, amount: Rupiah, unix_seconds: int) -> Prepared:
+    def prepare_debit(
+        self, amount: Rupiah, unix_seconds: int, *, kind: RecordKind = RecordKind.SALE
+    ) -> Prepared:
         """The debit, its record and the evidence, as the card will have them. No exchange.
 
-        Raises InsufficientBalance; ValueError for an amount that is not above nought.
+        `kind` is the record's, SALE or EMPTIED. Raises InsufficientBalance; ValueError for an amount
+        that is not above nought.
         """
         running = self._require(_Step.BEGUN)
         _require_positive(amount)
         if running.balance < amount:
             raise InsufficientBalance(balance=running.balance, amount=amount)
-        record = _record(RecordKind.SALE, running, amount, running.balance - amount, unix_seconds)
+        record = _record(kind, running, amount, running.balance - amount, unix_seconds)
         tmi = running.tmi.value(0xDC, FileNo.PURSE, amount.amount).write_record(
             self._card.opcodes.write_record, FileNo.LOG, 0, record.encode()
         )

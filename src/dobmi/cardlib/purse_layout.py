@@ -175,6 +175,8 @@ def parse_holder(content: bytes) -> Holder:
 class RecordKind(IntEnum):
     SALE = 1
     CREDIT = 2
+    EMPTIED = 3
+    """All that was left, taken off by the central server: the card ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +207,8 @@ class ReaderId:
 
 
 CENTRAL_TERMINAL_ID = 0
+EMPTYING_SEQUENCE = (1 << 32) + 1
+"""Of the central server's one transaction that empties a card: behind all numbers of credits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

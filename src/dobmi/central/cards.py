@@ -14,6 +14,7 @@ from dobmi.central.conclusions import serve_member
 from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     BadParameters,
+    CardHasEnded,
     CardHasExpired,
     CardIsBlocked,
     CardNotActive,
@@ -114,12 +115,14 @@ def card_row(connection: Connection, card: bytes | int, *, lock: bool = False) -
 
 
 def require_usable(row: Row[Any], now: int) -> None:
-    """Raises CardIsBlocked, CardNotActive, CardHasExpired."""
+    """Raises CardIsBlocked, CardWasReplaced, CardHasEnded, CardNotActive, CardHasExpired."""
     card = row.uid.hex()
     if row.state == CardState.BLOCKED:
         raise CardIsBlocked(card=card, reason=row.block_reason)
     if row.state == CardState.REPLACED:
         raise CardWasReplaced(card=card, reason=row.block_reason)
+    if row.state == CardState.RETIRED:
+        raise CardHasEnded(card=card, reason=row.block_reason)
     if row.state != CardState.ACTIVE:
         raise CardNotActive(card=card)
     if day_number(row.expires_on_day) < day_of(now):
@@ -207,7 +210,7 @@ def set_blocked(
     """Block or unblock a card; the version of the block list that says so.
 
     Doing it again changes nothing but the reason. Raises BadParameters, UnknownCard,
-    CardWasReplaced; when unblocking, CardNotActive (it is not blocked, and its issuing was never
+    CardWasReplaced, CardHasEnded; when unblocking, CardNotActive (it is not blocked, and its issuing was never
     finished) and MemberHasAnotherCard (issued since it was blocked). A card that was blocked
     before its issuing was finished is one to be issued again, not one in use.
     """
@@ -216,6 +219,8 @@ def set_blocked(
         row = card_row(connection, card, lock=True)
         if row.state == CardState.REPLACED:
             raise CardWasReplaced(card=row.uid.hex(), reason=row.block_reason)
+        if row.state == CardState.RETIRED:
+            raise CardHasEnded(card=row.uid.hex(), reason=row.block_reason)
         if not blocked:
             if row.state == CardState.ISSUING:
                 raise CardNotActive(card=row.uid.hex())

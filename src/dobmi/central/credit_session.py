@@ -102,7 +102,7 @@ def _deliver(
     if on_card != credit.sequence - 1 and not (sent and on_card == credit.sequence):
         raise _wrong_state(central, credit, on_card, known=credit.sequence - 1)
     if on_card == credit.sequence:
-        _settle_by_card(central, credit, purse.read_trail(), relayed_by)
+        settle_by_card(central, credit, purse.read_trail(), relayed_by)
         return view.balance
     prepared = purse.prepare_credit(
         credit.amount,
@@ -202,7 +202,7 @@ def post_delivery(
     raise WrongTransactionMac(money_moved=MoneyMoved.UNKNOWN)
 
 
-def _settle_by_card(
+def settle_by_card(
     central: Central, credit: PendingCredit, trail: CardTrail, relayed_by: int | None
 ) -> None:
     """The card says that the credit arrived; its last MAC proves it if nothing came after.

@@ -62,6 +62,8 @@ CentralError
     UnknownCard
     CardIsBlocked
     CardWasReplaced            lost: blocked for good
+    CardHasEnded               renewed or given back
+    CardStillInDoubt           it may not be wiped yet
     CardHasExpired
     CardNotActive
     CardOfAnotherMember
@@ -551,6 +553,20 @@ class CardWasReplaced(CardProblem):
     code = "CENTRAL-CARD-REPLACED"
     message = N_("Card {card} was replaced for good: {reason}")
     next_step = N_("Keep the card. Its money is the member's new card's.")
+
+
+class CardHasEnded(CardProblem):
+    code = "CENTRAL-CARD-ENDED"
+    message = N_("Card {card} has ended: {reason}")
+    next_step = N_(
+        "Use another card. Its money is the member's: on their new card, or in their wallet."
+    )
+
+
+class CardStillInDoubt(CardProblem):
+    code = "CENTRAL-CARD-STILL-IN-DOUBT"
+    message = N_("Card {card} cannot be wiped yet: a sale in doubt is to be settled by its log.")
+    next_step = N_("Keep the card, and wipe it when the sale is settled. Its money is safe.")
 
 
 class CardHasExpired(CardProblem):

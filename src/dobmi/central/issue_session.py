@@ -26,6 +26,7 @@ from dobmi.central.database import insert_rows, next_number
 from dobmi.central.errors import (
     BadParameters,
     CardBegunForAnother,
+    CardHasEnded,
     CardIsBlocked,
     CardOfAnotherMember,
     CardWasReplaced,
@@ -182,6 +183,8 @@ def _register(
             raise CardIsBlocked(card=uid.hex(), reason=row.block_reason)
         if row.state == CardState.REPLACED:
             raise CardWasReplaced(card=uid.hex(), reason=row.block_reason)
+        if row.state == CardState.RETIRED:
+            raise CardHasEnded(card=uid.hex(), reason=row.block_reason)
         refuse_second_card(database, uid, member)
         holder = Holder(
             member_number=member,

@@ -98,6 +98,8 @@ def post(
             return account_number(group, station)
         if group in {Group.CARD, Group.IN_FLIGHT}:
             return account_number(group, serial_of(connection, uid))
+        if group is Group.WALLET:
+            return account_number(group, member_of(connection, uid))
         if group is Group.OUTLET:
             return account_of_seller(connection, terminal_id)
         assert group in {Group.SALARY, Group.SUSPENSE}, f"{group} is no account of a card's event"
@@ -121,6 +123,14 @@ def serial_of(connection: Connection, uid: bytes) -> int:
     """The owner of the card's accounts."""
     serial: int = connection.execute(select(cards.c.serial).where(cards.c.uid == uid)).scalar_one()
     return serial
+
+
+def member_of(connection: Connection, uid: bytes) -> int:
+    """The owner of the wallet that is the card's member's."""
+    member: int = connection.execute(
+        select(cards.c.member_number).where(cards.c.uid == uid)
+    ).scalar_one()
+    return member
 
 
 def seller_account(kind: str, seller_id: int) -> int:

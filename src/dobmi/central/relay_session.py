@@ -24,9 +24,11 @@ from dobmi.cardlib.sealing import unseal
 from dobmi.central.acts import Actor
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.errors import CentralError, OtherSession
+from dobmi.central.inspect_session import inspect_card
 from dobmi.central.issue_session import issue_card
 from dobmi.central.pin_session import change_card_pin
 from dobmi.central.rekey_session import rekey_card
+from dobmi.central.retire_session import retire_card
 from dobmi.central.schema import Role
 from dobmi.central.server import Central
 from dobmi.central.terminals import role_of
@@ -59,6 +61,7 @@ from dobmi.sync.relay import (
     encode_relay,
     question_message,
 )
+from dobmi.sync.retirement import RetireParameters
 from dobmi.wib import days_since_1970
 
 ANSWER_TIMEOUT_SECONDS: Final = 15.0
@@ -153,6 +156,8 @@ def run_session(
             return _rekey(central, card, start, relayed_by, by)
         if start.action is Action.PIN:
             return _pin(central, card, start, exchange, by)
+        if start.action in _WITH_A_CARD:
+            return _WITH_A_CARD[start.action](central, card, start, by)
         return _issue(central, card, start, by)
     except (CardError, CentralError, CustodyUnavailable, MalformedMessage) as error:
         return failed(error, translate)
@@ -173,6 +178,17 @@ def _one_line(text: str) -> str:
     return "".join(character if is_plain(character) else " " for character in text)
 
 
+def foreseen_start(query: str) -> Start | None:
+    """What a station that asked for this will say first, where that has no parameters."""
+    action, _, uid = query.removeprefix("action=").partition("&uid=")
+    try:
+        start = Start(Action(action), bytes.fromhex(uid))
+    except ValueError:
+        return None
+    is_whole = start.action is Action.CREDIT and query == card_session_query(action, start.card_uid)
+    return start if is_whole else None
+
+
 def parse_start(data: bytes, query: str) -> Start:
     """The first message, which must be what the handshake's `query` says, since that is signed.
 
@@ -183,6 +199,8 @@ def parse_start(data: bytes, query: str) -> Start:
         raise MalformedMessage(detail="a card session begins with what is asked for")
     if query != card_session_query(message.action, message.card_uid):
         raise OtherSession
+    if foreseen_start(query) not in (None, message):
+        raise MalformedMessage(detail="parameters that this action does not have")
     return message
 
 
@@ -222,6 +240,20 @@ def _pin(
     pins = SecretPins.decode(unseal(private_key.private_bytes_raw(), answer.sealed, info))
     generation = change_card_pin(central, card, asked, pins, actor)
     return Done(PinResult(generation=generation).to_cbor())
+
+
+def _inspect(central: Central, card: RelayedCard, start: Start, actor: Actor) -> Done:
+    del actor
+    Fields(start.parameters, "inspect parameters").finish()
+    return Done(inspect_card(central, card).to_cbor())
+
+
+def _retire(central: Central, card: RelayedCard, start: Start, actor: Actor) -> Done:
+    asked = RetireParameters.from_cbor(start.parameters)
+    return Done(retire_card(central, card, asked, actor).to_cbor())
+
+
+_WITH_A_CARD: Final = {Action.INSPECT: _inspect, Action.RETIRE: _retire}
 
 
 def _issue(central: Central, card: RelayedCard, start: Start, actor: Actor) -> Done:

@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, selec
 from dobmi.cardlib.purse_layout import CENTRAL_TERMINAL_ID
 from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.database import insert_rows, next_number, whole_sum
-from dobmi.central.errors import CardNotActive, UnknownCard
+from dobmi.central.errors import CardHasEnded, CardNotActive, UnknownCard
 from dobmi.central.findings import anomaly_row, note_findings
 from dobmi.central.journal import post
 from dobmi.central.orders import append_credit, balance_on_card, card_in_force
@@ -31,6 +31,7 @@ from dobmi.central.schema import (
     CreditDelivery,
     CreditSource,
     DoubtState,
+    RetirementState,
     Role,
     TerminalStatus,
     cards,
@@ -39,6 +40,7 @@ from dobmi.central.schema import (
     pending_credits,
     postings,
     replacements,
+    retirements,
     terminals,
 )
 from dobmi.central.server import Central
@@ -84,7 +86,8 @@ def replace_card(
     """Block the card for good and have its money restored; again, it changes nothing.
 
     Its member can then be issued another one. Raises UnknownCard, CardNotActive (its issuing was
-    never finished, so that nothing was ever on it), BadParameters.
+    never finished, so that nothing was ever on it), CardHasEnded (its money is off it already),
+    BadParameters. A card that got lost while it was being ended is a lost one from then on.
     """
     require_text("reason", reason, REASON_LENGTH_MAX)
     now = central.unix_seconds()
@@ -98,6 +101,8 @@ def replace_card(
             raise CardNotActive(card=uid.hex())
         if card.state == CardState.REPLACED:
             return
+        if card.state == CardState.RETIRED:
+            _lose_the_rest(connection, card)
         version = _blocked_since(connection, uid) if card.state == CardState.BLOCKED else None
         if version is None:
             version = next_number(connection, "hotlist")
@@ -134,6 +139,20 @@ def replace_card(
             detail=reason,
             now=now,
         )
+
+
+def _lose_the_rest(connection: Connection, card: Row[Any]) -> None:
+    """What was not known to be off the card is restored as of any lost card; the ledger decides."""
+    taken = connection.execute(
+        update(retirements)
+        .where(
+            retirements.c.card_uid == card.uid,
+            retirements.c.state.in_((RetirementState.OPEN, RetirementState.IN_DOUBT)),
+        )
+        .values(state=RetirementState.LOST.value)
+    )
+    if not taken.rowcount:
+        raise CardHasEnded(card=card.uid.hex(), reason=card.block_reason)
 
 
 def restore_due(central: Central) -> int:

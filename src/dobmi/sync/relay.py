@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import assert_never
 
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.cbor import CborValue, Fields, decode, encode
 from dobmi.sync.errors import MalformedMessage
 
@@ -51,6 +51,11 @@ class Action(StrEnum):
     PIN = "pin"
     """Do with the card's PIN what PinParameters say; the PINs themselves are the Answer to the server's
     Question. The result is a PinResult."""
+    INSPECT = "inspect"
+    """Look at a purse and what the ledger knows of it: no parameters; the result is a CardReport
+    (`card_report`)."""
+    RETIRE = "retire"
+    """End a card: take its money off it, and maybe wipe it; see `retirement`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +244,14 @@ class CreditResult:
 
     delivered: tuple[tuple[int, Rupiah], ...]
     balance: Rupiah
+
+    @property
+    def total(self) -> Rupiah:
+        """Of what was delivered."""
+        total = ZERO
+        for _, amount in self.delivered:
+            total += amount
+        return total
 
     def to_cbor(self) -> dict[int, CborValue]:
         return {

@@ -1,0 +1,381 @@
+"""Looking at cards, and ending them: whatever is torn, the member's money is theirs exactly once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from dobmi.cardlib.purse_layout import CardKey
+from dobmi.central.acts import Actor
+from dobmi.central.cards import set_blocked, statement_of
+from dobmi.central.circulation import circulation
+from dobmi.central.credit_session import deliver_credits
+from dobmi.central.errors import CardHasExpired
+from dobmi.central.inspect_session import inspect_card
+from dobmi.central.posting_rules import Kind
+from dobmi.central.replacement import replace_card, restore_due
+from dobmi.central.retire_session import retire_card
+from dobmi.central.schema import (
+    CardState,
+    CreditDelivery,
+    RetirementState,
+    card_transactions,
+    hotlist_changes,
+    pending_credits,
+    postings,
+    retirements,
+    staff_acts,
+)
+from dobmi.firmware_sim.card import SimulatedCard
+from dobmi.firmware_sim.contactless import ContactlessCard
+from dobmi.firmware_sim.faults import FaultyCard, Moment, at_command, at_frame
+from dobmi.money import ZERO, Rupiah
+from dobmi.sync.card_report import CardReport
+from dobmi.sync.relay import Action, Done, Failed
+from dobmi.sync.retirement import Purpose, RetireParameters, RetireResult
+from support.card_sessions import deliver, issue, relay
+from support.central_client import RING, Office
+from support.purses import InProcess, purse_of
+from support.traffic import START, ModelTill
+
+COMMIT_TRANSACTION = 0xC7
+BALANCE = Rupiah(25_000)
+
+
+@pytest.fixture
+def station(office: Office) -> ModelTill:
+    return office.world.station()
+
+
+@pytest.fixture
+def card(office: Office, station: ModelTill) -> SimulatedCard:
+    """Siti's, with Rp 25.000 on it."""
+    card = SimulatedCard()
+    assert isinstance(issue(office.client, station, card), Done)
+    top_up(office, station, card, BALANCE)
+    return card
+
+
+def order(office: Office, station: ModelTill, card: SimulatedCard, amount: Rupiah) -> None:
+    asked = {
+        "card_uid": card.uid.hex(),
+        "amount_rupiah": amount.amount,
+        "source": "cash",
+        "idempotency_key": f"order {card.uid.hex()} {amount.amount}",
+    }
+    answer = office.signed(station, "POST", "/v1/credits", asked)
+    assert answer.status_code == 201, answer.text
+
+
+def top_up(office: Office, station: ModelTill, card: SimulatedCard, amount: Rupiah) -> None:
+    order(office, station, card, amount)
+    assert isinstance(deliver(office.client, station, card), Done)
+
+
+def sell(till: ModelTill, card: SimulatedCard, amount: Rupiah) -> None:
+    """At a till that sends nothing yet."""
+    purse = purse_of(card, RING)
+    purse.begin_sale(till.next_reader_id)
+    prepared = purse.prepare_debit(amount, START)
+    purse.stage(prepared)
+    done = purse.commit()
+    till.append_evidence(card.uid, prepared.evidence, amount, done.counter, done.mac)
+
+
+def retire(
+    office: Office,
+    station: ModelTill,
+    card: ContactlessCard,
+    purpose: Purpose = Purpose.GIVEN_BACK,
+    *,
+    wipe: bool = False,
+) -> Done | Failed | None:
+    asked = RetireParameters(purpose=purpose, reason="worn", wipe=wipe)
+    return relay(office.client, station, card, Action.RETIRE, asked.to_cbor())
+
+
+def retired(office: Office, station: ModelTill, card: ContactlessCard, **how: Any) -> RetireResult:
+    done = retire(office, station, card, **how)
+    assert isinstance(done, Done), done
+    return RetireResult.from_cbor(done.result)
+
+
+def inspect(office: Office, station: ModelTill, card: SimulatedCard) -> CardReport:
+    done = relay(office.client, station, card, Action.INSPECT)
+    assert isinstance(done, Done), done
+    return CardReport.from_cbor(done.result)
+
+
+def posted(office: Office, kind: Kind) -> list[Rupiah]:
+    with office.world.central.database.read() as connection:
+        amounts = connection.execute(
+            select(postings.c.amount_rupiah).where(postings.c.kind == kind.value)
+        ).scalars()
+        return [Rupiah(amount) for amount in amounts]
+
+
+def wallets(office: Office) -> Rupiah:
+    now = circulation(office.world.central)
+    assert now.difference == ZERO
+    return now.in_wallets
+
+
+def retirement(office: Office, card: SimulatedCard) -> Any:
+    with office.world.central.database.read() as connection:
+        return connection.execute(
+            select(retirements).where(retirements.c.card_uid == card.uid)
+        ).one_or_none()
+
+
+class TestInspecting:
+    def test_a_card_is_told_whole_beside_the_ledger(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        till = office.world.till()
+        sell(till, card, Rupiah(4_000))
+        office.acknowledged(till.batch())
+        report = inspect(office, station, card)
+        assert (report.name, report.member_number) == ("Siti Aminah", 4711)
+        assert (report.balance, report.counter, report.last_credit_sequence) == (
+            Rupiah(21_000), 2, 1,
+        )  # fmt: skip
+        told = [(line.kind, line.terminal_id, line.on_ledger) for line in report.lines]
+        assert told == [(1, till.terminal_id, True), (2, 0, True)]
+        assert report.lines[0].terminal_name
+        assert report.ledger is not None
+        assert (report.ledger.balance, report.ledger.state) == (Rupiah(21_000), "active")
+        assert (report.difference, report.unexplained) == (ZERO, ZERO)
+
+    def test_a_difference_is_explained_by_what_tills_have_not_sent(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        till = office.world.till()
+        sell(till, card, Rupiah(4_000))
+        sell(till, card, Rupiah(500))
+        report = inspect(office, station, card)
+        assert report.difference == Rupiah(-4_500)
+        assert [line.amount for line in report.unreported] == [Rupiah(500), Rupiah(4_000)]
+        assert report.unexplained == ZERO
+
+    def test_what_waits_for_the_card_is_told(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        order(office, station, card, Rupiah(7_000))
+        report = inspect(office, station, card)
+        assert report.ledger is not None
+        assert (report.ledger.waiting, report.ledger.waiting_count) == (Rupiah(7_000), 1)
+
+    def test_a_blocked_card_can_be_looked_at_and_nothing_changes(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        set_blocked(office.world.central, card.uid, "lost", blocked=True, by_terminal=None)
+        before = card.state
+        report = inspect(office, station, card)
+        assert report.ledger is not None
+        assert (report.ledger.state, report.ledger.block_reason) == ("blocked", "lost")
+        assert card.state == before
+
+    def test_a_card_on_no_record_is_told_alone(self, office: Office, card: SimulatedCard) -> None:
+        report = inspect_card(office.world.central, InProcess(card))
+        alone = CardReport.from_cbor({**report.to_cbor(), 11: None})
+        assert alone.ledger is None
+        assert (alone.difference, alone.unexplained) == (ZERO, ZERO)
+
+    def test_a_till_may_not_look(self, office: Office, card: SimulatedCard) -> None:
+        till = office.world.till()
+        last = relay(office.client, till, card, Action.INSPECT)
+        assert isinstance(last, Failed)
+
+
+class TestEnding:
+    def test_the_money_goes_into_the_wallet_and_the_card_is_refused(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        result = retired(office, station, card)
+        assert (result.emptied, result.returned, result.wallet) == (BALANCE, ZERO, BALANCE)
+        assert purse_of(card, RING).read().balance == ZERO
+        assert wallets(office) == BALANCE
+        statement = statement_of(office.world.central, card.uid)
+        assert (statement.state, statement.balance) == (CardState.RETIRED, ZERO)
+        last = deliver(office.client, station, card)
+        assert isinstance(last, Failed)
+        assert last.code == "CENTRAL-CARD-ENDED"
+        with office.world.central.database.read() as connection:
+            acts = set(connection.execute(select(staff_acts.c.act)).scalars())
+            blocked = connection.execute(select(hotlist_changes.c.card_uid)).scalars().all()
+        assert "retire" in acts
+        assert blocked == [card.uid]
+
+    def test_a_renewed_cards_money_waits_for_the_new_card_at_once(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        retired(office, station, card, purpose=Purpose.RENEWED)
+        new = SimulatedCard()
+        assert isinstance(issue(office.client, station, new), Done)
+        assert isinstance(deliver(office.client, station, new), Done)
+        assert purse_of(new, RING).read().balance == BALANCE
+        assert wallets(office) == ZERO
+
+    def test_what_tills_have_not_sent_yet_is_not_paid_twice(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        till = office.world.till()
+        sell(till, card, Rupiah(4_000))
+        assert retired(office, station, card).emptied == Rupiah(21_000)
+        statement = statement_of(office.world.central, card.uid)
+        assert statement.balance == Rupiah(4_000)
+        office.acknowledged(till.batch())
+        assert statement_of(office.world.central, card.uid).balance == ZERO
+        assert wallets(office) == Rupiah(21_000)
+        assert posted(office, Kind.UNEXPLAINED_LOSS) == []
+
+    def test_a_credit_that_never_reached_it_goes_back_to_the_wallet(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        order(office, station, card, Rupiah(7_000))
+        result = retired(office, station, card)
+        assert (result.emptied, result.returned) == (BALANCE, Rupiah(7_000))
+        assert wallets(office) == Rupiah(32_000)
+
+    @pytest.mark.parametrize("moment", Moment)
+    def test_a_credit_in_doubt_is_settled_by_the_cards_own_word(
+        self, office: Office, station: ModelTill, card: SimulatedCard, moment: Moment
+    ) -> None:
+        order(office, station, card, Rupiah(7_000))
+        deliver(office.client, station, FaultyCard(card, [at_command(COMMIT_TRANSACTION, moment)]))
+        result = retired(office, station, card)
+        assert result.emptied + result.returned == Rupiah(32_000)
+        assert wallets(office) == Rupiah(32_000)
+
+    def test_an_expired_card_is_ended_like_another(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        later = office.world.central.unix_seconds() + 6 * 366 * 24 * 3600
+        central = replace(office.world.central, unix_seconds=lambda: later)
+        with pytest.raises(CardHasExpired):
+            deliver_credits(central, InProcess(card))
+        asked = RetireParameters(purpose=Purpose.RENEWED, reason="expired")
+        result = retire_card(central, InProcess(card), asked, Actor("", station.terminal_id))
+        assert result.emptied == BALANCE
+
+    def test_a_card_with_nothing_on_it_ends_without_a_transaction(
+        self, office: Office, station: ModelTill
+    ) -> None:
+        card = SimulatedCard()
+        issue(office.client, station, card)
+        assert retired(office, station, card).emptied == ZERO
+        assert posted(office, Kind.EMPTIED) == []
+
+    def test_doing_it_again_changes_nothing(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        first = retired(office, station, card)
+        assert retired(office, station, card) == first
+        assert posted(office, Kind.EMPTIED) == [BALANCE]
+
+    def test_a_blocked_or_lost_card_is_not_ended(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        set_blocked(office.world.central, card.uid, "lost", blocked=True, by_terminal=None)
+        last = retire(office, station, card)
+        assert isinstance(last, Failed)
+        assert last.code == "CENTRAL-CARD-BLOCKED"
+        replace_card(office.world.central, card.uid, "lost", by_terminal=None)
+        last = retire(office, station, card)
+        assert isinstance(last, Failed)
+        assert last.code == "CENTRAL-CARD-REPLACED"
+        assert purse_of(card, RING).read().balance == BALANCE
+
+    def test_an_ended_card_is_neither_unblocked_nor_replaced_nor_issued(
+        self, office: Office, station: ModelTill, card: SimulatedCard
+    ) -> None:
+        retired(office, station, card)
+        for path, body in (
+            ("unblock", {"reason": "found"}),
+            ("block", {"reason": "lost"}),
+            ("replace", {"reason": "lost"}),
+        ):
+            answer = office.signed(
+                station, "POST", f"/v1/cards/{card.uid.hex().upper()}/{path}", body
+            )
+            assert (answer.status_code, answer.json()["code"]) == (409, "CENTRAL-CARD-ENDED")
+        last = issue(office.client, station, card)
+        assert isinstance(last, Failed)
+        assert last.code == "CENTRAL-CARD-ENDED"
+
+
+@pytest.mark.parametrize("moment", Moment)
+def test_torn_at_any_frame_it_is_finished_and_the_money_is_there_once(
+    office: Office, station: ModelTill, card: SimulatedCard, moment: Moment
+) -> None:
+    """One card after another, each torn one frame later, until a whole ending goes through."""
+    total, frame, number = ZERO, 0, 4711
+    while True:
+        torn = retire(office, station, FaultyCard(card, [at_frame(frame, moment)]), wipe=True)
+        assert retired(office, station, card, wipe=True).emptied == BALANCE
+        total += BALANCE
+        assert wallets(office) == total
+        if isinstance(torn, Done):
+            break
+        frame, number = frame + 1, number + 1
+        card = SimulatedCard()
+        assert isinstance(issue(office.client, station, card, number, "Budi"), Done)
+        top_up(office, station, card, BALANCE)
+    assert frame > 20
+    assert posted(office, Kind.EMPTIED) == [BALANCE] * (frame + 1)
+    assert posted(office, Kind.UNEXPLAINED_LOSS) == []
+
+
+def test_lost_while_its_emptying_is_in_doubt_it_is_restored_once(
+    office: Office, station: ModelTill, card: SimulatedCard
+) -> None:
+    lost = at_command(COMMIT_TRANSACTION, Moment.AFTER)
+    assert isinstance(retire(office, station, FaultyCard(card, [lost])), Failed)
+    assert retirement(office, card).state == RetirementState.IN_DOUBT
+    replace_card(office.world.central, card.uid, "broken", by_terminal=None)
+    restore_due(office.world.central)
+    new = SimulatedCard()
+    assert isinstance(issue(office.client, station, new), Done)
+    assert isinstance(deliver(office.client, station, new), Done)
+    assert purse_of(new, RING).read().balance == BALANCE
+    found = retire(office, station, card)
+    assert isinstance(found, Failed)
+    assert found.code == "CENTRAL-CARD-REPLACED"
+    assert wallets(office) == ZERO
+    assert retirement(office, card).state == RetirementState.LOST
+
+
+def test_a_till_that_sells_between_two_tries_is_seen(
+    office: Office, station: ModelTill, card: SimulatedCard
+) -> None:
+    before = at_command(COMMIT_TRANSACTION, Moment.BEFORE)
+    assert isinstance(retire(office, station, FaultyCard(card, [before])), Failed)
+    till = office.world.till()
+    sell(till, card, Rupiah(1_000))
+    assert retired(office, station, card).emptied == Rupiah(24_000)
+    office.acknowledged(till.batch())
+    assert statement_of(office.world.central, card.uid).balance == ZERO
+    assert wallets(office) == Rupiah(24_000)
+
+
+def test_a_wiped_chip_is_blank_and_never_a_purse_again(
+    office: Office, station: ModelTill, card: SimulatedCard
+) -> None:
+    assert retired(office, station, card, wipe=True).wiped
+    assert card.state.applications == ()
+    assert card.state.master_key.version == 0
+    last = issue(office.client, station, card)
+    assert isinstance(last, Failed)
+    assert last.code == "CENTRAL-CARD-ENDED"
+    assert card.state.applications == ()
+    with office.world.central.database.read() as connection:
+        counters = connection.execute(
+            select(card_transactions.c.counter).where(card_transactions.c.card_uid == card.uid)
+        ).scalars()
+        assert sorted(counters) == [1, 2]
+        states = connection.execute(select(pending_credits.c.state)).scalars().all()
+    assert states == [CreditDelivery.DELIVERED]
+    assert RING.card_key(CardKey.PICC, card.uid)
