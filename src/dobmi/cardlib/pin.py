@@ -112,10 +112,12 @@ def pin_key(
 class PinTry:
     """A PIN as it is typed at a reader. `before` is called just before the card is asked: it has
     the try counted, durably, and says how many are left after it; what it raises ends the try.
+    `proved` is called as soon as the card has said that it is its PIN.
     """
 
     pin: Pin
     before: Callable[[], int]
+    proved: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ def authenticate_pin(card: DesfireCard, custody: KeyCustody, attempt: PinTry) ->
             raise OtherKeySet from error
         except AuthenticationError as error:
             raise WrongPin(tries_left=tries_left) from error
+    attempt.proved()
     return key
 
 

@@ -20,11 +20,12 @@ from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
 from dobmi.cli.card_page import page
 from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.cli.issuing import COMMANDS as ISSUING
+from dobmi.cli.pins import ask_new_pin, ask_pin
 from dobmi.cli.station import station_of as _station
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
-from dobmi.provisioning import cards, staff
+from dobmi.provisioning import cards, pins, staff
 from dobmi.provisioning.enrolment import Station, enrol_station
 from dobmi.provisioning.errors import NoCardCame, NotAnAmount, NotAUid
 from dobmi.provisioning.staff_file import logged_in, staff_file_of
@@ -150,17 +151,22 @@ def enrol(context: Context, invitation: str) -> None:
 @command.command()
 @click.argument("member_number", type=click.IntRange(1, 2**32 - 1))
 @click.argument("name")
+@click.option("--pin", "with_pin", is_flag=True, help="The member chooses a PIN as well.")
 @click.pass_obj
-def issue(context: Context, member_number: int, name: str) -> None:
+def issue(context: Context, member_number: int, name: str, *, with_pin: bool) -> None:
     """Make the card on the reader the purse of member MEMBER_NUMBER, called NAME.
 
     A card pulled away half-way is finished when it is laid on again.
     """
     station = _station(context)
+    new = _new_pin(context) if with_pin else None
     with _reader(context) as reader:
 
         def act(connection: CardConnection) -> cards.IssuedCard:
-            return cards.issue(station, connection, member_number, name)
+            done = cards.issue(station, connection, member_number, name)
+            if new is not None:
+                pins.set_pin(station, connection, new)
+            return done
 
         issued = _with_card(context, reader, act)
     context.say(
@@ -238,6 +244,68 @@ def rekey(context: Context) -> None:
         context.say(
             N_("Card keys were at generation {generation} already."), generation=done.generation
         )
+
+
+@command.group()
+def pin() -> None:
+    """The PIN of the card on the reader: chosen, changed, forgotten, or proved and free again.
+
+    It is asked for and not shown; without a terminal it is read from standard input, a line each.
+    """
+
+
+@pin.command(name="set")
+@click.pass_obj
+def set_pin(context: Context) -> None:
+    """The member chooses the first one."""
+    station, new = _station(context), _new_pin(context)
+    with _reader(context) as reader:
+        _with_card(context, reader, lambda connection: pins.set_pin(station, connection, new))
+    context.say(N_("The card has its PIN."))
+
+
+@pin.command(name="change")
+@click.pass_obj
+def change_pin(context: Context) -> None:
+    """The member knows the old one, which the card proves, and chooses another."""
+    station = _station(context)
+    old, new = ask_pin(context, _OLD_PIN), _new_pin(context)
+    with _reader(context) as reader:
+        _with_card(
+            context, reader, lambda connection: pins.change_pin(station, connection, old, new)
+        )
+    context.say(N_("The card has its new PIN."))
+
+
+@pin.command(name="reset")
+@click.option(
+    "--identified-by",
+    required=True,
+    metavar="HOW",
+    help="Identity card, two members who know them, … : kept with who did it.",
+)
+@click.pass_obj
+def reset_pin(context: Context, identified_by: str) -> None:
+    """The member has forgotten it, was identified, and chooses another."""
+    station, new = _station(context), _new_pin(context)
+    with _reader(context) as reader:
+        _with_card(
+            context,
+            reader,
+            lambda connection: pins.reset_pin(station, connection, new, identified_by),
+        )
+    context.say(N_("The card has its new PIN."))
+
+
+@pin.command(name="prove")
+@click.pass_obj
+def prove_pin(context: Context) -> None:
+    """The member knows it: what tills have locked is free again, from their next sync on."""
+    station = _station(context)
+    old = ask_pin(context, _OLD_PIN)
+    with _reader(context) as reader:
+        _with_card(context, reader, lambda connection: pins.prove_pin(station, connection, old))
+    context.say(N_("The PIN is right. Tills take it again from their next sync on."))
 
 
 @command.command(name="inspect")
@@ -367,6 +435,16 @@ def whoami(context: Context) -> None:
         time=local_time(session.expires_at),
         roles=", ".join(session.roles),
     )
+
+
+_OLD_PIN = N_("The card's PIN")
+
+
+def _new_pin(context: Context) -> str:
+    """Raises NotAPin, WeakPin before a card is asked for."""
+    new = ask_new_pin(context, N_("New PIN"), N_("The same again"))
+    pins.check_new_pin(new)
+    return new
 
 
 def _deliver(context: Context, station: Station, reader: Reader) -> None:

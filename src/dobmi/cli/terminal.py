@@ -13,12 +13,15 @@ from typing import Any, NoReturn
 import click
 
 from dobmi.cardlib.custody import KeyRing, load_key_file, save_key_file
+from dobmi.cardlib.errors import WrongPin
+from dobmi.cardlib.pin import Pin
 from dobmi.cardlib.purse import PurseView
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.cardlib.readers.base import open_reader
 from dobmi.cli import outlet, printing
 from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.cli.page import page
+from dobmi.cli.pins import ask_pin
 from dobmi.cli.printing import PRINTER_STATES, printer_now, put_on_paper, show_paper
 from dobmi.cli.setup import setup, till_files
 from dobmi.cli.till import agreed_by, opened_ledger, opened_till, the_supervisor
@@ -449,6 +452,9 @@ def _checking_member(till: Till, asked: _Asked) -> Callable[[PurseView], None]:
     return see
 
 
+_PIN_PROMPT = N_("The member's PIN")
+
+
 def _sell_with_patience(
     context: Context, till: Till, asked: _Asked, as_json: bool
 ) -> tuple[SaleResult, bool]:
@@ -458,19 +464,29 @@ def _sell_with_patience(
     """
     amount, goods = asked.purchase.amount, asked.purchase.goods
 
+    doubt: SaleInDoubt | None = None
+
     def announce() -> None:
-        if not as_json:
+        if not as_json and doubt is None:
             context.say("Tap the card: {amount}", amount=amount)
 
     request = _bound(till, asked)
     see = _checking_member(till, asked)
-    doubt: SaleInDoubt | None = None
+    pin = Pin(ask_pin(context, _PIN_PROMPT)) if till.needs_pin(amount) else None
     for _ in range(TAPS_MAX):
         try:
-            if doubt is None:
-                result = till.sell(amount, goods, announce=announce, request=request, see=see)
-            else:
-                result = till.sell(amount, goods, only_card=doubt.uid, request=request, see=see)
+            result = till.sell(
+                amount,
+                goods,
+                only_card=None if doubt is None else doubt.uid,
+                announce=announce,
+                request=request,
+                pin=pin,
+                see=see,
+            )
+        except WrongPin as error:
+            show_error(error, context.translate)
+            pin = Pin(ask_pin(context, _PIN_PROMPT))
         except StillInDoubt:
             raise
         except SaleInDoubt as error:

@@ -21,6 +21,7 @@ from dobmi.sync.relay import (
     CreditResult,
     IssueParameters,
     IssueResult,
+    Question,
     RekeyResult,
     Start,
 )
@@ -53,7 +54,7 @@ def issue(
     ServerUnreachable.
     """
     asked = IssueParameters(member_number=member_number, name=name, line=line)
-    result = IssueResult.from_cbor(_relay(station, connection, Action.ISSUE, asked.to_cbor()))
+    result = IssueResult.from_cbor(relay(station, connection, Action.ISSUE, asked.to_cbor()))
     return IssuedCard(
         uid=connection.uid,
         card_serial=result.card_serial,
@@ -100,7 +101,7 @@ def deliver_credits(station: Station, connection: CardConnection) -> CreditResul
 
     Raises as `issue`.
     """
-    return CreditResult.from_cbor(_relay(station, connection, Action.CREDIT, {}))
+    return CreditResult.from_cbor(relay(station, connection, Action.CREDIT, {}))
 
 
 def rekey(station: Station, connection: CardConnection) -> RekeyResult:
@@ -108,7 +109,7 @@ def rekey(station: Station, connection: CardConnection) -> RekeyResult:
 
     Raises as `issue`.
     """
-    return RekeyResult.from_cbor(_relay(station, connection, Action.REKEY, {}))
+    return RekeyResult.from_cbor(relay(station, connection, Action.REKEY, {}))
 
 
 def ledger_card(station: Station, uid: bytes) -> dict[str, Any]:
@@ -140,14 +141,25 @@ def circulation(station: Station) -> dict[str, Any]:
     return station.client.get_json("/v1/circulation")
 
 
-def _relay(
+def relay(
     station: Station,
     connection: CardConnection,
     action: Action,
     parameters: dict[int, CborValue],
+    *,
+    answer: Callable[[Question], bytes] | None = None,
 ) -> dict[int, CborValue]:
+    """One session between the server and the card on the reader; the server's result.
+
+    `answer` is for what the server asks this station. Raises as `issue`.
+    """
     start = Start(action, connection.uid, parameters)
     transmit: Callable[[bytes], bytes] = connection.transmit
     return relay_card_session(
-        station.server, station.requester, start, transmit, language=station.language
+        station.server,
+        station.requester,
+        start,
+        transmit,
+        language=station.language,
+        answer=answer,
     )

@@ -206,4 +206,5 @@ class Chain:
             issuer=self.identity.issuer,
             seller=self.identity.seller,
             goods=intent.goods,
+            with_pin=intent.with_pin,
         )

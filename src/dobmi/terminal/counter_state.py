@@ -2,6 +2,8 @@
 
     IDLE --card--> CARD_HERE --AskSale--> WORKING --> PAID | REFUSED | IN_DOUBT
     IDLE --AskSale--> WAITING --card--> WORKING
+    IDLE, CARD_HERE --AskSale--> PIN --GivePin--> WAITING      (an amount that needs the member's PIN)
+    WORKING --a wrong PIN--> PIN
     IN_DOUBT --the same card--> WORKING --> PAID | DOUBT_LEFT        (or GiveUpDoubt: DOUBT_LEFT)
     AskBalance: WAITING --card--> WORKING --> BALANCE | REFUSED      AskLogin: the same, LOGIN
     AskRefund: WORKING --> REFUNDED | REFUSED                        (no card is needed)
@@ -20,6 +22,7 @@ from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from dobmi.cardlib.pin import Pin
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.errors import DoBMIError
 from dobmi.money import Rupiah
@@ -44,6 +47,9 @@ class Phase(StrEnum):
     """A card lies there and nothing is asked of it yet; `card`, or `error` for one that is no use."""
     WAITING = "waiting"
     """A card is waited for, for `asked`. `error`: the last one was gone too soon; no money moved."""
+    PIN = "pin"
+    """The member is to type the PIN, for `purchase`; the card may come before or after. `error`: the
+    one that was typed was wrong, with the tries that are left."""
     WORKING = "working"
     """The card must stay. `card` is there as soon as it has been read."""
     PAID = "paid"
@@ -70,7 +76,7 @@ class Phase(StrEnum):
     @property
     def is_busy(self) -> bool:
         """A request is under way, and another one is refused with CounterBusy."""
-        return self in {Phase.WAITING, Phase.WORKING, Phase.IN_DOUBT}
+        return self in {Phase.WAITING, Phase.PIN, Phase.WORKING, Phase.IN_DOUBT}
 
 
 _FINAL = {
@@ -184,7 +190,7 @@ class CounterState:
     """One moment of the counter. `version` grows with every change, by one or more.
 
     `request`, `asked`, `purchase` and `member_class` are of the request under way, or of the one
-    whose end is shown. `wait_ends_unix_seconds`: when waiting for a card is given up.
+    whose end is shown. `wait_ends_unix_seconds`: when waiting for a card, or a PIN, is given up.
     `last_sale` is the newest paid sale of this run, also while something else is shown.
     `not_shown` and `refunds_not_shown` are done, and a crash may have kept that from the cashier:
     until `AcknowledgeNotShown`. `settled` are doubts that cards answered, until `Acknowledge`.
@@ -279,8 +285,16 @@ class AskRefund:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivePin:
+    """What the member has typed for that request. Nothing happens unless it waits for a PIN."""
+
+    request: str
+    pin: Pin = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """Do not wait for a card any longer. Nothing happens unless that request (or any, if None) waits.
+    """Do not wait for a card, or a PIN, any longer. Nothing happens unless that request (or any, if None) waits.
 
     A sale in doubt cannot be cancelled, only given up.
     """
@@ -315,6 +329,7 @@ Command = (
     | AskBalance
     | AskLogin
     | AskRefund
+    | GivePin
     | Cancel
     | GiveUpDoubt
     | Acknowledge

@@ -22,7 +22,9 @@ from dobmi.cardlib.errors import (
     GarbledResponse,
     NoCard,
     ReaderUnavailable,
+    WrongPin,
 )
+from dobmi.cardlib.pin import Pin
 from dobmi.cardlib.purse import PurseView
 from dobmi.cardlib.purse_layout import LogRecord
 from dobmi.cardlib.readers.base import CardConnection, Reader, Signal
@@ -42,6 +44,7 @@ from dobmi.terminal.counter_state import (
     CardShown,
     CounterState,
     DoubtShown,
+    GivePin,
     GiveUpDoubt,
     Movement,
     Phase,
@@ -54,10 +57,13 @@ from dobmi.terminal.errors import (
     CardBlocked,
     CardExpired,
     CardKeysPast,
+    CardPinLocked,
     CounterBusy,
     CounterFault,
     NoCardCame,
     PaidNotRecorded,
+    PinNeeded,
+    PinNotGiven,
     PriceClassDiffers,
     RequestDiffers,
     SaleInDoubt,
@@ -97,7 +103,7 @@ class _Stay:
         return None if self.connection is None else self.connection.uid
 
 
-StepCommand = Request | Cancel | GiveUpDoubt | Acknowledge | AcknowledgeNotShown
+StepCommand = Request | GivePin | Cancel | GiveUpDoubt | Acknowledge | AcknowledgeNotShown
 """Every command but AskSync."""
 
 
@@ -115,6 +121,8 @@ class CounterSteps:
         self._card_wait_seconds = card_wait_seconds
         self._monotonic = monotonic
         self._request: Request | None = None
+        self._pin: Pin | None = None
+        """As typed for the request, until that has its end."""
         self._doubt: DoubtShown | None = None
         self._stay: _Stay | None = None
         self._tries_in_place = 0
@@ -128,7 +136,7 @@ class CounterSteps:
         self._settled_seen = 0
         self._stopped_look_at = self._reader_retry_at = 0.0
         self._tell_shown(till)
-        lost, self._doubt = self._request, None
+        lost, self._doubt, self._pin = self._request, None, None
         # Nothing is shown between: a request that is shown no more would look cancelled.
         if lost is None:
             self._show_rest()
@@ -159,6 +167,9 @@ class CounterSteps:
         if self._board.state.phase is Phase.WAITING and now >= self._deadline:
             seconds = f"{self._card_wait_seconds:g}"
             self._finish(till, Phase.REFUSED, error=NoCardCame(seconds=seconds))
+        if self._board.state.phase is Phase.PIN and now >= self._deadline:
+            seconds = f"{self._card_wait_seconds:g}"
+            self._finish(till, Phase.REFUSED, error=PinNotGiven(seconds=seconds))
         if now >= self._stopped_look_at and not self._board.state.phase.is_busy:
             self._look_whether_stopped(till)
         if now < self._reader_retry_at:
@@ -179,12 +190,18 @@ class CounterSteps:
                 self._card_came(till, reader)
             else:
                 self._tries_in_place = 0
-        elif self._request is not None and not stay.is_spent:
+        elif self._asks_of_card and not stay.is_spent:
+            assert self._request is not None
             self._serve_card(till, stay, self._request)
         elif stay.key_generation and self._board.state.phase in {Phase.PAID, Phase.BALANCE}:
             self._roll_keys(till, stay)
         elif reader.wait_for_removal(_SLICE_WITH_CARD_SECONDS):
             self._card_left()
+
+    @property
+    def _asks_of_card(self) -> bool:
+        """Whether a request is under way that is the card's turn, and not the member's to type."""
+        return self._request is not None and self._board.state.phase is not Phase.PIN
 
     # Commands
 
@@ -193,15 +210,14 @@ class CounterSteps:
         match command:
             case AskSale() | AskBalance() | AskLogin() | AskRefund():
                 self._take_request(till, command)
+            case GivePin():
+                self._take_pin(till, command)
             case Cancel():
                 is_it = command.request in {None, self._board.state.request}
-                if is_it and self._board.state.phase is Phase.WAITING:
+                if is_it and self._board.state.phase in {Phase.WAITING, Phase.PIN}:
                     self._cancel()
             case GiveUpDoubt():
-                if self._board.state.phase is Phase.IN_DOUBT:
-                    error = self._board.state.error
-                    till.give_up()
-                    self._finish(till, Phase.DOUBT_LEFT, doubt=self._doubt, error=error)
+                self._give_up_doubt(till)
             case Acknowledge():
                 if command.request in {None, self._board.state.request}:
                     self._acknowledge(till)
@@ -210,6 +226,17 @@ class CounterSteps:
                 self._tell_shown(till)
             case _:
                 assert_never(command)
+
+    def _take_pin(self, till: Till, command: GivePin) -> None:
+        if self._board.state.phase is Phase.PIN and self._is_under_way(command.request):
+            self._pin = command.pin
+            self._wait_for_card(till)
+
+    def _give_up_doubt(self, till: Till) -> None:
+        if self._board.state.phase is Phase.IN_DOUBT:
+            error = self._board.state.error
+            till.give_up()
+            self._finish(till, Phase.DOUBT_LEFT, doubt=self._doubt, error=error)
 
     def _acknowledge(self, till: Till) -> None:
         self._settled_seen = len(till.settled)
@@ -230,8 +257,8 @@ class CounterSteps:
             raise RequestDiffers
         waiting = isinstance(request, AskSale) and request.instead_of
         if known is None and waiting:
-            is_waiting = self._request is not None and self._request.request == waiting
-            if not is_waiting or self._board.state.phase is not Phase.WAITING:
+            phase = self._board.state.phase
+            if not self._is_under_way(waiting) or phase not in {Phase.WAITING, Phase.PIN}:
                 raise CounterBusy
             self._cancel()
         if self._request is not None:
@@ -274,7 +301,35 @@ class CounterSteps:
         except DoBMIError as error:
             self._finish(till, Phase.REFUSED, error=error)
         else:
+            self._ask_member(till, request)
+
+    def _ask_member(self, till: Till, request: Request) -> None:
+        """For the PIN, where the amount needs one; then, or else, for the card."""
+        if isinstance(request, AskSale) and till.needs_pin(request.purchase.amount):
+            self._ask_pin(till)
+        else:
             self._wait_for_card(till)
+
+    def _is_under_way(self, request: str) -> bool:
+        return self._request is not None and self._request.request == request
+
+    def _ask_pin(self, till: Till, error: DoBMIError | None = None) -> None:
+        """`error`: why once more; no money moved. A card whose PIN is locked is asked for none."""
+        self._pin = None
+        card = self._card_that_waits()
+        try:
+            if card is not None:
+                till.require_pin_free(card.uid)
+        except CardPinLocked as locked:
+            self._finish(till, Phase.REFUSED, error=locked, signal=Signal.FAILURE)
+            return
+        self._deadline = self._monotonic() + self._card_wait_seconds
+        self._show(
+            Phase.PIN,
+            error=error,
+            card=card,
+            wait_ends_unix_seconds=till.clock.now() + int(self._card_wait_seconds),
+        )
 
     def _refund(self, till: Till, request: AskRefund) -> None:
         self._show(Phase.WORKING)
@@ -307,7 +362,7 @@ class CounterSteps:
 
     def _cancel(self) -> None:
         self._show(Phase.IDLE, is_end=True)
-        self._request = None
+        self._request = self._pin = None
         self._stopped_look_at = 0.0
         self._show_rest()
 
@@ -395,6 +450,7 @@ class CounterSteps:
             only_card=None if self._doubt is None else self._doubt.uid,
             settled_before=stay.settled,
             request=request.request,
+            pin=self._pin,
             see=see,
         )
         self._paid(till, sold)
@@ -445,6 +501,9 @@ class CounterSteps:
                 stay.is_spent = True
                 self._show(Phase.IN_DOUBT, doubt=doubt, error=error, card=stay.card)
                 till.signal(Signal.FAILURE)
+            case WrongPin() | PinNeeded():
+                till.signal(Signal.FAILURE)
+                self._ask_pin(till, error)
             case (
                 CardRemoved()
                 | NoCard()
@@ -516,7 +575,7 @@ class CounterSteps:
             changes.setdefault("card", self._stay.card)
         self._tell_shown(till)
         self._show(phase, is_end=True, **changes)
-        self._request = self._doubt = None
+        self._request = self._doubt = self._pin = None
         self._stopped_look_at = 0.0
         if signal is not None:
             till.signal(signal)

@@ -13,6 +13,9 @@ TerminalError
     CardBlocked                  the card is on the block list
     CardExpired                  the card's last valid day is over
     CardKeysPast                 the card's keys are of a generation that is not taken any more
+    PinNeeded                    the amount needs the member's PIN
+    PinNotGiven                  nobody typed it in time
+    CardPinLocked                the card's PIN was wrong too often
     NoCardCame                   nobody tapped a card in time
     PriceClassDiffers            the total was made for members of another class
   SaleInDoubt                  the commit was sent, its answer never came
@@ -164,6 +167,26 @@ class CardExpired(SaleRefused):
     code = "SALE-CARD-EXPIRED"
     message = N_("This card was valid until {expires}.")
     next_step = N_("Send the member to the office: a new card gets the whole balance.")
+
+
+class PinNeeded(SaleRefused):
+    code = "SALE-PIN-NEEDED"
+    message = N_("A sale of more than {limit} needs the member's PIN.")
+    next_step = N_("Have the member type the PIN, then tap the card.")
+
+
+class PinNotGiven(SaleRefused):
+    code = "SALE-PIN-NOT-GIVEN"
+    message = N_("The PIN was not typed within {seconds} seconds.")
+    next_step = N_("Start the sale again when the member is ready.")
+
+
+class CardPinLocked(SaleRefused):
+    code = "SALE-PIN-LOCKED"
+    message = N_("The PIN of this card is locked: it was wrong too often.")
+    next_step = N_(
+        "The member can have it freed at a service point. Up to {limit} the card pays without it."
+    )
 
 
 class CardKeysPast(SaleRefused):

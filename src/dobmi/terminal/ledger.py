@@ -87,6 +87,8 @@ class IntentRow:
     unix_seconds: int
     shift: int
     cashier: str
+    with_pin: bool = False
+    """The card had proved the member's PIN."""
 
     @property
     def balance_after(self) -> Rupiah:
@@ -354,6 +356,7 @@ class Ledger:
                     unix_seconds=intent.unix_seconds,
                     shift=intent.shift,
                     cashier=intent.cashier,
+                    with_pin=intent.with_pin,
                 )
             )
             if request is not None:
@@ -587,6 +590,9 @@ class Ledger:
         with durably(), self._engine.connect() as connection:
             row = connection.execute(sa.select(schema.state)).one_or_none()
             keys_min, cards_generation = _keys_limits(connection)
+            pin_above = connection.execute(
+                sa.select(schema.outlet_state.c.pin_above_rupiah)
+            ).scalar()
         if row is None:
             raise NotEnrolled
         return SyncState(
@@ -597,6 +603,7 @@ class Ledger:
                 unsent_vouchers_max=row.unsent_vouchers_max,
                 unsent_total_max=Rupiah(row.unsent_total_max_rupiah),
                 sync_age_seconds_max=row.sync_age_seconds_max,
+                pin_above=Rupiah(pin_above or 0),
                 keys_min=keys_min,
                 cards_generation=cards_generation,
             ),
@@ -665,6 +672,8 @@ class Ledger:
             if feed.outlet is not None:
                 outlet.put(connection, feed.outlet)
             _put_keys_limits(connection, limits)
+            if feed.pins_locked is not None:
+                outlet.put_pins(connection, feed.pins_locked, limits.pin_above)
             connection.execute(
                 schema.state.update().values(
                     feed_version=feed.version,
@@ -1007,4 +1016,5 @@ def _intent(row: sa.Row[Any]) -> IntentRow:
         unix_seconds=row.unix_seconds,
         shift=row.shift,
         cashier=row.cashier,
+        with_pin=row.with_pin,
     )

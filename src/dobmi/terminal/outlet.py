@@ -24,7 +24,7 @@ from dobmi.sync.outlet import (
     OutletOrders,
     OutletStaff,
 )
-from dobmi.sync.records import OrderRecord, OrderState, ShiftRecord, encode_record
+from dobmi.sync.records import OrderRecord, OrderState, TillRecord, encode_record
 from dobmi.sync.voucher import VOUCHER_SIZE_MAX, GoodsLine, goods_from_cbor
 from dobmi.terminal import schema
 from dobmi.terminal.errors import LedgerUnusable
@@ -140,10 +140,29 @@ def put_member_notes(connection: sa.Connection, notes: MemberNotes) -> None:
     connection.execute(state.update().values(members_version=notes.version))
 
 
+def put_pins(connection: sa.Connection, locked: Iterable[bytes], pin_above: Rupiah) -> None:
+    """Above which amount a sale needs a PIN, and the cards of which none is tried.
+
+    A lock of this till's own ends if the server, which has heard of it, does not list the card.
+    """
+    tries, table = schema.card_pin_tries, schema.pins_locked
+    connection.execute(table.delete())
+    rows = [{"card_uid": uid} for uid in locked]
+    if rows:
+        connection.execute(table.insert().prefix_with("OR IGNORE"), rows)
+    heard = sa.select(schema.outlet_state.c.records_acknowledged).scalar_subquery()
+    connection.execute(
+        tries.delete().where(
+            tries.c.lock_record <= heard, tries.c.card_uid.not_in(sa.select(table.c.card_uid))
+        )
+    )
+    connection.execute(schema.outlet_state.update().values(pin_above_rupiah=pin_above.amount))
+
+
 # What was done
 
 
-def add_record(connection: sa.Connection, record: ShiftRecord | OrderRecord) -> int:
+def add_record(connection: sa.Connection, record: TillRecord) -> int:
     """Have the central server hear of it; the record's number."""
     table = schema.records
     last = connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.number), 0)))

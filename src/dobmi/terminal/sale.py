@@ -21,11 +21,13 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from dobmi.cardlib.errors import CardError, CardRefused, CardRemoved, CustodyUnavailable
+from dobmi.cardlib.pin import Pin
 from dobmi.cardlib.purse import CardTrail, Purse, PurseView
 from dobmi.cardlib.purse_layout import ReaderId
 from dobmi.money import Rupiah
 from dobmi.sync.feed import Limits, SettledAs, Settlement
 from dobmi.sync.voucher import GoodsLine, Outcome, VoidReason
+from dobmi.terminal.card_pin import Attempt, needs_pin, pin_limit
 from dobmi.terminal.chain import Chain
 from dobmi.terminal.clock import ClockReading, TillClock
 from dobmi.terminal.doubt import Verdict, judge
@@ -36,6 +38,7 @@ from dobmi.terminal.errors import (
     ClockAhead,
     LedgerError,
     PaidNotRecorded,
+    PinNeeded,
     SaleInDoubt,
     StillInDoubt,
     SyncTooOld,
@@ -228,22 +231,26 @@ def sell(
     shift: int,
     *,
     request: str | None = None,
+    pin: Pin | None = None,
     see: Callable[[PurseView], None] = lambda _: None,
 ) -> SaleResult:
     """Sell to the card behind `purse`, after `settle_doubts`: no intent is open.
 
+    `pin`: as the member typed it; the card is asked for it where the amount needs one, and not else.
+
     `see` is told whose card it is and what is on it as soon as that is known, and refuses the sale by
     raising: nothing has been asked of the card's money then. `request` is what the intent comes of.
 
-    Raises CardError, CardBlocked, CardExpired, CardKeysPast, InsufficientBalance, LedgerError: no money moved.
+    Raises CardError (WrongPin and PinNotSet among them), CardBlocked, CardExpired, CardKeysPast,
+    PinNeeded, CardPinLocked, InsufficientBalance, LedgerError: no money moved.
     SaleInDoubt: not known. PaidNotRecorded: paid, and known to be as long as this process lives.
     """
     sequence = desk.chain.next_sequence()
     if desk.ledger.is_blocked(purse.uid):
         raise CardBlocked
-    view = purse.begin_sale(
-        ReaderId(terminal_id=desk.chain.identity.terminal_id, sequence=sequence)
-    )
+    reader_id = ReaderId(terminal_id=desk.chain.identity.terminal_id, sequence=sequence)
+    with_pin = needs_pin(desk.ledger, purchase.amount)
+    view = _begin(desk, purse, reader_id, pin) if with_pin else purse.begin_sale(reader_id)
     see(view)
     now = desk.clock.now()
     check_card(view, now, desk.ledger.sync_state().limits)
@@ -260,6 +267,7 @@ def sell(
         unix_seconds=now,
         shift=shift,
         cashier=desk.chain.cashier,
+        with_pin=with_pin,
     )
     desk.writing = desk.writer.submit(desk.ledger.record_intent, intent, request)
     try:
@@ -285,6 +293,18 @@ def sell(
         ) from error
     del desk.commits_sent[sequence]
     return _result(intent, hash_, exchanges=purse.exchanges.count)
+
+
+def _begin(desk: Desk, purse: Purse, reader_id: ReaderId, pin: Pin | None) -> PurseView:
+    """The card has proved its PIN. Raises PinNeeded, CardPinLocked, CardError, LedgerError."""
+    if pin is None:
+        raise PinNeeded(limit=pin_limit(desk.ledger))
+    attempt = Attempt(desk.ledger, purse.uid, desk.clock.now(), desk.writer)
+    try:
+        return purse.begin_sale(reader_id, pin=attempt.of(pin))
+    except Exception as error:
+        attempt.failed(error)
+        raise
 
 
 def check_card(view: PurseView, now: int, limits: Limits) -> None:

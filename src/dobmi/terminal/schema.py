@@ -92,6 +92,7 @@ intents = Table(
     Column("unix_seconds", Integer, nullable=False),
     Column("shift", Integer, ForeignKey("shifts.number"), nullable=False),
     Column("cashier", Text, nullable=False),
+    Column("with_pin", Boolean, nullable=False, server_default="0"),
 )
 
 _INTENTS_BY_MEMBER = Index("ix_intents_member_number", intents.c.member_number)
@@ -158,6 +159,20 @@ clock_resets = Table(
 
 hotlist = Table("hotlist", metadata, Column("card_uid", LargeBinary, primary_key=True))
 
+pins_locked = Table("pins_locked", metadata, Column("card_uid", LargeBinary, primary_key=True))
+"""Cards whose PIN is tried nowhere, as the feed lists them."""
+
+card_pin_tries = Table(
+    "card_pin_tries",
+    metadata,
+    Column("card_uid", LargeBinary, primary_key=True),
+    Column("tries", Integer, CheckConstraint("tries BETWEEN 1 AND 3"), nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column("lock_record", Integer, ForeignKey("records.number")),
+)
+"""PINs tried here since the last right one. `is_open`: the card's answer to the last one is not known
+yet. `lock_record`: the record by which the central server hears that there were three."""
+
 credits_waiting = Table(
     "credits_waiting", metadata, Column("card_uid", LargeBinary, primary_key=True)
 )
@@ -173,8 +188,10 @@ outlet_state = Table(
     Column("orders_version", Integer, nullable=False, default=0),
     Column("members_version", Integer, nullable=False, default=0),
     Column("records_acknowledged", Integer, nullable=False, default=0),
+    Column("pin_above_rupiah", Integer, nullable=False, default=0),
 )
-"""Which version of each part is in force (0: none yet), and the last record the server has."""
+"""Which version of each part is in force (0: none yet), the last record the server has, and above which
+amount a sale needs a PIN (0: none does)."""
 
 catalogue_items = Table(
     "catalogue_items",
@@ -409,6 +426,8 @@ _NEW_IN_5 = (
     sale_attempts,
     refund_requests,
     print_jobs,
+    pins_locked,
+    card_pin_tries,
     key_generations,
 )
 
@@ -534,8 +553,10 @@ CHANGES: dict[int, tuple[str, ...]] = {
         *_TRIGGERS_NEW_IN_5,
         (
             "INSERT INTO outlet_state (id, catalogue_version, staff_version, orders_version, "
-            "members_version, records_acknowledged) SELECT 1, 0, 0, 0, 0, 0 FROM identity"
+            "members_version, records_acknowledged, pin_above_rupiah) "
+            "SELECT 1, 0, 0, 0, 0, 0, 0 FROM identity"
         ),
+        "ALTER TABLE intents ADD COLUMN with_pin BOOLEAN DEFAULT '0' NOT NULL",
     ),
 }
 """What makes the tables of a version those of the next."""

@@ -23,6 +23,7 @@ from requests.adapters import BaseAdapter
 from dobmi.cardlib.custody import KeyCustody, SigningCustody
 from dobmi.cardlib.errors import CardError, NoCard
 from dobmi.cardlib.generations import BeginningWith
+from dobmi.cardlib.pin import Pin
 from dobmi.cardlib.purse import Purse, PurseView
 from dobmi.cardlib.purse_layout import Holder, LogRecord
 from dobmi.cardlib.readers.base import CardConnection, Reader, Signal, open_reader
@@ -43,7 +44,7 @@ from dobmi.sync.voucher import (
     Outcome,
     RefundVoucher,
 )
-from dobmi.terminal import picking, sale, sale_request
+from dobmi.terminal import card_pin, picking, sale, sale_request
 from dobmi.terminal import shift as shifts
 from dobmi.terminal.card_keys import newest_generation
 from dobmi.terminal.chain import Chain
@@ -197,6 +198,7 @@ class Till:
             )
             # What an earlier process left open: it may have sent the commit, so it is in doubt.
             chain.end_open_intent()
+            card_pin.end_open_tries(self._ledger, clock.now())
             self.not_shown = self._ledger.paid_and_not_shown()
             self.refunds_not_shown = self._ledger.refunds_not_shown()
             self._stack = stack.pop_all()
@@ -232,12 +234,13 @@ class Till:
         only_card: bytes | None = None,
         announce: Callable[[], None] = lambda: None,
         request: str | None = None,
+        pin: Pin | None = None,
         see: Callable[[PurseView], None] = lambda _: None,
     ) -> SaleResult:
         """Wait for a card and sell to it. Paid when this returns.
 
-        `announce` is called when the purchase is accepted and a card is waited for; `request` and
-        `see` are as for `sell_to`.
+        `announce` is called when the purchase is accepted and a card is waited for; `request`, `pin`
+        and `see` are as for `sell_to`.
 
         After SaleInDoubt call it again with `only_card` set to the error's `uid`: the same card and
         amount are the same sale, which is then found paid, or sold anew if the card did not pay.
@@ -253,7 +256,7 @@ class Till:
             with self._card(announce) as connection:
                 came = True
                 found = self.sell_to(
-                    connection, purchase, only_card=only_card, request=request, see=see
+                    connection, purchase, only_card=only_card, request=request, pin=pin, see=see
                 )
                 self.signal(Signal.SUCCESS)
         except DoBMIError as error:
@@ -262,6 +265,14 @@ class Till:
             raise
         self._returned = True
         return found
+
+    def needs_pin(self, amount: Rupiah) -> bool:
+        """Whether a sale of so much needs the member's PIN."""
+        return card_pin.needs_pin(self._ledger, amount)
+
+    def require_pin_free(self, card_uid: bytes) -> None:
+        """Raises CardPinLocked: its PIN was wrong too often, here or anywhere."""
+        card_pin.require_pin_free(self._ledger, card_uid)
 
     def check_sale(self, purchase: Purchase) -> None:
         """What forbids a sale whatever the card; ask before a card is asked for.
@@ -326,13 +337,15 @@ class Till:
         only_card: bytes | None = None,
         settled_before: Sequence[Settled] = (),
         request: str | None = None,
+        pin: Pin | None = None,
         see: Callable[[PurseView], None] = lambda _: None,
     ) -> SaleResult:
         """Sell to a card that is there, after `check_sale`. Paid, and on disk, when this returns.
 
         `only_card` as for `sell`. `settled_before`: what this card has just told of its doubts. `see`
         is told of the card before its money is asked for, and may refuse it by raising. `request`,
-        bound before, has this sale as its own. Raises as `sell`; gives no signal.
+        bound before, has this sale as its own. `pin` is asked of the card where the amount needs one
+        (`needs_pin`). Raises as `sell`; gives no signal.
         """
         settled: list[Settled] | None = None
         try:
@@ -342,7 +355,7 @@ class Till:
             purse = self._purse(connection)
             settled = self._settle(purse)
             known = [*settled_before, *settled]
-            found = self._sell_once(purchase, purse, known, shift, request, see)
+            found = self._sell_once(purchase, purse, known, shift, request, pin, see)
         except DoBMIError as error:
             # What kept the card from telling does not settle what is not known.
             if only_card is not None and settled is None:
@@ -705,6 +718,7 @@ class Till:
         settled: list[Settled],
         shift: Shift,
         request: str | None,
+        pin: Pin | None,
         see: Callable[[PurseView], None],
     ) -> SaleResult:
         """The sale that was paid already, if this is it; else a new one.
@@ -716,7 +730,9 @@ class Till:
         if found is None:
             if settled:
                 sale.check_offline_limits(self._ledger, purchase.amount, self._desk.clock.read())
-            found = sale.sell(self._desk, purse, purchase, shift.number, request=request, see=see)
+            found = sale.sell(
+                self._desk, purse, purchase, shift.number, request=request, pin=pin, see=see
+            )
         return found
 
     def _sign(self, message: bytes) -> bytes:

@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from dobmi.cardlib.pin import Pin
 from dobmi.money import ZERO
 from dobmi.terminal import catalogue, held_carts
 from dobmi.terminal.cart import Cart, Discount
@@ -16,6 +17,7 @@ from dobmi.terminal.counter_state import (
     AskSync,
     Cancel,
     Command,
+    GivePin,
     GiveUpDoubt,
     Phase,
 )
@@ -235,6 +237,12 @@ def pay_again(visit: Visited) -> Response:
     visit.require_on_duty()
     visit.page.desk.pay_again()
     return visit.html("")
+
+
+@router.post("/counter/pin")
+def give_pin(visit: Visited) -> Response:
+    """What the member has typed. It is kept nowhere but in the counter's memory, until the sale ends."""
+    return _command(visit, GivePin(request=visit.field("request"), pin=Pin(visit.field("pin"))))
 
 
 @router.post("/counter/cancel")

@@ -24,6 +24,8 @@ from dobmi.terminal.errors import (
     NoCardCame,
     NoShift,
     OrderOfAnother,
+    PinNeeded,
+    PinNotGiven,
     SyncTooOld,
     TooManyUnsent,
     TooMuchUnsent,
@@ -340,7 +342,8 @@ def way_on(state: CounterState) -> str:
     error = state.error
     if isinstance(error, InsufficientBalance | NotOurCard):
         return "cart"
-    return "again" if isinstance(error, CardError | NoCardCame | OrderOfAnother) else "cart"
+    again = CardError | NoCardCame | OrderOfAnother | PinNeeded | PinNotGiven
+    return "again" if isinstance(error, again) else "cart"
 
 
 def session_for(page: Page, request: Request) -> tuple[Session, bool]:

@@ -68,7 +68,7 @@ window.dobmi = (() => {
       shownKey = key;
       const said = act.querySelector(".said-big");
       if (said && said.scrollHeight > said.clientHeight) said.tabIndex = 0; // so that keys can scroll it
-      const main = act.querySelector("[data-main]");
+      const main = act.querySelector("[data-typing]") || act.querySelector("[data-main]");
       if (main) main.focus({ preventScroll: true });
       autosubmit(stage);
     } else {
