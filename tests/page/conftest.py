@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,33 +10,20 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from playwright.sync_api import Browser as RealBrowser
-from playwright.sync_api import expect, sync_playwright
 
 from dobmi.terminal.page.app import make_app
 from dobmi.terminal.page.visit import Page
 from dobmi.terminal.till import Till
 from support import outlets
+from support.chromium import launched
 from support.page_browser import ORIGIN, PIN, PORT, Browser, with_pin
 from support.page_counter import ShownCounter
 from support.tills import Bench
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[RealBrowser]:
-    """The one that Debian ships; scripts/setup installs it. Without it the tests fail."""
-    assert CHROMIUM.exists(), f"{CHROMIUM} is missing: run scripts/setup, or apt install chromium"
-    flags = ["--disable-gpu", "--disable-dev-shm-usage"]
-    if os.getuid() == 0:
-        flags.append("--no-sandbox")
-    expect.set_options(timeout=15_000)  # on a machine that has much else to do
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    yield from launched()
 
 
 @pytest.fixture

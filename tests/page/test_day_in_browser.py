@@ -26,6 +26,7 @@ from dobmi.terminal.ledger import SaleState
 from dobmi.terminal.sales import find_sale, sales_of_shift
 from dobmi.wib import WIB
 from support.cashier import TWICE_MS, Cashier, rupiah, violations
+from support.chromium import open_page
 from support.outlet_shop import (
     ANI,
     ANI_PIN,
@@ -97,19 +98,6 @@ class Day:
             f"{number}1,{number},{soon},TLR,Telur,10,2500",
             f"{number}2,{number},{soon},GLA1,Gula pasir 1 kg,3,17500",
         )
-
-
-def open_page(
-    chromium: Browser, url: str, size: ViewportSize, language: str, *, has_touch: bool = False
-) -> Page:
-    """In a window of its own: pages that lie behind another are slowed down by the browser."""
-    context = chromium.new_context(viewport=size, reduced_motion="reduce", has_touch=has_touch)
-    cookie = {"name": "dobmi_language", "value": language, "url": url}
-    context.add_cookies([cookie])  # type: ignore[list-item] # a TypedDict, by its fields
-    context.set_default_timeout(15_000)
-    page = context.new_page()
-    page.goto(url)
-    return page
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ OF_A_SHELL = re.compile(r"dobmi [a-z]|--[a-z]|`|\bcommand\b|pcscd|\.toml|DOBMI_"
 NEVER_AT_A_PAGE = {
     "TILL-PASSPHRASE",  # two passphrases are typed by a command alone
     "SYNC-SERVER-URL",  # made of the settings before a page is served
+    "KEY-DIFFERS",  # keys of an office, by its commands
 }
 
 

@@ -202,6 +202,7 @@ class Camera:
     folder: Path
     language: str
     say: Callable[[str], None]
+    sizes: tuple[ViewportSize, ...] = SIZES
     numbers: dict[str, int] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -212,7 +213,7 @@ class Camera:
         number = self.numbers[screen] = len(self.numbers) + 1
         name = f"{number:02}-{re.sub(r'[^a-z0-9]+', '-', screen.lower()).strip('-')}"
         kept = page.viewport_size
-        for size in SIZES:
+        for size in self.sizes:
             where = f"{size['width']}x{size['height']}"
             page.set_viewport_size(size)
             page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
@@ -226,7 +227,7 @@ class Camera:
                 page.screenshot(path=whole, full_page=True)
                 self.pictures.append(whole)
             found = list(dict.fromkeys(looked["found"]))
-            if size == SIZES[0]:
+            if size == self.sizes[0]:
                 found += [f"in the other language: {one}" for one in self.foreign(looked["texts"])]
                 found += violations(page) if axe else []
             self.remarks += [f"{self.language} {where} {name}: {one}" for one in found]
@@ -1060,9 +1061,13 @@ def contact_sheets(
 
 
 def take_all(
-    folder: Path, languages: list[str], wanted: Collection[str], say: Callable[[str], None]
+    folder: Path,
+    languages: list[str],
+    walked: Callable[[Browser, Path, Camera], None],
+    say: Callable[[str], None],
+    sizes: tuple[ViewportSize, ...] = SIZES,
 ) -> int:
-    """Raises what breaks the walk."""
+    """How many remarks there are. Raises what breaks the walk."""
     flags = ["--disable-gpu", "--disable-dev-shm-usage"]
     if os.getuid() == 0:
         flags.append("--no-sandbox")
@@ -1070,13 +1075,13 @@ def take_all(
         shutil.rmtree(folder / language, ignore_errors=True)
     for old in folder.glob("sheet-*.png"):
         old.unlink()
-    cameras = [Camera(folder, language, say) for language in languages]
+    cameras = [Camera(folder, language, say, sizes) for language in languages]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         for camera in cameras:
             say(f"{camera.language}:")
             with tempfile.TemporaryDirectory() as temporary:
-                walk(chromium, Path(temporary), camera, wanted)
+                walked(chromium, Path(temporary), camera)
         chromium.close()
     pictures = [picture for camera in cameras for picture in camera.pictures]
     sheets = contact_sheets(pictures, folder)
@@ -1105,7 +1110,12 @@ def main() -> None:
         sys.stdout.flush()
 
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    remarks = take_all(arguments.folder, languages, arguments.part or names, say)
+    wanted = arguments.part or names
+
+    def walked(chromium: Browser, temporary: Path, camera: Camera) -> None:
+        walk(chromium, temporary, camera, wanted)
+
+    remarks = take_all(arguments.folder, languages, walked, say)
     if remarks and arguments.strict:
         sys.exit(1)
 

@@ -90,7 +90,9 @@ class Desk:
     def seen(self) -> BenchState:
         """Once the card that lies there has been looked at."""
         return self.until(
-            lambda state: state.card is not None and (state.card.what or state.card.error) is not None
+            lambda state: (
+                state.card is not None and (state.card.what or state.card.error) is not None
+            )
         )
 
 
@@ -144,6 +146,8 @@ class Browser:
         return self.post("/login", name=name, password=password or PASSWORDS[name])
 
     def issue(self, card: SimulatedCard, member: int = 4711, name: str = "Siti Aminah") -> None:
+        """The card lies there afterwards."""
+        self.desk.lift()
         self.post("/issue", request=f"issue-{member}", member=str(member), name=name)
         self.desk.lay(card)
         self.desk.done()
@@ -156,7 +160,9 @@ class Browser:
 
 def code_of(answer: Response) -> str:
     """Of the error that the page shows: the server's where it refused."""
-    found = re.search(r'data-testid="failure" data-code="([^"]*)" data-problem="([^"]*)"', answer.text)
+    found = re.search(
+        r'data-testid="failure" data-code="([^"]*)" data-problem="([^"]*)"', answer.text
+    )
     return "" if found is None else found[2] or found[1]
 
 

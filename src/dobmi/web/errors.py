@@ -3,6 +3,7 @@
 PageError
   NotLoopback        asked to listen where other machines could reach it
   ForeignRequest     a request that this page did not make, or another name for this machine
+  FileTooLarge       a file larger than any of its kind
   FormIncomplete     a field that the page itself would have sent is missing or unreadable
 """
 
@@ -25,6 +26,12 @@ class ForeignRequest(PageError):
     code = "PAGE-FOREIGN"
     message = N_("This request did not come from the page itself.")
     next_step = N_("Load the page again and repeat what you did.")
+
+
+class FileTooLarge(PageError):
+    code = "PAGE-FILE-LARGE"
+    message = N_("This file is larger than {megabytes} MB.")
+    next_step = N_("Split it, or check that it is the right file.")
 
 
 class FormIncomplete(PageError):

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dobmi.web.errors import ForeignRequest, NotLoopback
+from dobmi.web.errors import FileTooLarge, ForeignRequest, NotLoopback
 
 PersonT = TypeVar("PersonT")
 
@@ -165,10 +165,13 @@ class Sessions(Generic[PersonT]):
 
 async def read_form(request: Request, session: Session[PersonT]) -> dict[str, str]:
     """The fields of a POST, once its token is the session's. Raises ForeignRequest."""
+    body = await _body(request, BODY_BYTES_MAX)
+    if body is None:
+        raise ForeignRequest
     try:
         fields = dict(
             parse_qsl(
-                (await _body(request, BODY_BYTES_MAX)).decode("utf-8"),
+                body.decode("utf-8"),
                 keep_blank_values=True,
                 max_num_fields=_FIELDS_MAX,
                 errors="strict",
@@ -183,17 +186,21 @@ async def read_form(request: Request, session: Session[PersonT]) -> dict[str, st
 
 
 async def read_file(request: Request, session: Session[PersonT], bytes_max: int) -> bytes:
-    """The body of a POST that is a file, its token in the header. Raises ForeignRequest."""
+    """The body of a POST that is a file, its token in the header. Raises ForeignRequest, FileTooLarge."""
     _check_token(request.headers.get(TOKEN_HEADER, ""), session)
-    return await _body(request, bytes_max)
+    body = await _body(request, bytes_max)
+    if body is None:
+        raise FileTooLarge(megabytes=bytes_max >> 20)
+    return body
 
 
-async def _body(request: Request, bytes_max: int) -> bytes:
+async def _body(request: Request, bytes_max: int) -> bytes | None:
+    """None if it is longer; the rest is not read then."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > bytes_max:
-            raise ForeignRequest
+            return None
     return bytes(body)
 
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser as RealBrowser
 
+from support.chromium import launched
 from support.station_desk import Browser, Desk, desk_at_work, new_browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[RealBrowser]:
+    yield from launched()
 
 
 @pytest.fixture(scope="module")

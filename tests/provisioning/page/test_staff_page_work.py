@@ -99,6 +99,7 @@ class TestIssuing:
         self, desk: Desk, issuer: Browser
     ) -> None:
         issuer.issue(SimulatedCard(), 6103, "Cecep Ruhiyat")
+        desk.lift()
         issuer.post("/issue", request="i3", member="6103", name="Cecep Ruhiyat")
         desk.lay(SimulatedCard())
         desk.refused()
@@ -153,9 +154,7 @@ class TestToppingUp:
         assert desk.bench.state.task is None
 
     @pytest.mark.parametrize("amount", ["0", "-5", "12,5", "1e6", ""])
-    def test_what_is_no_amount_is_refused(
-        self, desk: Desk, issuer: Browser, amount: str
-    ) -> None:
+    def test_what_is_no_amount_is_refused(self, desk: Desk, issuer: Browser, amount: str) -> None:
         answer = issuer.post("/topup", request="t", amount=amount, received="5000", to="/topup")
         assert code_of(answer) in {"STATION-AMOUNT", "PAGE-FORM"}
         assert desk.bench.state.task is None
@@ -167,7 +166,7 @@ class TestToppingUp:
         issuer.issue(card, 6204, "Haji Mansyur")
         issuer.top_up(1_500_000, request="t4")
         desk.done()
-        assert "data-testid=\"receipt-held\"" in issuer.get("/topup/cash-t4").text
+        assert 'data-testid="receipt-held"' in issuer.get("/topup/cash-t4").text
         assert balance_on(card) == 0
         issuer.tap("/bench/cancel")
         assert 'data-testid="accept"' not in issuer.get("/approvals").text
@@ -186,7 +185,7 @@ class TestToppingUp:
 
 
 class TestTheLifeOfACard:
-    def test_blocked_and_unblocked_with_a_reason(self, desk: Desk, issuer: Browser) -> None:
+    def test_blocked_and_unblocked_with_a_reason(self, issuer: Browser) -> None:
         card = SimulatedCard()
         issuer.issue(card, 6301, "Enok Sukaesih")
         uid = card.uid.hex().upper()
@@ -198,9 +197,7 @@ class TestTheLifeOfACard:
         issuer.post(f"/cards/{uid}/unblock", reason="ketemu")
         assert 'data-state="active"' in issuer.get(f"/cards/{uid}").text
 
-    def test_a_lost_card_is_replaced_and_the_page_says_how_far_it_is(
-        self, desk: Desk, issuer: Browser
-    ) -> None:
+    def test_a_lost_card_is_replaced_and_the_page_says_how_far_it_is(self, issuer: Browser) -> None:
         card = SimulatedCard()
         issuer.issue(card, 6302, "Kang Ujang")
         uid = card.uid.hex().upper()
@@ -248,7 +245,9 @@ class TestLists:
         path = self.take(issuer, 642)
         issuer.post(f"{path}/issue")
         for count in range(1, 4):
-            desk.until(lambda state: state.queue is not None and state.queue.phase is QueuePhase.LAY)
+            desk.until(
+                lambda state: state.queue is not None and state.queue.phase is QueuePhase.LAY
+            )
             desk.lay(SimulatedCard())
             state = desk.until(
                 lambda state, count=count: (state.queue and state.queue.issued_here) == count

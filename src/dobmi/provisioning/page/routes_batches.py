@@ -40,7 +40,7 @@ def batch_list(visit: Visit) -> tuple[list[Batch], DoBMIError | None]:
 async def take_file(visit: Visited) -> Response:
     """The file as the body; its preview is kept, and the browser led to it."""
     visit.require(ISSUER)
-    content = await read_file(visit.request, visit.session, FILE_SIZE_MAX + 1)
+    content = await read_file(visit.request, visit.session, FILE_SIZE_MAX)
     name = PurePath(unquote(visit.request.headers.get(_NAME_HEADER, ""))[:120]).name
     found = await run_in_threadpool(_preview_of, visit.station, name, content)
     number = new_number()

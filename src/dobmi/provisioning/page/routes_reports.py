@@ -15,6 +15,7 @@ from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.provisioning import staff
 from dobmi.provisioning.page.visit import Visit, Visited
+from dobmi.sync import http
 from dobmi.web.forms import as_number
 
 router = APIRouter()
@@ -123,7 +124,7 @@ def _lights(visit: Visit) -> list[Light]:
     state = visit.page.bench.state
     found = []
     try:
-        visit.station.client.get_json("/v1/circulation")
+        visit.station.client.get_json(http.READY_PATH)
     except DoBMIError as error:
         text, todo = voice.explain(error), voice.advise(error)
         found.append(

@@ -120,6 +120,9 @@ def receipt(order: str, visit: Visited) -> Response:
     visit.require(ISSUER)
     if not (order.isascii() and order.replace("-", "").isalnum()):
         raise FormIncomplete(field=visit.say(N_("Number")))
+    task = visit.page.bench.state.task
+    if task is not None and task.request == order:
+        visit.page.bench.cancel(visit.session.key)  # what was shown has been seen
     found = cards.ordered_credit(visit.station, order)
     ledger = cards.ledger_card(visit.station, bytes.fromhex(found["card_uid"]))
     waits = any(one["sequence"] == found["sequence"] for one in ledger["credits_waiting"])

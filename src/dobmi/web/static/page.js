@@ -193,7 +193,8 @@ window.dobmi = (() => {
   addEventListener("click", (event) => {
     const field = event.target.closest("[data-keys]");
     const key = event.target.closest("[data-board]");
-    if (field && !field.readOnly) showKeys(field);
+    const byHand = words.keysBy !== "touch" || event.pointerType === "touch"; // a desk has a keyboard of its own
+    if (field && !field.readOnly && byHand) showKeys(field);
     else if (key && key.dataset.board === "done") { const typedInto = keyed; hideKeys(); if (typedInto) typedInto.blur(); }
     else if (!event.target.closest("#keys")) hideKeys();
   });
