@@ -227,7 +227,7 @@ def test_the_good_ledger_has_one_of_everything(good: Good) -> None:
     kinds = set(audit(good.url, KEYS).totals.by_kind)
     assert kinds >= {
         "top-up", "salary", "delivered", "moved", "restored", "shortfall", "sale", "refund",
-        "unexplained-loss", "claim-held", "earned", "loaded", "banked", "paid-out", "fee",
+        "unexplained-loss", "claim-held", "earned", "loaded", "banked", "paid-out", "fee", "restitution",
     }  # fmt: skip
 
 

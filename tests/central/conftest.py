@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from dobmi.central import staff_login
 from dobmi.central.app import create_app
 from dobmi.fleet.postgres import Postgres
 from support.central_client import RING, SETTINGS, Office
@@ -35,6 +36,14 @@ def world(tmp_path: Path, database_kind: Kind) -> Iterator[World]:
 def office(world: World) -> Iterator[Office]:
     with TestClient(create_app(world.central)) as client:
         yield Office(world, client)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_passwords() -> Iterator[None]:
+    """What makes a password slow to try makes a hundred tests slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(staff_login, "_N", 16)
+        yield
 
 
 @pytest.fixture(scope="session")

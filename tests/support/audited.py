@@ -16,7 +16,10 @@ from dobmi.audit.run import Audit
 from dobmi.audit.tills import Keys
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey, ReaderId
+from dobmi.central.acts import Actor
+from dobmi.central.approvals import decide, propose_at
 from dobmi.central.cards import PendingCredit, set_blocked
+from dobmi.central.carrying import Facts
 from dobmi.central.cash import bank_cash
 from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import note_attempt
@@ -27,8 +30,9 @@ from dobmi.central.fees import FeeRule
 from dobmi.central.ingest import take_batch
 from dobmi.central.overdue import settle_overdue
 from dobmi.central.replacement import replace_card, restore_due
+from dobmi.central.restitution import Restitution
 from dobmi.central.salaries import Salary, convert_salaries
-from dobmi.central.schema import CreditSource, Role, StaffRole, pending_credits
+from dobmi.central.schema import ApprovalKind, CreditSource, Role, StaffRole, pending_credits
 from dobmi.central.seller_accounts import BankAccount, decide_account, propose_account
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY
 from dobmi.central.settlement_run import approve_run, export_run, mark_paid, propose_run
@@ -168,6 +172,18 @@ def second_part(ledger: Ledger) -> None:
     pay_sellers(ledger)
     wages(ledger, "2027-02", (1, 80_000), (10, 90_000))
     bank_cash(world.central, bank_at(ledger), Rupiah(300_000), "setoran 2")
+    agree(ledger, ledger.cards[11])
+
+
+def agree(ledger: Ledger, card: ModelCard) -> None:
+    """Two people on a restitution and on a limit; the last act is another."""
+    central, now = ledger.world.central, ledger.clock[0]
+    owed = Restitution(card.uid, Rupiah(4_500), "struk salah").facts()
+    limit: Facts = {"name": "sale_max_rupiah", "value": 1_500_000}
+    for kind, facts in ((ApprovalKind.RESTITUTION, owed), (ApprovalKind.LIMITS, limit)):
+        made = propose_at(central, kind, facts, Actor("Ani", None))
+        decide(central, made.number, True, Actor("Budi", None), now)
+    add_staff(central.database, "Dewi", [StaffRole.AUDITOR], now)
 
 
 def staff(ledger: Ledger) -> None:

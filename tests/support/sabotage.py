@@ -1060,6 +1060,63 @@ def _(s: Scene) -> set[Expected]:
     return {("DAY-TILLS", f"voucher {till}/{head}", None), ("DAY-TILLS", at, None)}
 
 
+# Staff
+
+
+@case("somebody else did what a person of the staff did")
+def _(s: Scene) -> set[Expected]:
+    act = s.get("SELECT min(id) FROM staff_acts WHERE act = 'block'")
+    s.do("UPDATE staff_acts SET person = 'orang lain' WHERE id = :id", id=act)
+    return {("ACTS", f"act {act}", None)}
+
+
+@case("what a person of the staff did is taken out")
+def _(s: Scene) -> set[Expected]:
+    act = s.get("SELECT min(id) FROM staff_acts WHERE act = 'unblock'")
+    s.do("DELETE FROM staff_acts WHERE id = :id", id=act)
+    return {("ACTS", f"act {act + 1}", None)}
+
+
+@case("the last thing that was done is taken out")
+def _(s: Scene) -> set[Expected]:
+    last = s.get("SELECT max(id) FROM staff_acts")
+    s.do("DELETE FROM staff_acts WHERE id = :id", id=last)
+    return {("ACTS", f"act {last}", None)}
+
+
+@case("who proposed a restitution accepted it")
+def _(s: Scene) -> set[Expected]:
+    s.do("UPDATE approval_decisions SET decided_by = proposed_by WHERE number = 1")
+    return {
+        ("APPROVAL", "approval 1", 4_500),
+        # Of it nobody else says that it was agreed on.
+        ("CREDIT-CAUSE", s.card(11, f" credit {_restitution(s)}"), 4_500),
+    }
+
+
+@case("a restitution that was refused is paid")
+def _(s: Scene) -> set[Expected]:
+    s.do("UPDATE approval_decisions SET accepted = false WHERE number = 1")
+    return {
+        ("APPROVAL", "approval 1", 4_500),
+        ("CREDIT-CAUSE", s.card(11, f" credit {_restitution(s)}"), 4_500),
+    }
+
+
+@case("a limit is set higher than two people agreed")
+def _(s: Scene) -> set[Expected]:
+    s.do("UPDATE limit_changes SET value = value * 10")
+    return {("APPROVAL", "limit 1", None)}
+
+
+def _restitution(s: Scene) -> int:
+    return int(
+        s.get(
+            "SELECT sequence FROM pending_credits WHERE idempotency_key LIKE 'dobmi:restitution:%'"
+        )
+    )
+
+
 # How
 
 

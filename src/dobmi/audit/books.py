@@ -112,6 +112,10 @@ class Book:
     refunds: list[Refund] = field(default_factory=list)
     blocks: list[tuple[int, bool]] = field(default_factory=list)
     replacement: Values | None = None
+    retirement: Values | None = None
+    """Block's version, state, amount, transaction and MAC, of a card that was ended while it was there."""
+    emptying: list[bytes] = field(default_factory=list)
+    """What may have been sent to take the last off it."""
     named: set[tuple[Reader, int]] = field(default_factory=set)
     anomalies: set[tuple[str, str]] = field(default_factory=set)
     credits_given: int | None = None
@@ -136,6 +140,7 @@ class Book:
             self.doubts
             or self.refunds
             or self.replacement
+            or self.retirement
             or self.blocks
             or self.by_hand
             or self.anomalies
@@ -226,6 +231,7 @@ def read_books(source: Source, uids: Sequence[bytes]) -> dict[bytes, Book]:
         "SELECT card_uid, block_version, safe_at FROM replacements WHERE card_uid IN :keys", uids
     ):
         books[row[0]].replacement = row
+    _read_retirements(source, uids, books)
     for uid, t, s, counter in source.of(
         "SELECT card_uid, terminal_id, sequence, counter FROM named_before WHERE card_uid IN :keys",
         uids,
@@ -236,6 +242,21 @@ def read_books(source: Source, uids: Sequence[bytes]) -> dict[bytes, Book]:
     ):
         books[uid].anomalies.add((kind, subject))
     return books
+
+
+def _read_retirements(source: Source, uids: Sequence[bytes], books: Mapping[bytes, Book]) -> None:
+    for uid, *rest in source.of(
+        "SELECT card_uid, block_version, state, amount_rupiah, counter, mac FROM retirements"
+        " WHERE card_uid IN :keys",
+        uids,
+    ):
+        books[uid].retirement = tuple(rest)
+    for uid, evidence in source.of(
+        "SELECT card_uid, evidence FROM retirement_attempts WHERE card_uid IN :keys"
+        " ORDER BY id DESC",
+        uids,
+    ):
+        books[uid].emptying.append(evidence)
 
 
 def _read_doubts(source: Source, uids: Sequence[bytes], books: Mapping[bytes, Book]) -> None:

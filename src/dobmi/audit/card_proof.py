@@ -101,8 +101,12 @@ def place(card: CMAC, uid: bytes, encrypted: bytes, last: int) -> tuple[int, Rea
     return None
 
 
-def parse_sale(evidence: bytes) -> Evidence:
-    """The 256 bytes of a sale's transaction MAC input. Raises Malformed."""
+EMPTYING: Reader = (CENTRAL, (1 << 32) + 1)
+"""The server's transaction that takes the last off a card which ends."""
+
+
+def parse_sale(evidence: bytes, kind: int = 1) -> Evidence:
+    """The 256 bytes of a debit's transaction MAC input: a sale's, or of `kind`. Raises Malformed."""
     if len(evidence) != 256:
         raise Malformed("not as long as a sale's evidence")
     reader = _reader_part(evidence[:48])
@@ -116,7 +120,7 @@ def parse_sale(evidence: bytes) -> Evidence:
         raise Malformed("holder") from error
     before = _value(evidence[176:192], 0x6C)
     amount = _value(evidence[192:208], 0xDC)
-    _record(evidence[208:256], 1, reader, amount, before - amount)
+    _record(evidence[208:256], kind, reader, amount, before - amount)
     return Evidence(
         reader=reader,
         encrypted=evidence[17:33],

@@ -27,6 +27,7 @@ from dobmi.audit.books import (
 )
 from dobmi.audit.card_proof import (
     CENTRAL,
+    EMPTYING,
     FOREIGN,
     Evidence,
     Reader,
@@ -47,11 +48,12 @@ from dobmi.audit.findings import (
 from dobmi.audit.formats import Malformed, Voucher, parse_voucher
 from dobmi.audit.rules import Severity
 from dobmi.audit.source import Source, Values
+from dobmi.audit.staff import approved_restitution
 from dobmi.audit.tills import Keys, Word
 from dobmi.central.posting_rules import RULES, Group, Kind
 from dobmi.i18n import N_
 
-SALE, CREDIT = 1, 2
+SALE, CREDIT, EMPTIED = 1, 2, 3
 _AHEAD: Final = 64
 """How many transactions a card may be ahead of what is on record, for an intent to be placed."""
 _WITHOUT_THE_CARD = frozenset(("resolution", "decision", "rule"))
@@ -60,8 +62,12 @@ _SETTLED_BY = {
     "no-word": "rule", "claimed-paid": "rule", "unexplained": "card", "claim": "",
 }  # fmt: skip
 """Rules of docs/formats/feed.md by who settled."""
-_ORDERS = frozenset((Kind.TOP_UP.value, Kind.SALARY.value, Kind.LOADED.value))
+_ORDERS = frozenset(
+    (Kind.TOP_UP.value, Kind.SALARY.value, Kind.LOADED.value, Kind.RESTITUTION.value)
+)
 """Kinds of postings that order a credit, and name it."""
+RESTITUTION: Final = "dobmi:restitution:"
+"""What the keys of credits begin with that two people agreed on."""
 _SECONDS_PER_DAY: Final = 86_400
 _WIB_SECONDS: Final = 7 * 3600
 
@@ -320,6 +326,9 @@ class _Card:
                 and reader not in on_record
             ):
                 self._missing(reader, is_paid=True)
+        ended = self.book.retirement
+        if ended is not None and ended[1] == "emptied" and EMPTYING not in on_record:
+            self._missing(EMPTYING, is_paid=True)
         self._names()
 
     def _is_delivered(self, row: Transaction) -> bool:
@@ -374,7 +383,8 @@ class _Card:
         which is said of the voucher.
         """
         if reader[0] == CENTRAL:
-            return self._credit_truth(reader[1], row)
+            is_end = reader == EMPTYING
+            return self._emptied_truth(row) if is_end else self._credit_truth(reader[1], row)
         kept = self.vouchers.get(reader)
         if kept is None:
             terminal = self.around.terminals.get(reader[0])
@@ -434,6 +444,31 @@ class _Card:
         if self.cmac is None:
             return None if row is None else row.previous
         return previous(self.cmac, self.uid, counter, evidence.encrypted)
+
+    def _emptied_truth(self, row: Transaction | None) -> Transaction | None:
+        """What took the last off a card that ended, if what was sent for it is the card's."""
+        ended = self.book.retirement
+        if ended is None or ended[1] != "emptied" or ended[2] == 0:
+            return None
+        _, _, _, counter, mac = ended
+        for encoded in self.book.emptying:
+            try:
+                evidence = parse_sale(encoded, EMPTIED)
+            except Malformed:
+                continue
+            placed, verified = counter, mac is not None
+            if self.cmac is not None and mac is not None and counter is not None:
+                if not vouches(self.cmac, self.uid, counter, mac, encoded):
+                    continue
+            elif self.cmac is not None:
+                last = max([one.counter for one in self.book.transactions], default=0) + _AHEAD
+                found = place(self.cmac, self.uid, evidence.encrypted, last)
+                placed = None if found is None else found[0]
+            if placed is None or evidence.reader != EMPTYING:
+                continue
+            before = self._previous(evidence, placed, row)
+            return _transaction(EMPTIED, placed, evidence, before, verified=verified)
+        return None
 
     def _credit_truth(self, sequence: int, row: Transaction | None) -> Transaction | None:
         credit = next((one for one in self.book.credits if one.sequence == sequence), None)
@@ -773,6 +808,8 @@ class _Card:
         if credit.state == "in_doubt" and not is_sent:
             return N_("It is noted as sent, and nothing that was sent is kept.")
         lost = self.book.replacement is not None and self.book.replacement[2] is not None
+        if credit.state == "returned" and self.book.retirement is None:
+            return N_("It is noted as returned, and the card has not ended.")
         if credit.state in ("assumed", "moved") and not lost:
             return N_("It is noted as {state}, and the card was not lost.")
         if true is not None and credit.counter is not None and credit.counter != true.counter:
@@ -811,6 +848,9 @@ class _Card:
                 kind=what,
                 s=int(right),
             )
+        elif what == "restitution" and left.isdecimal() and not right:
+            agreed = approved_restitution(self.source, int(left))
+            event = None if agreed is None else (agreed,)
         else:
             return
         if event is None:
@@ -863,6 +903,8 @@ class _Card:
         for one in self.true.values():
             if one.kind == SALE:
                 yield self._rule(Kind.SALE, one.reader, one.amount)
+            elif one.kind == EMPTIED:
+                yield self._rule(Kind.EMPTIED, one.reader, one.amount)
         for credit in self.book.credits:
             yield from self._expected_of_credit(credit)
         for refund in self.book.refunds:
@@ -884,12 +926,16 @@ class _Card:
         reader, amount = (CENTRAL, credit.sequence), self.credit_amounts[credit.sequence]
         if credit.key.startswith(FROM_WALLET):
             yield self._rule(Kind.LOADED, reader, amount)
+        elif credit.key.startswith(RESTITUTION):
+            yield self._rule(Kind.RESTITUTION, reader, amount)
         elif not credit.key.startswith("dobmi:"):
             kind = Kind.TOP_UP if credit.source == "cash" else Kind.SALARY
             yield self._rule(kind, reader, amount, station=credit.ordered_by or 0)
         on_card = reader in self.copied or any(t.reader == reader for t in self.true.values())
         if credit.state == "assumed" or on_card:
             yield self._rule(Kind.DELIVERED, reader, amount)
+        if credit.state == "returned":
+            yield self._rule(Kind.RETURNED, reader, amount)
         if credit.state == "moved":
             to = self._credit_of(f"dobmi:moved:{self.uid.hex()}/{credit.sequence}")
             yield self._rule(Kind.MOVED, reader, amount, to_serial=to[0])
@@ -1203,7 +1249,9 @@ class _Card:
         blocked = bool(self.book.blocks) and self.book.blocks[-1][1]
         state = self.book.state
         replaced = self.book.replacement is not None
-        if blocked != (state in ("blocked", "replaced")) or replaced != (state == "replaced"):
+        ended = self.book.retirement is not None and self.book.retirement[1] != "lost"
+        off = blocked != (state in ("blocked", "replaced", "retired"))
+        if off or replaced != (state == "replaced") or ended != (state == "retired"):
             self._say(
                 "CARD-STATE",
                 self.name,
@@ -1214,6 +1262,7 @@ class _Card:
             version = self.book.replacement[1]
             if (version, True) not in self.book.blocks:
                 self._say("CARD-STATE", self.name, N_("The block of the lost card is not there."))
+        self._ended()
         if self.uid in self.around.unsettled:
             return
         for gap in self.gaps:
@@ -1230,6 +1279,27 @@ class _Card:
                     N_("A difference before it is unexplained, and nobody is told."),
                     abs(gap.lost),
                 )
+
+    def _ended(self) -> None:
+        """A card that ended: its block is there, and what it is noted to have had it had."""
+        ended = self.book.retirement
+        if ended is None:
+            return
+        version, state, noted, counter, _ = ended
+        if (version, True) not in self.book.blocks:
+            self._say("CARD-STATE", self.name, N_("The block of the ended card is not there."))
+        true = next((one for one in self.true.values() if one.kind == EMPTIED), None)
+        had = (0, None) if true is None else (true.amount, true.counter)
+        told = (noted or 0, counter) if state == "emptied" else (0, None)
+        if told != had and not self.result.findings:
+            self._say(
+                "CARD-STATE",
+                self.name,
+                N_("It is noted as emptied of {noted}; taken off it were {had}."),
+                abs(told[0] - had[0]),
+                noted=told[0],
+                had=had[0],
+            )
 
 
 def _transaction(

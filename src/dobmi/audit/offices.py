@@ -35,13 +35,14 @@ def check_offices(source: Source) -> tuple[list[Finding], dict[str, tuple[int, i
     for kind, events in (
         (Kind.EARNED, _earned(source)),
         (Kind.BANKED, _banked(source)),
+        (Kind.CASHED, _cashed(source)),
         (Kind.PAID_OUT, _paid(source, Kind.PAID_OUT)),
         (Kind.FEE, _paid(source, Kind.FEE)),
     ):
         found += _compare(source, kind, events, totals)
     for kind_name, terminal_id, sequence, id_, amount in source.stream(
         "SELECT kind, terminal_id, sequence, id, amount_rupiah FROM postings"
-        " WHERE card_uid = :none AND kind NOT IN ('earned', 'banked', 'paid-out', 'fee') ORDER BY id",
+        " WHERE card_uid = :none AND kind NOT IN ('earned', 'banked', 'cashed', 'paid-out', 'fee') ORDER BY id",
         none=NO_CARD,
     ):
         name = f"posting {kind_name} {terminal_id}/{sequence} #{id_}"
@@ -66,6 +67,16 @@ def _banked(source: Source) -> Iterator[_Event]:
     ):
         to = account_of(rule.credit, station)
         yield _Event((station, number), account_of(rule.debit), to, amount)
+
+
+def _cashed(source: Source) -> Iterator[_Event]:
+    rule = RULES[Kind.CASHED]
+    for station, number, member, amount in source.stream(
+        "SELECT station, number, member_number, amount_rupiah FROM cash_payouts"
+        " ORDER BY station, number"
+    ):
+        of, at = account_of(rule.debit, member), account_of(rule.credit, station)
+        yield _Event((station, number), of, at, amount)
 
 
 def _paid(source: Source, kind: Kind) -> Iterator[_Event]:

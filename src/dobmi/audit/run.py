@@ -30,6 +30,7 @@ from dobmi.audit.offices import check_offices
 from dobmi.audit.rules import ISSUER_KEY, MAC_KEY, RULES, SERVER_KEY
 from dobmi.audit.runs import check_runs, papers
 from dobmi.audit.source import Place, Replica, Source, open_place, open_snapshot
+from dobmi.audit.staff import check_staff
 from dobmi.audit.state import State, fingerprint
 from dobmi.audit.tills import PIECE, Keys, PieceResult, Seen, Till, Word, audit_till
 from dobmi.central.posting_rules import Group
@@ -175,6 +176,7 @@ class _Audit:
         about_no_card, their_totals = check_offices(self.source)
         self.findings += about_no_card
         self.findings += check_runs(self.source)
+        self.findings += check_staff(self.source)
         self.findings += check_totals(totals, [their_totals, *(card.totals for card in cards)])
         self._compare_with_before(cards)
         return Audit(

@@ -50,6 +50,7 @@ ACT_WORDS: Final = {
     Act.ACCEPTED: N_("accepted"),
     Act.REFUSED: N_("refused"),
     Act.CREDIT: N_("credit ordered"),
+    Act.CASH_COUNTED: N_("cash counted"),
     Act.RESTITUTION: N_("restitution"),
     Act.LIMITS: N_("limit set"),
     Act.ISSUE: N_("card issued"),
