@@ -1673,6 +1673,10 @@ APPEND_ONLY = (
     held_credits,
     cash_received,
     cash_counts,
+    staff_acts,
+    approvals,
+    approval_decisions,
+    limit_changes,
 )
 """Tables whose rows neither change nor go: the database itself refuses it."""
 
