@@ -152,7 +152,7 @@ def _count_try(central: Central, uid: bytes, actor: Actor, now: int) -> int:
         note_pin_event(database, uid, PinEvent.TRIED, now=now, terminal_id=actor.station)
         if kept.tries >= PIN_TRIES_MAX or too_many(database, uid, kept.clear_since, now):
             # Should it be the right one, it is free again with that.
-            kept = lock(kept, database, uid, actor.station or 0, now)
+            kept = lock(kept, database, uid, actor.station, now)
         keep_pin(central, database, uid, kept)
     return PIN_TRIES_MAX - kept.tries
 

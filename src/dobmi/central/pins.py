@@ -180,7 +180,9 @@ def too_many(connection: Connection, uid: bytes, clear_since: int, at: int) -> b
     return int(connection.execute(query).scalar_one()) >= WRONG_A_DAY_MAX
 
 
-def lock(kept: KeptPin, connection: Connection, uid: bytes, terminal_id: int, now: int) -> KeptPin:
+def lock(
+    kept: KeptPin, connection: Connection, uid: bytes, terminal_id: int | None, now: int
+) -> KeptPin:
     """The PIN is locked for all tills, if it is not already."""
     if kept.locked_at is not None:
         return kept
@@ -188,7 +190,7 @@ def lock(kept: KeptPin, connection: Connection, uid: bytes, terminal_id: int, no
     return replace(kept, locked_at=now)
 
 
-def _lock(connection: Connection, uid: bytes, terminal_id: int, now: int) -> None:
+def _lock(connection: Connection, uid: bytes, terminal_id: int | None, now: int) -> None:
     connection.execute(update(card_pins).where(card_pins.c.card_uid == uid).values(locked_at=now))
     note_pin_event(connection, uid, PinEvent.LOCKED, now=now, terminal_id=terminal_id)
 
