@@ -16,7 +16,9 @@ from sqlalchemy.exc import DatabaseError
 from starlette.testclient import TestClient
 
 from dobmi.central import ingest
+from dobmi.central.acts import Actor
 from dobmi.central.app import create_app
+from dobmi.central.approvals import decide, propose_at
 from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.cash import bank_cash
 from dobmi.central.database import insert_rows
@@ -33,6 +35,7 @@ from dobmi.central.schema import (
     NOT_REPLACED,
     ONLY_CHANGES,
     STAYS,
+    ApprovalKind,
     StaffRole,
     TerminalStatus,
     credit_settlements,
@@ -56,6 +59,7 @@ from dobmi.sync.voucher import Outcome, genesis_hash, voucher_hash
 from dobmi.wib import day_of, days_since_1970
 from support.central_client import RING, Office
 from support.databases import Kind
+from support.issuing_rows import insert_issuing_rows
 from support.traffic import START, ModelCard, ModelTill, World
 
 
@@ -495,13 +499,18 @@ def _one_of_everything(office: Office, till: ModelTill, card: ModelCard) -> None
     replace_card(office.world.central, card.uid, "hilang", by_terminal=None)
     mark_restored(office.world.central)
     station = office.world.station()
-    office.world.top_up(station, office.world.card(4712), Rupiah(5_000))
+    topped_up = office.world.card(4712)
+    office.world.top_up(station, topped_up, Rupiah(5_000))
     bank_cash(office.world.central, station.terminal_id, Rupiah(1_000), "slip 1")
     convert_salaries(office.world.central, [Salary(1, "2027-01", 4712, Rupiah(1_000))])
     close_days(office.world.central, START + 2 * 24 * 3600)
     office.world.clerks("Ani", "Budi")
     assign(office.world.central, 1, "Ani", by="Budi")
     _propose_to_pay(office, till.seller)
+    limit: dict[str, str | int | bool] = {"name": "sale_max_rupiah", "value": 1_000_000}
+    central = office.world.central
+    approval = propose_at(central, ApprovalKind.LIMITS, limit, Actor("Ani", None)).number
+    decide(central, approval, True, Actor("Budi", None), START)
     settled = {
         "card_uid": card.uid,
         "sequence": 1,
@@ -534,6 +543,13 @@ def _one_of_everything(office: Office, till: ModelTill, card: ModelCard) -> None
         insert_rows(connection, credit_settlements, [settled])
         for table, row in of_outlets.items():
             insert_rows(connection, table, [row])
+        insert_issuing_rows(
+            connection,
+            station=station.terminal_id,
+            card_uid=topped_up.uid,
+            member_number=4712,
+            approval=approval,
+        )
 
 
 def _refused(office: Office, change: str, match: str = "append only") -> None:
