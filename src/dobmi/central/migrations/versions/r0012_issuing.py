@@ -203,10 +203,10 @@ _KINDS = (
     ("banked", "7", "1"),
     ("fee", "5, 8", "10"),
     ("paid-out", "5, 8", "7"),
-    ("restitution", "6", "3"),
     ("emptied", "4", "9"),
     ("returned", "3", "9"),
     ("cashed", "9", "1"),
+    ("restitution", "6", "3"),
 )
 """What each kind of posting debits and credits; new ones at the end, as in posting_rules.py."""
 
@@ -358,7 +358,7 @@ def upgrade() -> None:
 def _credits(connection: Connection) -> None:
     op.add_column("cards", Column("value_limit_rupiah", _Number))
     _tables.create_all(connection, tables=[_held_credits, _cash_received, _cash_counts])
-    keep_as_they_are(connection, "held_credits", "idempotency_key")
+    keep_as_they_are(connection, "held_credits", "idempotency_key", unique=("approval",))
     keep_as_they_are(connection, "cash_received", "card_uid", "sequence")
     keep_as_they_are(connection, "cash_counts", "number")
 
@@ -476,7 +476,7 @@ def _card_life(connection: Connection) -> None:
     """After the kinds of postings and the approvals."""
     tables = [_card_taps, _retirements, _retirement_attempts, _cash_payouts]
     _tables.create_all(connection, tables=tables)
-    keep_as_they_are(connection, "cash_payouts", "number")
+    keep_as_they_are(connection, "cash_payouts", "number", unique=("approval", "idempotency_key"))
     _stays("retirements")
     _stays("retirement_attempts")
     change_check(
@@ -525,14 +525,17 @@ def _stays(table: str) -> None:
         )
 
 
-def keep_as_they_are(connection: Connection, table: str, *key: str) -> None:
+def keep_as_they_are(
+    connection: Connection, table: str, *key: str, unique: tuple[str, ...] = ()
+) -> None:
     """Rows of `table` neither change nor go, nor are they put in another's place."""
     _append_only(table)
     if connection.dialect.name == "postgresql":
         return
     body = f"BEGIN SELECT RAISE(ABORT, 'append only: {table}'); END"
-    same = " AND ".join(f"{column} = NEW.{column}" for column in sorted(key))
-    there = f"EXISTS (SELECT 1 FROM {table} WHERE {same})"  # noqa: S608 - names of this file
+    keys = [tuple(sorted(key)), *((column,) for column in sorted(unique))]
+    same = [" AND ".join(f"{column} = NEW.{column}" for column in one) for one in keys]
+    there = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {one})" for one in same)  # noqa: S608 - names of this file
     op.execute(f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {there} {body}")
 
 
