@@ -33,6 +33,7 @@ from dobmi.cardlib.errors import (
     KeyNotHeld,
     NotSealedForUs,
     OtherKeyFileFormat,
+    RehearsalKeyFile,
     WrongPassphrase,
 )
 from dobmi.cardlib.keys import DesfireKey
@@ -44,6 +45,8 @@ _log = logging.getLogger(__name__)
 VERSION_MAX = 255
 _FORMATS = "dobmi key file "
 _FORMAT = _FORMATS + "1"
+REHEARSAL_FORMAT = "dobmi rehearsal keys 1"
+"""Of a file as a ceremony's rehearsal leaves it: only another rehearsal reads it."""
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 1 << 15, 8, 1
 _SCRYPT_N_MAX = 1 << 20
 
@@ -359,7 +362,7 @@ def sync_folder(folder: Path) -> None:
 
 def load_key_file(path: Path, passphrase: str) -> KeyRing:
     """Raises KeyFileUnusable, DamagedKeyFile and its kind OtherKeyFileFormat, WrongPassphrase,
-    EmptyPassphrase. A file that others may read is opened, and the log says so.
+    EmptyPassphrase, RehearsalKeyFile. A file that others may read is opened, and the log says so.
     """
     with _usable(path):
         text = path.read_bytes()
@@ -372,6 +375,8 @@ def load_key_file(path: Path, passphrase: str) -> KeyRing:
         sealed = bytes.fromhex(file["sealed"])
         nonce = bytes.fromhex(header["nonce"])
         scrypt = header["scrypt"]
+        if header["format"] == REHEARSAL_FORMAT:
+            raise RehearsalKeyFile(path=path.name)
         if header["format"] != _FORMAT and str(header["format"]).startswith(_FORMATS):
             raise OtherKeyFileFormat(path=path.name, format=header["format"])
         salt = bytes.fromhex(scrypt["salt"])

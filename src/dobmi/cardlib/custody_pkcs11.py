@@ -318,6 +318,25 @@ def generate_in_token(
         _forget(place)
 
 
+def forget_in_token(
+    place: TokenPlace, pin: str, masters: Iterable[CardKey], generation: int
+) -> None:
+    """Destroy these masters of one generation; what is not there is none to destroy.
+
+    Raises CustodyUnavailable and its kinds.
+    """
+
+    def forget(link: _Link) -> None:
+        for key in masters:
+            there = link.masters.get((key, generation))
+            if there is not None:
+                there.destroy()
+
+    with _lock:
+        _use(place, pin, forget, opening=True)
+        _forget(place)
+
+
 def _make_all(makers: Iterable[Callable[[], Sequence[pkcs11.Object]]]) -> None:
     made: list[pkcs11.Object] = []
     try:

@@ -165,6 +165,41 @@ def make_masters(
     generate_in_token(place, unlocking.pin, inside, generation, signing)
 
 
+def forget_masters(
+    place: KeyPlace, unlocking: Unlocking, masters: Iterable[CardKey], generation: int
+) -> None:
+    """Delete these masters of one generation where the server's keys are; copies elsewhere stay.
+
+    Whether anything still needs them its caller knows. Done again it changes nothing. Raises
+    KeyFileUnusable, WrongPassphrase, DamagedKeyFile, CustodyUnavailable and its kinds.
+    """
+    masters = list(masters)
+    if isinstance(place, FilePlace):
+        _take_from_file(place.file, unlocking.passphrase, masters, generation)
+        return
+    from dobmi.cardlib.custody_pkcs11 import forget_in_token  # noqa: PLC0415 - an extra's library
+
+    forget_in_token(place, unlocking.pin, masters, generation)
+    if place.distribution.exists():
+        _take_from_file(place.distribution, unlocking.passphrase, masters, generation)
+
+
+def _take_from_file(
+    path: Path, passphrase: str, masters: Iterable[CardKey], generation: int
+) -> None:
+    ring = load_key_file(path, passphrase)
+    gone = set(masters)
+    after = {
+        key: {version: value for version, value in held.items() if version != generation}
+        if key in gone
+        else held
+        for key, held in ring.masters.items()
+    }
+    if after != ring.masters:
+        left = KeyRing(masters=after, signing=ring.signing, sealing=ring.sealing)
+        replace_key_file(path, left, passphrase)
+
+
 def _add_to_file(
     path: Path,
     passphrase: str,

@@ -65,6 +65,7 @@ CardError
   WrongTransactionMac            a transaction MAC that does not fit its input
   KeyNotHeld                     this custody does not hold that key
   DamagedKeyFile
+    RehearsalKeyFile             its keys were made to try a ceremony
     OtherKeyFileFormat           another version of the program wrote it
   KeyFileUnusable                its place or permissions forbid reading or writing it
   EmptyPassphrase
@@ -588,6 +589,12 @@ class EmptyPassphrase(CardError):
     next_step = N_(
         "Give one: in DOBMI_PASSPHRASE, in the passphrase file, or when it is asked for."
     )
+
+
+class RehearsalKeyFile(DamagedKeyFile):
+    code = "KEY-FILE-REHEARSAL"
+    message = N_("The key file {path} is of a rehearsal: its keys are for nothing.")
+    next_step = N_("Name the file of the real keys.")
 
 
 class WrongPassphrase(CardError):

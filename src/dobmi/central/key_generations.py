@@ -14,7 +14,7 @@ must ask before it sells again, and then it is given the keys.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, or_, select, update
@@ -24,7 +24,7 @@ from dobmi.cardlib.generations import BeginningWith
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.balances import balances_of
-from dobmi.central.database import insert_rows, insert_unless_there
+from dobmi.central.database import Database, insert_rows, insert_unless_there
 from dobmi.central.errors import (
     CardKeysPast,
     GenerationInUse,
@@ -48,6 +48,7 @@ from dobmi.central.schema import (
 from dobmi.central.server import Central
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.feed import KeysMin, SealedKeys, feed_keys_info
+from dobmi.wib import local_time
 
 TAPPED_DAYS = 30
 DELETED_KEYS = (CardKey.APPLICATION, CardKey.DEBIT, CardKey.CREDIT, CardKey.PIN)
@@ -62,14 +63,14 @@ def begin_generation(
     central: Central,
     generation: int,
     *,
-    accept_older_days: int,
+    older_until: int,
     actor: Actor,
     begun_by: str = "",
     minutes_hash: bytes | None = None,
 ) -> None:
     """The masters of `generation` are where the server's keys are: have it rolled over the fleet.
 
-    Cards with older keys are taken for `accept_older_days` days more. Done again, as after an
+    Cards with older keys are taken until `older_until` (Unix seconds). Done again, as after an
     interruption, it changes nothing. Raises GenerationNotNewer.
     """
     now = central.unix_seconds()
@@ -83,7 +84,7 @@ def begin_generation(
             "generation": generation,
             "begun_at": now,
             "begun_by": (begun_by or actor.name)[:200],
-            "older_until": now + accept_older_days * _SECONDS_PER_DAY,
+            "older_until": max(older_until, now),
             "minutes_hash": minutes_hash,
             "cards_from": None,
         }
@@ -94,7 +95,7 @@ def begin_generation(
             actor,
             Act.KEYS,
             subject=f"generation {generation}",
-            detail=f"begun; older ones are taken for {accept_older_days} days",
+            detail=f"begun; older ones are taken until {local_time(older_until)}",
             now=now,
         )
 
@@ -122,6 +123,21 @@ def put_on_cards(central: Central, generation: int, *, actor: Actor) -> None:
             detail="put on cards, whichever tills hold it",
             now=now,
         )
+
+
+def note_deleted(database: Database, generation: int, actor: Actor, now: int) -> None:
+    """Write down that the masters of a generation were deleted where the server's keys are."""
+    with database.write() as connection:
+        subject = f"generation {generation}"
+        note_act(connection, actor, Act.KEYS, subject=subject, detail="deleted", now=now)
+
+
+def note_ceremony(
+    database: Database, actor: Actor, *, minutes_hash: str, detail: str, now: int
+) -> None:
+    """Write down that a key ceremony was held whose minutes have that hash."""
+    with database.write() as connection:
+        note_act(connection, actor, Act.CEREMONY, subject=minutes_hash, detail=detail, now=now)
 
 
 def keys_limits(connection: Connection) -> tuple[tuple[KeysMin, ...], int]:
@@ -289,6 +305,29 @@ def key_report(central: Central) -> KeyReport:
             for till in tills
         ),
     )
+
+
+def report_as_json(report: KeyReport) -> dict[str, object]:
+    """For programs: times in Unix seconds, money in rupiah."""
+    return {
+        "at": report.at,
+        "newest": report.newest,
+        "on_cards": report.on_cards,
+        "generations": [
+            {
+                "generation": one.generation,
+                "begun_at": one.begun_at,
+                "on_cards_from": one.on_cards_from,
+                "taken_until": one.taken_until,
+                "days_left": one.days_left(report.at),
+                "cards": one.cards,
+                "on_them_rupiah": one.on_them.amount,
+                "tapped": one.tapped,
+            }
+            for one in report.generations
+        ],
+        "tills": [asdict(till) for till in report.tills],
+    }
 
 
 def require_deletable(central: Central, generation: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -16,19 +17,49 @@ from dobmi.cardlib.custody import (
 )
 from dobmi.cardlib.custody_place import (
     FilePlace,
+    KeyPlace,
     TokenPlace,
+    Unlocking,
+    forget_masters,
     make_masters,
     open_custody,
     store_masters,
 )
 from dobmi.cardlib.purse_layout import CardKey
-from dobmi.central.errors import KeyFileExists, KeysMissing
-from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY
+from dobmi.central.acts import Actor
+from dobmi.central.errors import KeyFileExists, KeysMissing, NotInitialised
+from dobmi.central.key_generations import (
+    DELETED_KEYS,
+    begin_generation,
+    key_report,
+    note_deleted,
+    put_on_cards,
+    report_as_json,
+    require_deletable,
+)
+from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY, Central
 from dobmi.cli.context import Context, DomainGroup
-from dobmi.cli.opening import key_place, open_keys, print_table, unlocking
+from dobmi.cli.opening import (
+    bare_database,
+    key_place,
+    looking,
+    open_central,
+    open_keys,
+    print_table,
+    unlocking,
+)
+from dobmi.cli.pairing import user_name
 from dobmi.i18n import N_
 from dobmi.settings import BadSettings
+from dobmi.wib import local_time
 
+_SECONDS_PER_DAY = 24 * 3600
+_OFFICE = Actor("", None)
+_GENERATION_HEADINGS = (
+    N_("generation"), N_("on cards since"), N_("cards"), N_("amount"), N_("tapped"),
+    N_("taken until"), N_("days left"),
+)  # fmt: skip
+_TILL_HEADINGS = (N_("no."), N_("till"), N_("generation"), N_("asked"))
 _SIGNING = (SERVER_KEY, CARD_ISSUER_KEY)
 
 
@@ -135,24 +166,141 @@ def _say_token(context: Context, place: TokenPlace) -> None:
 
 
 @keys.command("renew")
+@click.option(
+    "--accept-old-days",
+    type=click.IntRange(0, 3650),
+    default=90,
+    show_default=True,
+    help="How long cards with older keys are taken yet.",
+)
 @click.pass_obj
-def keys_renew(context: Context) -> None:
+def keys_renew(context: Context, accept_old_days: int) -> None:
     """Add a generation of new card keys to the server's; the old ones stay.
 
-    Then give every till the keys of both (`keys till`), restart the server, and have the cards
-    renewed as they come to a station (`dobmi card rekey`).
+    Then restart the server. Paired tills fetch the new keys with their next feed; one that was
+    taken in by an invitation is given its file (`keys till`). Cards get the new keys as they are
+    tapped, from when every till holds them: `keys report`. With custodians and shares:
+    `dobmi ceremony renew`.
     """
     place = key_place(context)
     opens = unlocking(context, place)
     custody = open_custody(place, opens)
     generation = max(max(custody.generations(key), default=0) for key in CardKey) + 1
     make_masters(place, opens, CardKey, generation)
+    _begin(context, place, opens, generation, accept_old_days)
     context.say(
         N_("Generation {generation} of the card keys is in {path}. Keep a copy of it in a safe."),
         generation=generation,
         path=place,
     )
-    context.say(N_("Give the tills their new file before the server is restarted: keys till FILE"))
+    context.say(N_("Restart the server; look how far it is with: dobmi central keys report"))
+
+
+def _begin(
+    context: Context, place: KeyPlace, opens: Unlocking, generation: int, accept_old_days: int
+) -> None:
+    """Have the new generation rolled, where the central database is there already."""
+    with bare_database(context) as database:
+        try:
+            database.require_tables()
+        except NotInitialised:
+            return
+        central = Central(database, open_custody(place, opens), context.settings.central)
+        older_until = central.unix_seconds() + accept_old_days * _SECONDS_PER_DAY
+        begin_generation(central, generation, older_until=older_until, actor=_OFFICE)
+    context.say(N_("Cards with older keys are taken until {time}."), time=local_time(older_until))
+
+
+@keys.command("report")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.pass_obj
+def keys_report(context: Context, as_json: bool) -> None:
+    """How far the card keys are rolled: cards in use by generation, and what each till holds.
+
+    Tapped counts the cards that were used in the last 30 days, as far as it was reported.
+    """
+    with looking(context) as central:
+        found = key_report(central)
+    if as_json:
+        click.echo(json.dumps(report_as_json(found)))
+        return
+    rows = [
+        (
+            str(one.generation),
+            "-" if one.on_cards_from is None else local_time(one.on_cards_from),
+            str(one.cards),
+            str(one.on_them),
+            str(one.tapped),
+            "-" if one.taken_until is None else local_time(one.taken_until),
+            "-" if (left := one.days_left(found.at)) is None else str(left),
+        )
+        for one in found.generations
+    ]
+    print_table(context, _GENERATION_HEADINGS, rows)
+    if found.on_cards < found.newest:
+        waits = ", ".join(
+            f"{one.terminal_id} {one.name}" for one in found.tills if one.is_waited_for
+        )
+        context.say(
+            N_("Cards are brought to generation {generation} when these tills hold it: {tills}"),
+            generation=found.newest,
+            tills=waits or "-",
+        )
+    print_table(
+        context,
+        _TILL_HEADINGS,
+        [
+            (
+                str(till.terminal_id),
+                till.name,
+                "-" if till.generation is None else str(till.generation),
+                "-" if till.asked_at is None else local_time(till.asked_at),
+            )
+            for till in found.tills
+        ],
+    )
+
+
+@keys.command("roll")
+@click.argument("generation", type=click.IntRange(2, 255))
+@click.option("--by", default=user_name, help="Who says so; whoever is logged in when left out.")
+@click.pass_obj
+def keys_roll(context: Context, generation: int, by: str) -> None:
+    """Bring cards to GENERATION from now on, also if some tills do not hold it yet.
+
+    Those refuse such cards until they have synced, or have their file.
+    """
+    with open_central(context) as central:
+        put_on_cards(central, generation, actor=Actor(by, None))
+    context.say(
+        N_("Cards are brought to generation {generation} as they are tapped."),
+        generation=generation,
+    )
+
+
+@keys.command("delete")
+@click.argument("generation", type=click.IntRange(1, 255))
+@click.option("--by", default=user_name, help="Who says so; whoever is logged in when left out.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def keys_delete(context: Context, generation: int, by: str, yes: bool) -> None:
+    """Delete what cards have given up of an old GENERATION: its application, debit, credit, PIN keys.
+
+    Refused while any card in use has them. The transaction MAC's and the card's own master stay, as
+    cards keep those for life. Copies in a safe, and custodians' shares, are not deleted.
+    """
+    with open_central(context) as central:
+        require_deletable(central, generation)
+        if not yes:
+            context.say(
+                N_("No card in use has keys of generation {generation} or older."),
+                generation=generation,
+            )
+            click.confirm(context.translate(N_("Delete them")), abort=True)
+        place = key_place(context)
+        forget_masters(place, unlocking(context, place), DELETED_KEYS, generation)
+        note_deleted(central.database, generation, Actor(by, None), central.unix_seconds())
+    context.say(N_("Deleted. Restart the server."))
 
 
 @keys.command("till")

@@ -30,6 +30,11 @@ _ROLES = {
         N_("The central server: keys, invitations, serving, reports."),
         "central",
     ),
+    "ceremony": (
+        "dobmi.cli.ceremony",
+        N_("Several custodians make the master keys, or bring them back from their shares."),
+        "central,provisioning,ceremony",
+    ),
     "audit": (
         "dobmi.cli.audit",
         N_("Audit a ledger from the vouchers up, apart from the server."),

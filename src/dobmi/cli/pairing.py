@@ -16,7 +16,7 @@ from dobmi.wib import local_time
 _HEADINGS = (N_("code"), N_("name"), N_("asked"), N_("until"))
 
 
-def _user() -> str:
+def user_name() -> str:
     """Who is logged in at this machine."""
     try:
         return getpass.getuser()
@@ -24,7 +24,9 @@ def _user() -> str:
         return ""
 
 
-_by = click.option("--by", default=_user, help="Who decides; whoever is logged in when left out.")
+_by = click.option(
+    "--by", default=user_name, help="Who decides; whoever is logged in when left out."
+)
 
 
 @click.group(cls=DomainGroup)
