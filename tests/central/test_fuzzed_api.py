@@ -60,7 +60,7 @@ bounded = settings(
 )
 
 
-FOR_PEOPLE = {"/r/{token}"}
+FOR_PEOPLE = {"/r/{token}", "/k/", "/k/{card}"}
 """Pages, also where there is nothing."""
 WITH_BYTES = {"POST /v1/terminals", "POST /v1/batches", "POST /v1/records"}
 WITH_JSON = {
@@ -68,6 +68,9 @@ WITH_JSON = {
     "POST /v1/cards/{card}/block",
     "POST /v1/cards/{card}/unblock",
     "POST /v1/cards/{card}/replace",
+    "POST /v1/staff/sessions",
+    "POST /v1/approvals",
+    "POST /v1/approvals/{number}/decision",
 }
 _plain = st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.binary() | st.text()
 _cbor = st.recursive(

@@ -40,6 +40,7 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.RecordsRefused, 409),
     (errors.UnknownPhoto, 404),
     (errors.UnknownCard, 404),
+    (errors.UnknownMember, 404),
     (errors.CardProblem, 409),
     (errors.UnknownIssuingBatch, 404),
     (errors.UnknownIssuingLine, 404),
