@@ -29,6 +29,7 @@ from dobmi.central.credit_limits import card_limit
 from dobmi.central.database import insert_rows
 from dobmi.central.errors import WrongCreditState
 from dobmi.central.findings import anomaly_row, note_findings
+from dobmi.central.key_generations import card_custody, require_card_keys
 from dobmi.central.schema import (
     CreditDelivery,
     card_transactions,
@@ -70,11 +71,11 @@ def deliver_credits(
 
     `relayed_by`: the terminal between server and card, named beside what no honest one would show.
 
-    Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, WrongCreditState, CardError.
-    A CardError says in `money_moved` whether the credit then under way arrived; those before it
+    Raises UnknownCard, CardIsBlocked, CardNotActive, CardHasExpired, CardKeysPast,
+    WrongCreditState, CardError. A CardError says in `money_moved` whether the credit then under way arrived; those before it
     did.
     """
-    purse = Purse(connection, central.keys, central.card_issuer_public_key)
+    purse = Purse(connection, card_custody(central), central.card_issuer_public_key)
     uid = purse.uid
     with central.database.read() as look:
         row = card_row(look, uid)
@@ -96,6 +97,8 @@ def _deliver(
     `limit` is the card's own: the member's was held to when the credit was ordered.
     """
     view = purse.begin_credit(credit.sequence)
+    with central.database.read() as look:
+        require_card_keys(central, look, purse.key_generation)
     on_card = view.state.last_credit_sequence
     # All before it are delivered; it may have arrived itself only if it was ever sent.
     sent = credit.state is CreditDelivery.IN_DOUBT

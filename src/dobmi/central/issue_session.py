@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, select, update
 
 from dobmi.cardlib.errors import DamagedCardData
+from dobmi.cardlib.generations import BeginningWith
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
 from dobmi.cardlib.personalise import Personalisation, examine, personalise
 from dobmi.cardlib.purse import Purse
@@ -33,6 +34,7 @@ from dobmi.central.errors import (
     MemberNameDiffers,
 )
 from dobmi.central.issuing import Chip, begin_line, end_line, hold_line, note_card
+from dobmi.central.key_generations import card_custody
 from dobmi.central.schema import CardState, cards, members
 from dobmi.central.server import Central
 from dobmi.sync.relay import BatchLine
@@ -87,20 +89,23 @@ def issue_card(
         if line is not None:
             note_card(database, line, uid)
         registered = card_row(database, uid)
+    custody = card_custody(central)
+    # The card may have got this key in an earlier attempt, and keeps it for life.
+    pinned = central.keys.pinned(CardKey.TRANSACTION_MAC, registered.mac_key_version)
+    generation = custody.card_key(CardKey.DEBIT, uid).version
     done = personalise(
         connection,
-        # The card may have got this key in an earlier attempt, and keeps it for life.
-        central.keys.pinned(CardKey.TRANSACTION_MAC, registered.mac_key_version),
+        BeginningWith(pinned, generation),
         holder,
         central.sign_holder,
         balance_max=card_limit(central.settings, registered),
         member_url=central.settings.member_url,
         examined=examined,
     )
-    view = Purse(connection, central.keys, central.card_issuer_public_key).read()
+    view = Purse(connection, custody, central.card_issuer_public_key).read()
     if view.holder != holder:
         raise DamagedCardData(what="holder")
-    _activate(central, holder, uid, done, line=line, actor=actor)
+    _activate(central, holder, uid, done, view.key_generation, line=line, actor=actor)
     return Issued(uid, holder, done.generation.value, resumed)
 
 
@@ -109,6 +114,7 @@ def _activate(
     holder: Holder,
     uid: bytes,
     done: Personalisation,
+    key_generation: int,
     *,
     line: BatchLine | None,
     actor: Actor,
@@ -124,7 +130,7 @@ def _activate(
             .where(cards.c.uid == uid, cards.c.issued_at.is_(None))
             .values(
                 issued_at=now,
-                key_version=central.keys.card_key(CardKey.DEBIT, uid).version,
+                key_version=key_generation,
             )
         ).rowcount
         database.execute(

@@ -38,6 +38,7 @@ from dobmi.central.schema import (
     PairingDecision,
     Role,
     TerminalStatus,
+    card_pins,
     card_transactions,
     cards,
     key_generations,
@@ -333,6 +334,7 @@ def report_as_json(report: KeyReport) -> dict[str, object]:
 def require_deletable(central: Central, generation: int) -> None:
     """Whether the masters of DELETED_KEYS of this generation are of no use any more.
 
+    A PIN is kept sealed by its card's application key, and sealed anew when the card is rolled.
     Raises GenerationInUse while cards in use have it, or an older one; UnknownGeneration for the
     one that cards are given now, and newer ones.
     """
@@ -340,10 +342,16 @@ def require_deletable(central: Central, generation: int) -> None:
         on_cards = _on_cards(_rows(connection))
         if not 1 <= generation < on_cards:
             raise UnknownGeneration(generation=generation)
+        has_pin = card_pins.c.sealed.is_not(None) | card_pins.c.pending.is_not(None)
+        pin_is_sealed = has_pin & (card_pins.c.key_version <= generation)
         count = connection.execute(
             select(func.count())
             .select_from(cards)
-            .where(cards.c.key_version <= generation, cards.c.state.in_(_IN_USE))
+            .outerjoin(card_pins, card_pins.c.card_uid == cards.c.uid)
+            .where(cards.c.state.in_(_IN_USE))
+            .where(
+                or_(cards.c.key_version <= generation, pin_is_sealed),
+            )
         ).scalar_one()
     if count:
         raise GenerationInUse(generation=generation, count=count)
