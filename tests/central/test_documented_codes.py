@@ -33,6 +33,7 @@ OFFICE_ALONE = (
     errors.DisputeImpossible,
     errors.WorkProblem,
     errors.PairingNotDecided,
+    errors.KeyGenerationProblem,
 )
 """Said on the office's own screen, never over the network."""
 
