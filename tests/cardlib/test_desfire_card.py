@@ -261,6 +261,12 @@ COMMANDS: dict[str, Callable[[DesfireCard], object]] = {
     "select by name": lambda c: c.select_application_by_name(b"\xd2\x76\0\0\x85\1\1"),
     "ev2 first": lambda c: c.authenticate_ev2_first(0, ZERO_AES_KEY),
     "ev2 non first": lambda c: c.authenticate_ev2_non_first(2, ZERO_AES_KEY),
+    "begin first": lambda c: c.begin_ev2_first(0),
+    "begin non first": lambda c: c.begin_ev2_non_first(2),
+    "finish": lambda c: c.finish_ev2(c.answer_ev2(1, ZERO_AES_KEY, bytes(16))),
+    "together": lambda c: c.together(
+        lambda: c.commit_reader_id(bytes(16)), lambda: c.get_value(2, CommMode.MAC)
+    ),
     "iso": lambda c: c.authenticate_iso(0, FACTORY_PICC_KEY),
     "aes": lambda c: c.authenticate_aes(0, ZERO_AES_KEY),
     "legacy": lambda c: c.authenticate_legacy(0, FACTORY_PICC_KEY),
@@ -309,7 +315,7 @@ COMMANDS: dict[str, Callable[[DesfireCard], object]] = {
     "abort": DesfireCard.abort_transaction,
 }
 
-NEED_EV2 = {"ev2 non first", "commit_reader_id"}
+NEED_EV2 = {"ev2 non first", "begin non first", "together", "commit_reader_id"}
 NEED_SESSION = NEED_EV2 | {
     "get_card_uid",
     "set_configuration",
@@ -322,7 +328,8 @@ NEED_SESSION = NEED_EV2 | {
 
 def test_every_command_of_the_card_is_tried() -> None:
     """A new method gets no test of its own misbehaving card unless it is listed above."""
-    methods = [n for n, v in vars(DesfireCard).items() if callable(v) and not n.startswith("_")]
+    methods = {n for n, v in vars(DesfireCard).items() if callable(v) and not n.startswith("_")}
+    methods -= {"answer_ev2"}  # asks the card nothing, and is tried with `finish_ev2`
     assert len(methods) == len(COMMANDS) - 2, "change_key and read_data are tried twice"
 
 

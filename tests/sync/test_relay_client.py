@@ -226,7 +226,7 @@ class TestOddServer:
 
         with odd_server(behave) as url, pytest.raises(RelayInterrupted) as interrupted:
             relay_card_session(url, REQUESTER, START, _no_card)
-        assert told == [CardGone("CARD-REMOVED")]
+        assert told == [CardGone("CARD-REMOVED", ())]
         assert interrupted.value.money_moved is said
 
     @pytest.mark.parametrize(

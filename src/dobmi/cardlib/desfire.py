@@ -757,9 +757,8 @@ class DesfireCard:
             raise _Foreseen
         if self._answers:
             sent, response = self._answers.popleft()
-            if sent != apdu:
-                msg = "a command of a group needed the answer to one before it"
-                raise ValueError(msg)
+            if sent != apdu:  # an answer that goes on where the command's should have ended
+                raise MalformedResponse(command=f"{sent[1]:02X}", length=len(response))
         elif self._group_error is not None:
             raise self._group_error
         else:

@@ -71,6 +71,7 @@ from dobmi.central.readiness import Readiness, readiness
 from dobmi.central.relay_session import (
     ANSWER_TIMEOUT_SECONDS,
     failed,
+    foreseen_start,
     parse_start,
     run_session,
 )
@@ -96,7 +97,7 @@ from dobmi.sync.errors import MalformedMessage, RelayInterrupted
 from dobmi.sync.pairing import PAIRING_SIZE_MAX
 from dobmi.sync.proof_code import PROOF_PATH
 from dobmi.sync.records import RECORDS_SIZE_MAX
-from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, encode_relay
+from dobmi.sync.relay import MESSAGE_SIZE_MAX, Action, Done, Failed, Start, encode_relay
 from dobmi.web.security import loopback_origins
 
 CARD_SESSIONS_MAX = 40
@@ -635,15 +636,15 @@ async def _actor_of_session(central: Central, websocket: WebSocket, terminal_id:
 
 async def _run_card_session(central: Central, websocket: WebSocket, actor: Actor) -> None:
     def exchange(message: bytes) -> bytes:
-        return anyio.from_thread.run(_exchange, websocket, message)
+        return anyio.from_thread.run(line.exchange, message)
 
     terminal_id = actor.station
     assert terminal_id is not None
     translate = translate_for(websocket.headers.get("accept-language", ""))
     last: Done | Failed
     try:
-        query = websocket.scope["query_string"].decode("ascii", "replace")
-        start = parse_start(await _receive(websocket), query)
+        line = _Line(websocket)
+        start = line.foreseen or await line.greeted()
         if start.action not in {Action.CREDIT, Action.REKEY}:  # what tills relay, too
             role = await in_thread(role_of, central, terminal_id)
             if role is not Role.STATION:
@@ -663,14 +664,40 @@ async def _run_card_session(central: Central, websocket: WebSocket, actor: Actor
     except (CentralError, MalformedMessage, RelayInterrupted) as error:
         last = failed(error, translate)
     await websocket.send_bytes(encode_relay(last))
+        await line.greeted()
 
 
-async def _exchange(websocket: WebSocket, message: bytes) -> bytes:
-    try:
-        await websocket.send_bytes(message)
-        return await _receive(websocket)
-    except (WebSocketDisconnect, RuntimeError) as error:  # RuntimeError: closed before sending
-        raise RelayInterrupted(detail="the station's connection closed") from error
+class _Line:
+    """The messages of one session. What the handshake says in full (`foreseen`) is begun with before
+    the station's own first message is here: that saves a round trip.
+    """
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._query = websocket.scope["query_string"].decode("ascii", "replace")
+        self._start: Start | None = None
+        self._error: DoBMIError | WebSocketDisconnect | None = None
+        self.foreseen = foreseen_start(self._query)
+
+    async def greeted(self) -> Start:
+        """The station's first message. Raises MalformedMessage, OtherSession, RelayInterrupted."""
+        if self._error is not None:
+            raise self._error
+        if self._start is None:
+            try:
+                self._start = parse_start(await _receive(self._websocket), self._query)
+            except (DoBMIError, WebSocketDisconnect) as error:
+                self._error = error
+                raise
+        return self._start
+
+    async def exchange(self, message: bytes) -> bytes:
+        try:
+            await self._websocket.send_bytes(message)
+            await self.greeted()
+            return await _receive(self._websocket)
+        except (WebSocketDisconnect, RuntimeError) as error:  # RuntimeError: closed before sending
+            raise RelayInterrupted(detail="the station's connection closed") from error
 
 
 async def _receive(websocket: WebSocket) -> bytes:

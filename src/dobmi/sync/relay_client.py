@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from time import monotonic
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
@@ -71,6 +72,7 @@ def relay_card_session(
     language: str = DEFAULT_LANGUAGE,
     connect_timeout_seconds: float = 5,
     silence_timeout_seconds: float = 20,
+    whole_timeout_seconds: float | None = None,
     open_channel: OpenChannel = connect,
     answer: Callable[[Question], bytes] | None = None,
 ) -> dict[int, CborValue]:
@@ -78,10 +80,12 @@ def relay_card_session(
 
     Raises ServerUnreachable and ServerRefused (nothing reached the card, or as the server says),
     RelayInterrupted: the card left or the connection broke, and what the server knows of it is
-    in `money_moved`. The card's own error is its cause.
+    in `money_moved`. The card's own error is its cause. A session that takes longer than
+    `whole_timeout_seconds` with all there is to it is broken off: what waits, waits on.
 
     `answer`: what to seal for the server's question, sealed; it raises if that is not the server's.
     """
+    deadline = None if whole_timeout_seconds is None else monotonic() + whole_timeout_seconds
     path = http.card_session_path(start.action, start.card_uid)
     headers = {**requester.headers("GET", path), "Accept-Language": language}
     try:
@@ -89,10 +93,10 @@ def relay_card_session(
             _websocket_url(server_url, path),
             additional_headers=headers,
             open_timeout=connect_timeout_seconds,
-            close_timeout=connect_timeout_seconds,
+            close_timeout=0,  # the last word has been said: nobody waits for a farewell
             max_size=MESSAGE_SIZE_MAX,
         ) as connection:
-            session = _Session(connection, silence_timeout_seconds, answer)
+            session = _Session(connection, silence_timeout_seconds, deadline, answer)
             return session.run(start, transmit)
     except InvalidStatus as error:
         response = error.response
@@ -110,8 +114,10 @@ class _Session:
         self,
         connection: Channel,
         silence_timeout_seconds: float,
+        deadline: float | None,
         answer: Callable[[Question], bytes] | None,
     ) -> None:
+        self._deadline = deadline
         self._connection = connection
         self._answer = answer
         self._silence_timeout_seconds = silence_timeout_seconds
@@ -168,6 +174,8 @@ class _Session:
             raise RelayInterrupted(detail=N_("the connection closed")) from error
 
     def _receive(self, timeout_seconds: float) -> RelayMessage:
+        if self._deadline is not None:
+            timeout_seconds = min(timeout_seconds, max(0.0, self._deadline - monotonic()))
         try:
             data = self._connection.recv(timeout=timeout_seconds)
         except TimeoutError as error:
