@@ -18,7 +18,7 @@ from dobmi.errors import DoBMIError
 from dobmi.firmware_sim.faults import Moment, at_command
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.acknowledgement import Acknowledgement
-from dobmi.sync.feed import SettledAs, Settlement, Settlements
+from dobmi.sync.feed import KeysMin, Limits, SettledAs, Settlement, Settlements
 from dobmi.sync.outlet import MemberNote, PinVerifier
 from dobmi.sync.voucher import (
     DecisionVoucher,
@@ -93,12 +93,16 @@ def make_ledger(folder: Path) -> Path:
         bench.tap(card, at_command(_COMMIT, Moment.BEFORE))
         with contextlib.suppress(DoBMIError):
             till.sell(Rupiah(2_000))
-        till.close_doubt(6, Outcome.NOT_PAID, supervisor="Ani", reason="kartu dibawa pulang")
+        till.close_doubt(6, Outcome.NOT_PAID, supervisor=ANI, reason="kartu dibawa pulang")
     settled = Settlement(6, SettledAs.NOT_PAID, NOW, "card")
     bench.feed(
         blocked=(bytes(7),),
         credits_waiting=(card.uid,),
         settlements=Settlements(terminal_id=7, since=0, settled=(settled,)),
+        limits=Limits(
+            pin_above=Rupiah(100_000), keys_min=(KeysMin(2, NOW + 90 * 86_400),), cards_generation=1
+        ),
+        pins_locked=(bytes(7),),
     )
     with contextlib.closing(Ledger(bench.database)) as ledger:
         head = ledger.hash_at(5)

@@ -346,7 +346,7 @@ class TestOutlets:
             feed = SyncClient(client, REQUESTER, SERVER_PUBLIC).fetch_feed(9, held=held)
         assert feed.outlet == OUTLET
         (request,) = server.requests
-        assert b"/v1/feed?since=9&catalogue=2&staff=3&orders=8&members=5 " in request
+        assert b"/v1/feed?since=9&catalogue=2&staff=3&orders=8&members=5&pin=1 " in request
 
     def test_an_older_list_of_the_staff_is_refused(self) -> None:
         answer = http_answer(200, samples()["feed_outlet"], http.COSE)

@@ -271,6 +271,7 @@ class TestTrouble:
                 assert [one.reason for one in till.ledger.clock_resets()] == ["jam salah"]
                 assert [one.is_open for one in till.ledger.all_doubts()] == [False, False]
                 assert till.ledger.is_blocked(bytes(7))
+                assert len(till.ledger.sync_state().limits.keys_min) == (version >= 5)
                 assert len(open_orders(till.ledger)) == (version >= 5)
                 assert [one.cart.count for one in held_carts(till.ledger)] == [1] * (version >= 5)
                 till.refund(1, Rupiah(300), reason="beras basah")

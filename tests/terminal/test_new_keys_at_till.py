@@ -11,6 +11,7 @@ import pytest
 from dobmi.cardlib.custody import KeyRing, load_key_file
 from dobmi.cardlib.errors import NotSealedForUs, OtherKeySet
 from dobmi.cardlib.purse_layout import CardKey
+from dobmi.cardlib.readers.base import CardConnection
 from dobmi.central.cards import statement_of
 from dobmi.central.key_generations import key_report, put_on_cards
 from dobmi.firmware_sim.card import SimulatedCard
@@ -18,11 +19,13 @@ from dobmi.firmware_sim.faults import FaultyCard, Moment, at_frame
 from dobmi.money import Rupiah
 from dobmi.sync.errors import RelayInterrupted, ServerRefused, ServerUnreachable
 from dobmi.sync.feed import SealedKeys, feed_keys_info
-from dobmi.terminal import card_keys, counter_steps
+from dobmi.sync.relay import RekeyResult
+from dobmi.terminal import card_keys
 from dobmi.terminal.counter import Counter, CounterTimes
 from dobmi.terminal.counter_state import AskSale, Phase
 from dobmi.terminal.errors import CardKeysPast
 from dobmi.terminal.purchase import Purchase
+from dobmi.terminal.till import Till
 from support.counters import Watched, ask_balance, new_id
 from support.purses import InProcess
 from support.rolling import OFFICE, PASSPHRASE, Fleet, PairedTill, key_versions
@@ -169,13 +172,13 @@ class TestTheyGoOnCards:
         shown: list[Phase] = []
         with serving(fleet.central) as url, Counter(lambda: till.open(url), TIMES) as counter:
             watched = Watched(counter)
-            roll = counter_steps.Till.roll_keys
+            roll = Till.roll_keys
 
-            def look(self: counter_steps.Till, connection: object) -> object:
+            def look(self: Till, connection: CardConnection) -> RekeyResult:
                 shown.append(watched.state.phase)
-                return roll(self, connection)  # type: ignore[arg-type] # as it came
+                return roll(self, connection)
 
-            monkeypatch.setattr(counter_steps.Till, "roll_keys", look)
+            monkeypatch.setattr(Till, "roll_keys", look)
             asked = AskSale(request=new_id(), purchase=Purchase(Rupiah(7_500)))
             watched.do(asked)
             lay(till, card)
