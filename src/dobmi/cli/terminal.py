@@ -504,7 +504,7 @@ def _sell_with_patience(
 
 
 def _sync(context: Context) -> None:
-    with opened_till(context, cards=False) as till:
+    with opened_till(context, cards=False, renews_keys=True) as till:
         shown = False
 
         def progress(done: int, total: int) -> None:
@@ -537,6 +537,13 @@ def _sync(context: Context) -> None:
                 "The central server did not take the reports of shifts and orders; they wait here."
             )
             show_error(result.records_problem, context.translate)
+        if result.new_keys_generation:
+            context.say(
+                N_("Card keys of generation {generation} came."),
+                generation=result.new_keys_generation,
+            )
+        if result.keys_problem is not None:
+            show_error(result.keys_problem, context.translate)
         context.say(
             "Block list version {version}: {count} cards.",
             version=result.feed_version,

@@ -29,8 +29,13 @@ from dobmi.terminal.till import Till
 
 
 @contextmanager
-def opened_till(context: Context, *, cards: bool = True) -> Iterator[Till]:
-    """Raises NotEnrolled, NoCardKeys and what Till raises."""
+def opened_till(
+    context: Context, *, cards: bool = True, renews_keys: bool = False
+) -> Iterator[Till]:
+    """`renews_keys`: without cards, but with card keys, if there are any, to which new ones may come.
+
+    Raises NotEnrolled, NoCardKeys and what Till raises.
+    """
     settings = context.settings.terminal
     identity = context.settings.at(settings.identity)
     if not identity.exists():
@@ -39,6 +44,9 @@ def opened_till(context: Context, *, cards: bool = True) -> Iterator[Till]:
     custody = None
     if cards:
         custody = card_keys(context, signing)
+    elif renews_keys:
+        with contextlib.suppress(NoCardKeys):
+            custody = card_keys(context, signing)
     with Till(
         database=context.settings.at(settings.database),
         signing=signing,
