@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from dobmi.central import app
+from dobmi.central import app, asking
 from dobmi.central.circulation import circulation
 from dobmi.central.posting_rules import Kind
 from dobmi.central.schema import postings
@@ -171,7 +171,7 @@ def test_another_media_type_is_refused(office: Office, path: str, given_type: st
 @pytest.mark.parametrize("path", [*PATHS, "/v1/credits"])
 def test_an_oversized_body_is_refused_with_and_without_a_length(office: Office, path: str) -> None:
     size_max = {"/v1/batches": BATCH_SIZE_MAX, "/v1/terminals": app.ENROL_SIZE_MAX}.get(
-        path, app.JSON_SIZE_MAX
+        path, asking.JSON_SIZE_MAX
     )
     assert send(office, path, bytes(size_max + 1))["code"] == "CENTRAL-TOO-LARGE"
 
@@ -224,8 +224,8 @@ def answer_of(connection: socket.socket) -> tuple[int, dict[str, object]]:
 @pytest.fixture
 def hasty(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server with little patience."""
-    monkeypatch.setattr(app, "BODY_SILENCE_SECONDS_MAX", 0.5)
-    monkeypatch.setattr(app, "BODY_SECONDS_MAX", 1.5)
+    monkeypatch.setattr(asking, "BODY_SILENCE_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(asking, "BODY_SECONDS_MAX", 1.5)
     with serving(world.central) as url:
         yield url
 

@@ -60,7 +60,7 @@ def till(world: World, clock: list[int]) -> Iterator[Till]:
 
 
 def approve(till: Till, **changes: str) -> Any:
-    values = {"seller": "Toko Cikupa", "approved_by": "Ani", **changes}
+    values: dict[str, Any] = {"seller": "Toko Cikupa", "approved_by": "Ani", **changes}
     return approve_pairing(till.office.world.central, str(till.code), **values)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select
 from dobmi.central.database import Database, insert_rows, next_number
 from dobmi.central.schema import staff_acts
 from dobmi.money import ZERO, Rupiah
-from dobmi.sync.cbor import encode
+from dobmi.sync.cbor import CborValue, encode
 
 BEFORE_THE_FIRST: Final = bytes(32)
 ACTS_COUNTER: Final = "staff-act"
@@ -128,7 +128,7 @@ def note_act(
 
 def hash_of(act: NotedAct, before: bytes) -> bytes:
     """32 bytes: SHA-256 over the hash of the act before and this one in deterministic CBOR."""
-    fields = [
+    fields: list[CborValue] = [
         act.id,
         act.at,
         -1 if act.station is None else act.station,

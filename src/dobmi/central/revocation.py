@@ -144,27 +144,27 @@ def cards_seen(database: Database, terminal_id: int) -> list[SeenCard]:
         ):
             seen(row.card_uid).note(SALE, row.at, Rupiah(row.amount_rupiah))
         of = in_doubt.c
-        for row in connection.execute(
+        for doubt in connection.execute(
             select(of.card_uid, of.at).where(of.terminal_id == terminal_id)
         ):
-            seen(row.card_uid).note(DOUBT, row.at)
+            seen(doubt.card_uid).note(DOUBT, doubt.at)
         named = named_before.c
         for uid in connection.execute(
             select(named.card_uid).where(named.terminal_id == terminal_id)
         ).scalars():
             seen(uid).note(NAMED, None)
         back = refunds.c
-        for row in connection.execute(
+        for refund in connection.execute(
             select(back.card_uid, back.at).where(back.terminal_id == terminal_id)
         ):
-            seen(row.card_uid).note(REFUND, row.at)
+            seen(refund.card_uid).note(REFUND, refund.at)
         made = issuing_lines.c
-        for row in connection.execute(
+        for line in connection.execute(
             select(made.card_uid, made.issued_at).where(
                 made.station == terminal_id, made.card_uid.is_not(None)
             )
         ):
-            seen(row.card_uid).note(ISSUED, row.issued_at)
+            seen(line.card_uid).note(ISSUED, line.issued_at)
         for voucher in _quarantined(connection, terminal_id):
             seen(uid_of(voucher)).note(QUARANTINED, voucher.link.unix_seconds)
         for voucher in _refused(connection, terminal_id):

@@ -216,7 +216,7 @@ def approvals_refuse(context: Context, number: int, by: str) -> None:
 @_JSON
 @click.pass_obj
 def acts(
-    context: Context, since: str | None, until: str | None, as_json: bool, **asked: Any
+    context: Context, /, since: str | None, until: str | None, as_json: bool, **asked: Any
 ) -> None:
     """What staff did, and who: the audit trail, newest first."""
     with database_to_look_at(context) as database:
