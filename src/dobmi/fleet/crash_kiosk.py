@@ -82,11 +82,11 @@ def pairing_handlers(central: Central) -> Mapping[str, Callable[..., Any]]:
     """What the office does."""
 
     def approve(code: str) -> str:
-        return approve_pairing(central, code, seller="Toko till", approved_by="Ani").reply
+        return approve_pairing(central, code, seller="Toko till", approved_by="Budi").reply
 
     return {
         "approve_pairing": approve,
-        "refuse_pairing": lambda code: refuse_pairing(central, code, refused_by="Ani"),
+        "refuse_pairing": lambda code: refuse_pairing(central, code, refused_by="Budi"),
     }
 
 
