@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from dobmi.cardlib.pin import Pin
 from dobmi.cardlib.purse_layout import RecordKind
 from dobmi.errors import DoBMIError
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.outlet import StaffMember
 from dobmi.sync.voucher import GoodsLine, Outcome
 from dobmi.terminal.purchase import Purchase
@@ -133,6 +133,23 @@ class CardShown:
     movements: tuple[Movement, ...] | None = None
 
 
+class CreditPhase(StrEnum):
+    COMING = "coming"
+    """The card must stay a moment longer."""
+    ARRIVED = "arrived"
+    WAITS_ON = "waits-on"
+    """No network, a slow one, or the card had gone: it comes at another tap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditShown:
+    """Money that waited for the card of a paid sale. `amount` and `balance`: once it has arrived."""
+
+    phase: CreditPhase
+    amount: Rupiah = ZERO
+    balance: Rupiah = ZERO
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoubtShown:
     """The sale of which it is not known whether it was paid."""
@@ -191,6 +208,7 @@ class CounterState:
 
     `request`, `asked`, `purchase` and `member_class` are of the request under way, or of the one
     whose end is shown. `wait_ends_unix_seconds`: when waiting for a card, or a PIN, is given up.
+    `credit`: what is put on the card after its sale, which is paid whatever becomes of that.
     `last_sale` is the newest paid sale of this run, also while something else is shown.
     `not_shown` and `refunds_not_shown` are done, and a crash may have kept that from the cashier:
     until `AcknowledgeNotShown`. `settled` are doubts that cards answered, until `Acknowledge`.
@@ -208,6 +226,7 @@ class CounterState:
     card: CardShown | None = None
     lift_card: bool = False
     sale: SaleResult | None = None
+    credit: CreditShown | None = None
     refund: RefundResult | None = None
     doubt: DoubtShown | None = None
     error: DoBMIError | None = None

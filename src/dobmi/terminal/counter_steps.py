@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from dobmi.cardlib.errors import (
@@ -43,6 +43,8 @@ from dobmi.terminal.counter_state import (
     Cancel,
     CardShown,
     CounterState,
+    CreditPhase,
+    CreditShown,
     DoubtShown,
     GivePin,
     GiveUpDoubt,
@@ -95,6 +97,8 @@ class _Stay:
     card: CardShown | None = None
     settled: list[Settled] = field(default_factory=list)
     is_spent: bool = False
+    owed_after: int | None = None
+    """The sale just paid, while money waits for its card and may come onto it still."""
     key_generation: int = 0
     """Of the card's keys, once it is done with and they may be renewed; 0: not now."""
 
@@ -193,6 +197,8 @@ class CounterSteps:
         elif self._asks_of_card and not stay.is_spent:
             assert self._request is not None
             self._serve_card(till, stay, self._request)
+        elif stay.owed_after is not None and self._board.state.phase is Phase.PAID:
+            self._load_owed(till, stay, stay.owed_after)
         elif stay.key_generation and self._board.state.phase in {Phase.PAID, Phase.BALANCE}:
             self._roll_keys(till, stay)
         elif reader.wait_for_removal(_SLICE_WITH_CARD_SECONDS):
@@ -456,6 +462,23 @@ class CounterSteps:
         self._paid(till, sold)
         stay.key_generation = generation
 
+    def _load_owed(self, till: Till, stay: _Stay, sale: int) -> None:
+        """The sale is paid, and shown; what waits for its card is put on it while it lies there."""
+        stay.owed_after = None
+        assert stay.connection is not None
+        loaded = None
+        with contextlib.suppress(RelayInterrupted):  # the card has gone: it comes at another tap
+            loaded = till.load_in_passing(stay.connection, sale)
+        if loaded is None:
+            self._publish(credit=CreditShown(phase=CreditPhase.WAITS_ON))
+            return
+        if stay.card is not None:
+            stay.card = replace(stay.card, balance=loaded.balance, credit_waiting=False)
+        arrived = CreditShown(
+            phase=CreditPhase.ARRIVED, amount=loaded.total, balance=loaded.balance
+        )
+        self._publish(credit=arrived if loaded.delivered else None, card=stay.card)
+
     def _roll_keys(self, till: Till, stay: _Stay) -> None:
         """What the member came for is done and shown; their card, while it lies there, gets new keys.
 
@@ -470,9 +493,16 @@ class CounterSteps:
 
     def _paid(self, till: Till, sold: SaleResult) -> None:
         """It is on disk."""
-        if self._stay is not None:
-            self._stay.is_spent = True
-        self._finish(till, Phase.PAID, sale=sold, last_sale=sold, signal=Signal.SUCCESS)
+        stay, coming = self._stay, None
+        if stay is not None:
+            stay.is_spent = True
+            waits = stay.card is not None and stay.card.credit_waiting and not sold.already_paid
+            if waits and stay.connection is not None and till.may_load_in_passing():
+                stay.owed_after = sold.sequence
+                coming = CreditShown(phase=CreditPhase.COMING)
+        self._finish(
+            till, Phase.PAID, sale=sold, last_sale=sold, credit=coming, signal=Signal.SUCCESS
+        )
         self._show_settled(till, besides=sold.sequence)
 
     def _card_failed(self, till: Till, stay: _Stay, error: DoBMIError) -> None:
@@ -534,6 +564,8 @@ class CounterSteps:
 
     def _card_left(self) -> None:
         self._tries_in_place = 0
+        if self._stay is not None and self._stay.owed_after is not None:
+            self._publish(credit=CreditShown(phase=CreditPhase.WAITS_ON))
         self._end_stay()
         if self._board.state.phase is Phase.CARD_HERE:
             self._show_rest()
@@ -645,6 +677,7 @@ _SCENE = (
     "member_class",
     "card",
     "sale",
+    "credit",
     "refund",
     "doubt",
     "error",

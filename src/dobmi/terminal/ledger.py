@@ -73,6 +73,17 @@ class ChainHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TapCredit:
+    """Money that waited for a card and came onto it in the tap of a sale. `balance_after`: the credit,
+    not the sale.
+    """
+
+    amount: Rupiah
+    balance_after: Rupiah
+    before_sale: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IntentRow:
     """A sale as it stood before its commit was sent; its sequence is taken for good."""
 
@@ -713,6 +724,30 @@ class Ledger:
         waiting = schema.credits_waiting
         with durably(), self._writing.begin() as connection:
             connection.execute(waiting.delete().where(waiting.c.card_uid == card_uid))
+
+    def note_tap_credit(self, sequence: int, credit: TapCredit) -> None:
+        """What came onto the card in the tap of the sale `sequence`, once for each."""
+        row = {
+            "sequence": sequence,
+            "amount_rupiah": credit.amount.amount,
+            "balance_after_rupiah": credit.balance_after.amount,
+            "before_sale": credit.before_sale,
+        }
+        with durably(), self._writing.begin() as connection:
+            connection.execute(schema.tap_credits.insert().values(row))
+
+    def tap_credit(self, sequence: int) -> TapCredit | None:
+        with durably(), self._engine.connect() as connection:
+            row = connection.execute(
+                sa.select(schema.tap_credits).where(schema.tap_credits.c.sequence == sequence)
+            ).one_or_none()
+        if row is None:
+            return None
+        return TapCredit(
+            amount=Rupiah(row.amount_rupiah),
+            balance_after=Rupiah(row.balance_after_rupiah),
+            before_sale=row.before_sale,
+        )
 
     def blocked_count(self) -> int:
         with durably(), self._engine.connect() as connection:

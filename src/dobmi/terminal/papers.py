@@ -70,6 +70,7 @@ def paper_of_sale(
         proof=encode_proof(server, outlet.terminal_id, sequence, hash_),
         order=_order_of(ledger, sequence),
         earlier=earlier,
+        credit=ledger.tap_credit(sequence),
     )
     return sale_paper(facts, translate)
 

@@ -16,6 +16,7 @@ from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 from dobmi.sync.voucher import GoodsLine
 from dobmi.terminal.counter_state import Movement
+from dobmi.terminal.ledger import TapCredit
 from dobmi.terminal.paper import (
     Align,
     Element,
@@ -64,6 +65,7 @@ class SaleFacts:
     proof: str = ""
     order: int | None = None
     earlier: bool = False
+    credit: TapCredit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,8 +187,7 @@ def sale_paper(facts: SaleFacts, translate: Translate) -> Paper:
         rows.append(Words(text=say(text).format(time=local_time(facts.unix_seconds))))
     rows += [
         _member(facts.holder, facts.member_number, say),
-        Pair(left=say(N_("Balance before")), right=str(facts.balance_before)),
-        Pair(left=say(N_("Balance after")), right=str(facts.balance_after), bold=True),
+        *_balances(facts, say),
         Line(),
         _number(say(N_("Sale no.")), facts.sequence),
         Pair(left=say(N_("Voucher")), right=_hash(facts.voucher_hash)),
@@ -196,6 +197,29 @@ def sale_paper(facts: SaleFacts, translate: Translate) -> Paper:
     return make_paper(
         PaperKind.SALE, facts.sequence, facts.unix_seconds, rows, title=say(N_("Receipt")), say=say
     )
+
+
+def _balances(facts: SaleFacts, say: Translate) -> list[Element]:
+    """In the order in which they came about; the last one is what is on the card."""
+    credit = facts.credit
+    rows = [Pair(left=say(N_("Balance before")), right=str(facts.balance_before))]
+    if credit is not None and credit.before_sale:
+        before = facts.balance_before - credit.amount
+        rows = [
+            Pair(left=say(N_("Balance before")), right=str(before)),
+            Pair(left=say(N_("Credited in this tap")), right=f"+{credit.amount}"),
+        ]
+    if credit is None or credit.before_sale:
+        return [
+            *rows,
+            Pair(left=say(N_("Balance after")), right=str(facts.balance_after), bold=True),
+        ]
+    return [
+        *rows,
+        Pair(left=say(N_("Balance after the sale")), right=str(facts.balance_after)),
+        Pair(left=say(N_("Credited in this tap")), right=f"+{credit.amount}"),
+        Pair(left=say(N_("Balance after")), right=str(credit.balance_after), bold=True),
+    ]
 
 
 def refund_paper(facts: RefundFacts, translate: Translate) -> Paper:

@@ -24,7 +24,7 @@ from dobmi.cardlib.errors import CardError, CardRefused, CardRemoved, CustodyUna
 from dobmi.cardlib.pin import Pin
 from dobmi.cardlib.purse import CardTrail, Purse, PurseView
 from dobmi.cardlib.purse_layout import ReaderId
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.sync.feed import Limits, SettledAs, Settlement
 from dobmi.sync.voucher import GoodsLine, Outcome, VoidReason
 from dobmi.terminal.card_pin import Attempt, needs_pin, pin_limit
@@ -75,6 +75,8 @@ class SaleResult:
     goods: tuple[GoodsLine, ...]
     already_paid: bool = False
     exchanges: int = 0
+    credited: Rupiah = ZERO
+    """What waited for the card and was put on it before the debit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,16 @@ credits_waiting = Table(
     "credits_waiting", metadata, Column("card_uid", LargeBinary, primary_key=True)
 )
 
+tap_credits = Table(
+    "tap_credits",
+    metadata,
+    Column("sequence", Integer, ForeignKey("intents.sequence"), primary_key=True),
+    Column("amount_rupiah", Integer, CheckConstraint("amount_rupiah > 0"), nullable=False),
+    Column("balance_after_rupiah", Integer, nullable=False),
+    Column("before_sale", Boolean, nullable=False),
+)
+"""What came onto the card in the tap of a sale, for its receipt; the central server has the credit."""
+
 # What the feed says of the outlet: see dobmi.sync.outlet.
 
 outlet_state = Table(
@@ -429,6 +439,7 @@ _NEW_IN_5 = (
     pins_locked,
     card_pin_tries,
     key_generations,
+    tap_credits,
 )
 
 
@@ -466,6 +477,7 @@ _TRIGGERS_NEW_IN_5 = [
     *_append_only("sale_requests"),
     *_append_only("sale_attempts"),
     *_append_only("refund_requests"),
+    *_append_only("tap_credits"),
     (
         "CREATE TRIGGER shifts_are_closed_once BEFORE UPDATE ON shifts "
         "WHEN OLD.closed_unix_seconds IS NOT NULL OR NEW.number <> OLD.number "

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,7 @@ from typing import Self
 from requests.adapters import BaseAdapter
 
 from dobmi.cardlib.custody import KeyCustody, SigningCustody
-from dobmi.cardlib.errors import CardError, NoCard
+from dobmi.cardlib.errors import CardError, InsufficientBalance, NoCard
 from dobmi.cardlib.generations import BeginningWith
 from dobmi.cardlib.pin import Pin
 from dobmi.cardlib.purse import Purse, PurseView
@@ -53,6 +53,7 @@ from dobmi.terminal.errors import (
     AlreadyEnrolled,
     AnotherCard,
     BadDecision,
+    LedgerError,
     NoCardCame,
     NoCardKeys,
     NotEnrolled,
@@ -68,6 +69,7 @@ from dobmi.terminal.ledger import (
     Ledger,
     SaleState,
     Shift,
+    TapCredit,
     TillIdentity,
 )
 from dobmi.terminal.lock import TillLock
@@ -84,6 +86,10 @@ SIGNING_KEY = "terminal"
 RELAY_CONNECT_SECONDS_MAX = 3.0
 RELAY_SILENCE_SECONDS_MAX = 10.0
 """A queue stands behind the card: money that waits can wait for a better network."""
+TAP_CONNECT_SECONDS_MAX = 1.0
+TAP_SECONDS_MAX = 4.0
+TAP_REST_SECONDS = 30.0
+"""For money that waits for a card, in the tap of a sale: the sale goes on without it."""
 ROLL_CONNECT_SECONDS_MAX = 1.5
 ROLL_SILENCE_SECONDS_MAX = 2.0
 ROLL_REST_SECONDS = 60.0
@@ -157,6 +163,7 @@ class Till:
         self._closes_reader = False
         self._returned = False
         self._no_roll_before = 0.0
+        self._no_tap_credit_before = 0.0
         self._told: set[int] = set()
         self._identity: TillIdentity
         self._ledger: Ledger
@@ -355,7 +362,7 @@ class Till:
             purse = self._purse(connection)
             settled = self._settle(purse)
             known = [*settled_before, *settled]
-            found = self._sell_once(purchase, purse, known, shift, request, pin, see)
+            found = self._sell_or_load(connection, purchase, purse, known, shift, request, pin, see)
         except DoBMIError as error:
             # What kept the card from telling does not settle what is not known.
             if only_card is not None and settled is None:
@@ -431,6 +438,58 @@ class Till:
         loaded = CreditResult.from_cbor(result)
         self._ledger.forget_credit_waiting(connection.uid)
         return loaded
+
+    def may_load_in_passing(self) -> bool:
+        """Whether there is a network, for all that is known."""
+        # A simulated network carries no card sessions.
+        is_online = bool(self._server) and self._transport is None
+        return is_online and self._monotonic() >= self._no_tap_credit_before
+
+    def load_in_passing(
+        self, connection: CardConnection, sale: int | None = None
+    ) -> CreditResult | None:
+        """What the central server owes the card, put on it while it is there for something else.
+
+        Short of time: None without a network or with a slow one, and where the server will not;
+        for half a minute after a network failed it is not tried again. `sale`: the one that has
+        just been paid, on whose receipt it is to stand. Raises RelayInterrupted for a card that
+        left.
+        """
+        if not self.may_load_in_passing():
+            return None
+        start = Start(Action.CREDIT, connection.uid, {})
+        try:
+            result = relay_card_session(
+                self._server,
+                self._requester(self._ledger, None),
+                start,
+                connection.transmit,
+                language=self._language,
+                connect_timeout_seconds=TAP_CONNECT_SECONDS_MAX,
+                silence_timeout_seconds=TAP_SECONDS_MAX,
+                whole_timeout_seconds=TAP_SECONDS_MAX,
+            )
+        except SyncError as error:
+            if isinstance(error.__cause__, CardError):
+                raise
+            if not isinstance(error, ServerRefused):
+                self._no_tap_credit_before = self._monotonic() + TAP_REST_SECONDS
+            return None
+        loaded = CreditResult.from_cbor(result)
+        self._ledger.forget_credit_waiting(connection.uid)
+        if sale is not None:
+            self._note_tap_credit(sale, loaded, before_sale=False)
+        return loaded
+
+    def _note_tap_credit(self, sale: int, loaded: CreditResult, *, before_sale: bool) -> None:
+        """For the receipt. A disk that does not take it takes no sale either, and is told of there."""
+        if not loaded.delivered:
+            return
+        credit = TapCredit(
+            amount=loaded.total, balance_after=loaded.balance, before_sale=before_sale
+        )
+        with contextlib.suppress(LedgerError):
+            self._ledger.note_tap_credit(sale, credit)
 
     def may_roll_keys(self, key_generation: int) -> bool:
         """Whether a card whose keys are of that generation can be given newer ones from here.
@@ -710,6 +769,34 @@ class Till:
         except DoBMIError as error:
             return error
         return None
+
+    def _sell_or_load(  # noqa: PLR0917 - as `_sell_once`
+        self,
+        connection: CardConnection,
+        purchase: Purchase,
+        purse: Purse,
+        settled: list[Settled],
+        shift: Shift,
+        request: str | None,
+        pin: Pin | None,
+        see: Callable[[PurseView], None],
+    ) -> SaleResult:
+        """The sale; a card that has too little for it is first given what waits for it, if there is."""
+        try:
+            return self._sell_once(purchase, purse, settled, shift, request, pin, see)
+        except InsufficientBalance as short:
+            network_ok_before = self._no_tap_credit_before
+            loaded = self.load_in_passing(connection)
+            # Broken off by the network it may have come all the same: the card itself tells.
+            broken_off = self._no_tap_credit_before != network_ok_before
+            if not broken_off and (loaded is None or not loaded.delivered):
+                raise short from None
+        again = self._purse(connection)
+        found = self._sell_once(purchase, again, settled, shift, request, pin, see)
+        if loaded is not None:
+            self._note_tap_credit(found.sequence, loaded, before_sale=True)
+            found = replace(found, credited=loaded.total)
+        return found
 
     def _sell_once(  # noqa: PLR0917 - the parts of one sale, each of its own type
         self,

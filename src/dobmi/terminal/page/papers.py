@@ -11,7 +11,7 @@ from typing import Final
 from dobmi.errors import DoBMIError
 from dobmi.i18n import translation
 from dobmi.terminal import print_queue
-from dobmi.terminal.counter_state import CardShown, CounterState, Phase
+from dobmi.terminal.counter_state import CardShown, CounterState, CreditPhase, Phase
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.paper import Paper, PaperKind, Translate
 from dobmi.terminal.papers import outlet_of, paper_of_refund, paper_of_sale
@@ -37,6 +37,7 @@ class Papers:
     on_change: Callable[[], None] = lambda: None
     _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "papers"))
     _seen: list[tuple[PaperKind, int]] = field(default_factory=list)
+    _held: tuple[PaperKind, int] | None = None
 
     @property
     def prints(self) -> bool:
@@ -48,14 +49,25 @@ class Papers:
 
     def on_counter(self, state: CounterState) -> None:
         """Called in the counter's thread with every state; the paper is made in a thread of its own,
-        so that nothing waits for it.
+        so that nothing waits for it. A receipt waits, a few seconds at most, for money that is being
+        put on its card.
         """
         made: tuple[PaperKind, int] | None = None
         if state.phase is Phase.PAID and state.sale is not None:
             made = (PaperKind.SALE, state.sale.sequence)
+            if state.credit is not None and state.credit.phase is CreditPhase.COMING:
+                self._held = made
+                return
+        if self._held is not None and self._held != made:
+            self._submit(self._held)
+        self._held = None
         if state.phase is Phase.REFUNDED and state.refund is not None:
             made = (PaperKind.REFUND, state.refund.sequence)
-        if made is None or not self.prints or made in self._seen:
+        if made is not None:
+            self._submit(made)
+
+    def _submit(self, made: tuple[PaperKind, int]) -> None:
+        if not self.prints or made in self._seen:
             return
         self._seen = [*self._seen, made][-_SEEN_MAX:]
         self._writer.submit(self._print_first, *made)
