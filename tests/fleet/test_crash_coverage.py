@@ -31,6 +31,16 @@ NOT_PLAYED = {
     "key_generations.begin_generation": "torn in tests/cli/test_ceremony.py; again, it is the same",
     "key_generations.put_on_cards": "one statement; again, it is the same",
     "key_generations.note_deleted": "after the keys are gone; again, it is noted then",
+    "approvals.decide": "crashed at each of its steps in tests/central/test_approvals.py",
+    "approvals.propose_at": "one transaction; the same again while it waits is the same proposal",
+    "revocation._set": "one transaction; again, it is the same",
+    "staff_login.set_password": "one transaction; the same again is the same password",
+    "staff_login.log_in": "notes a lock that holds already",
+    "staff_login._count_try": "a crash after it has used a try up",
+    "staff_login._open": "a session that nobody was told of ends by itself",
+    "staff_login.acting": "notes that a session was used",
+    "staff_login.log_out": "one transaction; again, it is the same",
+    "visit._person": "notes that a session was used",
     "key_generations.note_ceremony": "torn in tests/cli/test_ceremony.py",
 }
 """By module and function, of dobmi.central: why the day has nothing of it."""
@@ -99,7 +109,7 @@ def test_the_points_cover_every_durable_step_and_message(played: dict[str, Any])
         *(f"till.ledger.{step}" for step in ("record_acknowledgement", "apply_feed")),
         *("till.ledger.store_identity", "till.shift.open_shift", "till.shift.close_shift"),
         *("till.sale_request.bind", "till.picking.hand_over", "server.till_records.take_records"),
-        *("server.ingest.post", "server.cards.order_credit", "server.cards.set_blocked"),
+        *("server.ingest.post", "server.credit_orders.order_credit", "server.cards.set_blocked"),
         *("server.credit_session.note_attempt", "server.credit_session.post_delivery"),
         *("server.terminals.enrol", "server.issue_session.issue_card", "office.terminals.invite"),
     }
@@ -147,6 +157,7 @@ def test_every_file_that_a_station_writes_is_a_point(played: dict[str, Any]) -> 
     writing = functions("provisioning", lambda node: called(node) in ON_DISK)
     # No station's: tests/cli/test_ceremony.py tears a ceremony at each of its steps.
     writing -= {"ceremony_minutes.finish", "ceremony_minutes.write_whole"}
+    writing -= {"staff_file.keep"}  # lost or half, nobody is logged in
     assert writing == {"enrolment.enrol_station"}
     steps = {"enrolment.enrol_station", "custody._write_beside", "custody.sync_folder"}
     for step in steps:
@@ -157,10 +168,13 @@ def test_a_till_writes_no_other_file_than_its_ledger_but_while_it_is_set_up(
     played: dict[str, Any],
 ) -> None:
     writing = functions("terminal", lambda node: called(node) in ON_DISK)
-    assert writing == {
-        *("pairing.open_identity", "pairing.finish_pairing", "whole_file.replace_file"),
-        "card_keys.take",  # in the file's place, whole or not; else it comes with the next feed again
-    }
+    assert (
+        writing
+        == {
+            *("pairing.open_identity", "pairing.finish_pairing", "whole_file.replace_file"),
+            "card_keys.take",  # in the file's place, whole or not; else it comes with the next feed again
+        }
+    )
     for file in ("kiosk.keys.new", "kiosk-till.keys.new"):
         assert f"kiosk.custody._write_beside.before-sync:{file}" in played["points"]
     assert "kiosk.whole_file.replace_file.before-sync:kiosk.keys.pairing.new" in played["points"]
