@@ -105,6 +105,13 @@ _NEEDS_STAFF = frozenset(action.value for action in Action) - {Action.CREDIT.val
 _card_sessions = anyio.CapacityLimiter(CARD_SESSIONS_MAX)
 """Threads of their own: a session waits for its station most of the time, and nobody else does."""
 
+BATCHES_AT_ONCE = 2
+_batches = anyio.CapacityLimiter(BATCHES_AT_ONCE)
+"""In one process. A batch is processor work under one interpreter lock: of more at once each only waits
+for the others, some of them while they hold rows that other processes wait for. Two, so that one
+that waits for the database keeps nobody from working.
+"""
+
 ENROL_SIZE_MAX = 4096
 _HTML = {"content": {"text/html": {"schema": {"type": "string"}}}}
 _Held = Annotated[int | None, Query(ge=0, lt=1 << 63)]
@@ -375,7 +382,8 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
     async def post_batch(request: Request) -> Response:
         body = await body_of(request, http.CBOR, BATCH_SIZE_MAX)
         try:
-            answer = await in_thread(take_batch, central, body)
+            work = functools.partial(take_batch, central, body)
+            answer = await anyio.to_thread.run_sync(work, limiter=_batches)
         except DoBMIError as error:
             BATCHES.labels(error.code).inc()
             raise
@@ -661,10 +669,10 @@ async def _run_card_session(central: Central, websocket: WebSocket, actor: Actor
             ),
             limiter=_card_sessions,
         )
+        await line.greeted()
     except (CentralError, MalformedMessage, RelayInterrupted) as error:
         last = failed(error, translate)
     await websocket.send_bytes(encode_relay(last))
-        await line.greeted()
 
 
 class _Line:
