@@ -13,7 +13,7 @@ from dobmi.cardlib.custody import KeyCustody, KeyRing, load_key_file
 from dobmi.cli.context import Context
 from dobmi.i18n import N_
 from dobmi.sync.outlet import StaffMember
-from dobmi.terminal.errors import CardBlocked, CardExpired, CardKeysPast, NotEnrolled
+from dobmi.terminal.errors import CardBlocked, CardExpired, CardKeysPast, NoCardKeys, NotEnrolled
 from dobmi.terminal.ledger import Ledger
 from dobmi.terminal.remote_keys import KeysFromServer, card_custody
 from dobmi.terminal.staff import (
