@@ -49,6 +49,11 @@ class Approval:
     outcome: str
 
     @property
+    def facts_text(self) -> str:
+        """`name value, …`, for lists."""
+        return ", ".join(f"{name} {value}" for name, value in self.facts.items())
+
+    @property
     def amount(self) -> Rupiah:
         """What money it is about, nought where it is not about an amount."""
         amount = self.facts.get("amount_rupiah", 0)
@@ -193,7 +198,7 @@ def _note(connection: Connection, actor: Actor, act: Act, of: Approval, now: int
         act,
         subject=f"approval {of.number}",
         amount=of.amount,
-        detail=f"{of.kind.value}: {of.outcome or json.dumps(dict(of.facts), ensure_ascii=False)}",
+        detail=f"{of.kind.value}: {of.outcome or of.facts_text}",
         now=now,
     )
 

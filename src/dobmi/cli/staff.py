@@ -175,7 +175,7 @@ def approvals_propose(context: Context, kind: str, facts: tuple[str, ...], by: s
     context.say(
         N_("Proposal {number} waits for a second person: {text}"),
         number=made.number,
-        text=facts_text(made),
+        text=made.facts_text,
     )
 
 
@@ -235,17 +235,13 @@ def acts(
 _NUMBERS = ("_rupiah", "value", "_serial", "_number", "_days")
 
 
-def facts_text(one: Approval) -> str:
-    return ", ".join(f"{name} {value}" for name, value in one.facts.items())
-
-
 def _approval_row(context: Context, one: Approval) -> tuple[str, ...]:
     state = {None: N_("waits"), True: N_("carried out"), False: N_("refused")}[one.accepted]
     told = context.translate(state)
     return (
         str(one.number),
         one.kind.value,
-        facts_text(one),
+        one.facts_text,
         one.proposed_by,
         local_time(one.proposed_at),
         f"{told} ({one.decided_by})" if one.decided_by else told,

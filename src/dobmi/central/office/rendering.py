@@ -79,6 +79,8 @@ _FACT_WORDS: Final = {
     "member_class": N_("class of members"),
     "member_number": N_("member number"),
     "source": N_("paid by"),
+    "order": N_("order"),
+    "station": N_("station"),
 }
 CARD_STATE_WORDS: Final = {
     "issuing": N_("issuing not finished"),
