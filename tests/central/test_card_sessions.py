@@ -33,6 +33,7 @@ from dobmi.sync.relay import (
     Failed,
     IssueResult,
     RekeyResult,
+    RelayMessage,
     Responses,
     Start,
     decode_relay,
@@ -268,6 +269,48 @@ def test_a_forged_answer_to_the_commit_is_not_believed(
     assert isinstance(last, Failed)
     assert last.money_moved == "unknown"
     assert circulation(office.world.central).in_flight == Rupiah(7_000)
+    assert isinstance(deliver(office.client, station, card), Done)
+    assert balance(office, card) == Rupiah(7_000)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [Responses((b"\x91\xbe",)), CardGone("CARD-REMOVED", ()), CardGone("CARD-REMOVED")],
+    ids=["refused", "gone-before", "gone"],
+)
+def test_a_station_that_commits_and_says_that_it_did_not_gains_nothing(
+    office: Office, station: ModelTill, card: SimulatedCard, lie: RelayMessage
+) -> None:
+    """It passes the whole of the last group on to the card, and tells of a failure before the commit."""
+    order(office, station, card, 7_000)
+
+    def commit_and_lie(command: bytes, response: bytes) -> bytes | RelayMessage:
+        return lie if command[1] == COMMIT_TRANSACTION else response
+
+    last = relay(office.client, station, card, Action.CREDIT, spoil=commit_and_lie)
+    assert isinstance(last, Failed)
+    (waiting,) = statement_of(office.world.central, card.uid).credits_waiting
+    assert waiting.state == "in_doubt", "whatever the station says"
+    assert isinstance(deliver(office.client, station, card), Done)
+    assert balance(office, card) == Rupiah(7_000)
+    assert office.anomalies() == set()
+
+
+def test_answers_of_another_group_are_no_answers(
+    office: Office, station: ModelTill, card: SimulatedCard
+) -> None:
+    """The station answers the last group with what the card said to the one before."""
+    order(office, station, card, 7_000)
+    before: list[bytes] = []
+
+    def repeat(command: bytes, response: bytes) -> bytes | RelayMessage:
+        if command[1] == 0x0C:  # Credit: nothing of this group reaches anybody
+            return Responses((*before[-3:], before[-1]))
+        before.append(response)
+        return response
+
+    last = relay(office.client, station, card, Action.CREDIT, spoil=repeat)
+    assert isinstance(last, Failed)
     assert isinstance(deliver(office.client, station, card), Done)
     assert balance(office, card) == Rupiah(7_000)
 

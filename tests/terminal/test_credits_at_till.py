@@ -199,7 +199,7 @@ def test_a_card_that_leaves_in_the_middle_is_tapped_again_and_pays_once(desk: De
         card.save(desk.member.path)
         assert desk.member.balance == 1_000, exchange
         assert desk.office.balance_of(desk.member) == 1_000
-        order(desk.office.central, card, WAITS)
+        order(desk.office.central, card, WAITS + exchange)
     assert torn
 
 
