@@ -403,9 +403,12 @@ class _Reading:
     def member(self, photos: Path | None) -> MemberRow | None:
         """None if something is wrong with it; then `bad` says what."""
         self.number = self._number()
+        known = len(self.bad)
         name = self._text(Column.NAME)
         if name is not None:
             self._check_name(name)
+        elif len(self.bad) == known:
+            self.wrong(Column.NAME, N_("there is none"), N_("Write the member's name."))
         member_class = self._text(Column.CLASS)
         if member_class is not None and len(member_class) > CLASS_LENGTH_MAX:
             self.wrong(

@@ -117,7 +117,7 @@ def test_a_log_in_makes_a_new_session_kept_from_scripts_and_other_sites(browser:
 
 def test_a_wrong_password_says_how_many_are_left_and_is_never_said_itself(browser: Browser) -> None:
     answer = browser.log_in(RINA, "salah sekali 1")
-    assert code_of(answer) == "CENTRAL-STAFF-LOGIN"
+    assert code_of(answer) == "CENTRAL-PASSWORD"
     assert "4" in answer.text
     assert "salah sekali" not in answer.text
     assert browser.log_in().url.path == "/card"  # it counts from anew

@@ -118,10 +118,10 @@ class TestToppingUp:
     def test_cash_is_on_the_card_and_on_the_receipt(self, desk: Desk, issuer: Browser) -> None:
         card = SimulatedCard()
         issuer.issue(card, 6201, "Lilis Suryani")
-        issuer.top_up(75_000, received=100_000, request="t1")
+        issuer.top_up(75_000, received=100_000, request="form-t1")
         desk.done()
         assert balance_on(card) == 75_000
-        receipt = issuer.get("/topup/cash-t1").text
+        receipt = issuer.get("/topup/cash-form-t1").text
         for said in ("Lilis Suryani", "Rp 75.000", "Rp 100.000", "Rp 25.000"):
             assert said in receipt
 
@@ -129,7 +129,7 @@ class TestToppingUp:
         card = SimulatedCard()
         issuer.issue(card, 6202, "Oman Abdurahman")
         for _ in range(2):
-            issuer.top_up(20_000, request="t2")
+            issuer.top_up(20_000, request="form-t2")
             desk.done()
             issuer.tap("/bench/cancel")
         assert balance_on(card) == 20_000
@@ -140,7 +140,7 @@ class TestToppingUp:
         card = SimulatedCard()
         issuer.issue(card, 6203, "Ating Sutisna")
         desk.lift()
-        issuer.top_up(50_000, request="t3")
+        issuer.top_up(50_000, request="form-t3")
         desk.lay(card, at_frame(6, Moment.AFTER))
         desk.until(lambda state: state.phase is Phase.AGAIN)
         desk.lift()
@@ -164,9 +164,9 @@ class TestToppingUp:
     ) -> None:
         card = SimulatedCard()
         issuer.issue(card, 6204, "Haji Mansyur")
-        issuer.top_up(1_500_000, request="t4")
+        issuer.top_up(1_500_000, request="form-t4")
         desk.done()
-        assert 'data-testid="receipt-held"' in issuer.get("/topup/cash-t4").text
+        assert 'data-testid="receipt-held"' in issuer.get("/topup/cash-form-t4").text
         assert balance_on(card) == 0
         issuer.tap("/bench/cancel")
         assert 'data-testid="accept"' not in issuer.get("/approvals").text
@@ -284,7 +284,7 @@ class TestReports:
     def test_cash_is_counted_beside_the_books(self, desk: Desk, issuer: Browser) -> None:
         card = SimulatedCard()
         issuer.issue(card, 6501, "Imas Masitoh")
-        issuer.top_up(10_000, request="c1")
+        issuer.top_up(10_000, request="form-c1")
         desk.done()
         issuer.tap("/bench/cancel")
         issuer.post("/cash", counted="10.000", note="sore")

@@ -11,10 +11,11 @@ from starlette.responses import Response
 from dobmi.cardlib.readers import CardConnection
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
-from dobmi.provisioning import cards
+from dobmi.provisioning import cards, pins
 from dobmi.provisioning.bench import Task
 from dobmi.provisioning.enrolment import Station
 from dobmi.provisioning.errors import NotAUid
+from dobmi.provisioning.page.errors import PinsDiffer
 from dobmi.provisioning.page.results import CardDone
 from dobmi.provisioning.page.visit import Visit, Visited, new_number
 from dobmi.provisioning.page.words import ledger_words
@@ -23,9 +24,10 @@ from dobmi.sync.relay import RekeyResult
 router = APIRouter()
 WORKS_WITH_CARDS: Final = ("issuer", "approver", "clerk")
 REASON: Final = N_("Reason")
+IDENTIFIED: Final = N_("How the member was identified")
 CARD_WORKS: Final = (("rekey", N_("New keys")),)
 """What is done at once with the card on the reader, and its button."""
-CARD_ASKS: Final[tuple[tuple[str, str], ...]] = ()
+CARD_ASKS: Final = (("pin", N_("PIN")),)
 """What asks for something more first, in a page of its own."""
 
 
@@ -83,6 +85,45 @@ _CHANGED: Final = {
     "unblock": N_("The card is no longer blocked."),
     "replace": N_("The card is blocked for good. Issue the member another one."),
 }
+
+
+@router.get("/cards/{uid}/pin")
+def ask_pin(uid: str, visit: Visited) -> Response:
+    visit.require("issuer")
+    ledger = cards.ledger_card(visit.station, uid_of(uid))
+    return visit.show("pin.html", "card", found=ledger_words(ledger, visit.voice))
+
+
+@router.post("/cards/{uid}/pin")
+def work_on_pin(uid: str, visit: Visited) -> Response:
+    """What is typed goes to the server sealed for it alone, with the member's card on the reader."""
+    visit.require("issuer")
+    known, station, fields = uid_of(uid), visit.station, visit.fields
+    old, new = fields.pop("old", ""), fields.pop("new", "")
+    way = fields.get("way", "set")
+    if way != "prove":
+        if new != fields.pop("again", ""):
+            raise PinsDiffer
+        pins.check_new_pin(new)
+    who = visit.field("identified", IDENTIFIED) if way == "reset" else ""
+    acts: dict[str, Callable[[CardConnection], object]] = {
+        "set": lambda connection: pins.set_pin(station, connection, new),
+        "change": lambda connection: pins.change_pin(station, connection, old, new),
+        "reset": lambda connection: pins.reset_pin(station, connection, new, who[:80]),
+        "prove": lambda connection: pins.prove_pin(station, connection, old),
+    }
+    act = acts.get(way, acts["set"])
+    visit.ask(
+        Task(
+            request=visit.field("request", N_("Number")),
+            owner=visit.session.key,
+            kind="pin",
+            act=act,
+            uid=known,
+            facts={"name": fields.get("name", "")[:80]},
+        )
+    )
+    return visit.redirect(f"/cards/{known.hex().upper()}")
 
 
 @router.get("/cards/{uid}/{change}")
