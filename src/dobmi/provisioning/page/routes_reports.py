@@ -74,7 +74,7 @@ def _act(one: dict[str, Any], visit: Visit) -> dict[str, Any]:
 @router.get("/cash")
 def cash(visit: Visited) -> Response:
     visit.require("issuer", "auditor")
-    found = visit.station.client.get_json("/v1/cash")
+    found = cards.station_cash(visit.station)
     return visit.show("cash.html", "cash", cash=found, rupiah=Rupiah)
 
 
