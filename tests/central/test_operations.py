@@ -84,7 +84,7 @@ class TestReadiness:
         answer = office.client.get("/readyz")
         found = answer.json()
         assert (answer.status_code, found["status"]) == (200, "ready")
-        assert set(found["checks"]) == {"shutdown", "database", "schema", "disk"}
+        assert set(found["checks"]) == {"shutdown", "database", "schema", "disk", "keys"}
         assert set(found["checks"].values()) == {"ok"}
         assert all(job["overdue"] for job in found["periodic"])  # it was never done: a warning
         run_due(office.world.central, interval_seconds=0)
