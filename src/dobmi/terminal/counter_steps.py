@@ -423,8 +423,8 @@ class CounterSteps:
                     )
                     stay.card = _card_shown(found, till.identity.terminal_id)
                     self._show_settled(till)
+                    _roll_later(till, stay, found.key_generation)
                     self._finish(till, Phase.BALANCE, card=stay.card, signal=Signal.SUCCESS)
-                    stay.key_generation = found.key_generation
                 case AskLogin():
                     found, _ = till.read_card(stay.connection)
                     _check_in_force(found)
@@ -459,8 +459,8 @@ class CounterSteps:
             pin=self._pin,
             see=see,
         )
+        _roll_later(till, stay, generation)
         self._paid(till, sold)
-        stay.key_generation = generation
 
     def _load_owed(self, till: Till, stay: _Stay, sale: int) -> None:
         """The sale is paid, and shown; what waits for its card is put on it while it lies there."""
@@ -486,7 +486,7 @@ class CounterSteps:
         next time.
         """
         generation, stay.key_generation = stay.key_generation, 0
-        if stay.connection is None or not till.may_roll_keys(generation):
+        if stay.connection is None or not till.may_roll_keys(generation):  # the network, by now
             return
         with contextlib.suppress(SyncError):
             till.roll_keys(stay.connection)
@@ -690,6 +690,11 @@ _ASKED = {
     AskLogin: Asked.LOGIN,
     AskRefund: Asked.REFUND,
 }
+
+
+def _roll_later(till: Till, stay: _Stay, generation: int) -> None:
+    """With the next step, if this card may get new keys here; else the next step looks for its removal."""
+    stay.key_generation = generation if till.may_roll_keys(generation) else 0
 
 
 def _check_in_force(found: BalanceResult) -> None:
