@@ -79,6 +79,12 @@ def a_list_is_issued(clerk: Clerk) -> list[Path]:
     clerk.look("run: finished")
     clerk.press(clerk.id("run-close"))
     expect(clerk.id("batch-issued")).to_have_text("4")
+    clerk.look("list, issued")
+    for paper in ("report", "labels", "cards", "faces"):
+        path = clerk.id(f"paper-{paper}").get_attribute("href")
+        printed = clerk.page.request.get(f"{shop.url}{path}")
+        assert printed.ok, paper
+        assert printed.body().startswith(b"%PDF"), paper
     return cards
 
 
@@ -157,6 +163,11 @@ def a_card_is_blocked(clerk: Clerk, card: Path) -> None:
     clerk.fill("find", uid)
     clerk.press(clerk.id("find-go"))
     expect(clerk.id("card-state")).to_have_attribute("data-state", "active")
+    for question in ("pin", "retire", "replace"):
+        clerk.press(clerk.id(question))
+        clerk.ready()
+        clerk.look(question)
+        clerk.press(clerk.id("back"))
     clerk.press(clerk.id("block"))
     clerk.look("block")
     clerk.press(clerk.page.get_by_role("button", name=clerk.t("Lost")))

@@ -206,6 +206,34 @@ class TestTheLifeOfACard:
         assert 'data-testid="replacement"' in page
         assert 'data-testid="unblock"' not in page
 
+    def test_a_pin_is_set_and_is_in_no_page(self, desk: Desk, issuer: Browser) -> None:
+        card = SimulatedCard()
+        issuer.issue(card, 6304, "Abah Anom")
+        path = f"/cards/{card.uid.hex().upper()}/pin"
+        fields = {"way": "set", "new": "493827", "again": "493820", "to": path}
+        assert code_of(issuer.post(path, request="pin-1", **fields)) == "STAFF-PINS-DIFFER"
+        answer = issuer.post(path, request="pin-2", **{**fields, "again": "493827"})
+        assert "493827" not in answer.text
+        assert "493827" not in repr(desk.bench.state)
+        desk.done()
+        assert "493827" not in issuer.get("/card").text
+
+    def test_a_card_given_back_is_emptied_and_blank_again(
+        self, desk: Desk, issuer: Browser
+    ) -> None:
+        card = SimulatedCard()
+        issuer.issue(card, 6305, "Mak Erot")
+        issuer.top_up(30_000, request="form-r1")
+        desk.done()
+        issuer.tap("/bench/cancel")
+        path = f"/cards/{card.uid.hex().upper()}"
+        fields = {"way": "given-back", "wipe": "yes", "reason": "pindah"}
+        issuer.post(f"{path}/retire", request="retire-1", **fields)
+        desk.done()
+        issuer.tap("/bench/cancel")
+        assert 'data-state="active"' not in issuer.get(path).text
+        assert 'data-testid="strip" data-state="blank"' in issuer.get("/status").text
+
     def test_new_keys_are_for_this_card_and_no_other(self, desk: Desk, issuer: Browser) -> None:
         card = SimulatedCard()
         issuer.issue(card, 6303, "Teh Nining")

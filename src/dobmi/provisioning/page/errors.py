@@ -7,6 +7,7 @@ PageError
   CashTooLittle      less cash than the amount
   PinsDiffer         the new PIN, typed twice, is not the same
   NoRun              no list is being issued from this browser
+  NothingIssued      no card of a list to print labels for yet
   PreviewGone        the list that was looked at is not there any more
 """
 
@@ -48,6 +49,12 @@ class NoRun(PageError):
     code = "STAFF-NO-RUN"
     message = N_("No list is being issued from here.")
     next_step = N_("Open the list and begin.")
+
+
+class NothingIssued(PageError):
+    code = "STAFF-NOTHING-ISSUED"
+    message = N_("No card of this list is issued yet.")
+    next_step = N_("Issue cards first; labels are printed for those that are.")
 
 
 class PreviewGone(PageError):

@@ -38,6 +38,7 @@ FACTS: Final = {
     "station": N_("Station"),
     "person": N_("Received by"),
 }
+SOURCES: Final = {"cash": N_("cash"), "salary": N_("wages")}
 _HIDDEN: Final = frozenset({"idempotency_key"})
 
 
@@ -48,6 +49,7 @@ def in_words(approval: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
         if name in _HIDDEN or value in {"", None}:
             continue
         shown = str(Rupiah(value)) if name.endswith("_rupiah") else str(value)
+        shown = voice.say(SOURCES.get(shown, shown)) if name == "source" else shown
         rows.append((voice.say(FACTS.get(name, name)), shown))
     return {
         **approval,

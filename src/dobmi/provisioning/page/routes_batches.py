@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import PurePath
 from typing import Final
 from urllib.parse import unquote
@@ -17,7 +18,7 @@ from dobmi.provisioning.bench import Run
 from dobmi.provisioning.enrolment import Station
 from dobmi.provisioning.issuing import Batch
 from dobmi.provisioning.member_file import FILE_SIZE_MAX, Preview, read_members
-from dobmi.provisioning.page.errors import NoRun, PreviewGone
+from dobmi.provisioning.page.errors import NoRun, NothingIssued, PreviewGone
 from dobmi.provisioning.page.visit import Visit, Visited, new_number
 from dobmi.provisioning.queue import QueueControls, StationDesk, issue_queue
 from dobmi.web.security import read_file
@@ -25,7 +26,13 @@ from dobmi.web.security import read_file
 router = APIRouter()
 ISSUER: Final = "issuer"
 _NAME_HEADER: Final = "x-file-name"
-PAPERS: Final[tuple[tuple[str, str], ...]] = ()
+PAPERS: Final = (
+    ("report", N_("Report of the list")),
+    ("labels", N_("Labels (24 on a sheet)")),
+    ("cards", N_("Card faces (10 on a sheet)")),
+    ("faces", N_("Card faces for a card printer")),
+)
+"""What can be printed of a list: its name in the address, and the button."""
 
 
 def batch_list(visit: Visit) -> tuple[list[Batch], DoBMIError | None]:
@@ -135,6 +142,42 @@ def put_back(number: int, visit: Visited) -> Response:
     visit.require(ISSUER)
     issuing.put_back(visit.station, number, visit.number("line", N_("Line")))
     return visit.redirect(f"/batches/{number}")
+
+
+@router.get("/batches/{number}/{paper}.pdf")
+def print_paper(number: int, paper: str, visit: Visited) -> Response:
+    """A PDF, shown by the browser, which prints it. Raises NothingIssued."""
+    visit.require(ISSUER)
+    content = _paper(visit, number, paper)
+    name = f'inline; filename="{paper}-{number}.pdf"'
+    return Response(content, media_type="application/pdf", headers={"content-disposition": name})
+
+
+def _paper(visit: Visit, number: int, paper: str) -> bytes:
+    # It takes long to load, which no other page should wait for.
+    from dobmi.provisioning import card_papers  # noqa: PLC0415
+
+    station, translate = visit.station, visit.voice.translate
+    lines = list(issuing.lines_of(station, number))
+    issuer = station.enrolment.issuer
+    if paper == "report":
+        batch = issuing.batch_of(station, number)
+        return card_papers.batch_report(batch, lines, issuer, int(time.time()), translate)
+    issued = [line for line in lines if line.issued is not None]
+    if not issued:
+        raise NothingIssued
+    printed = [
+        card_papers.printed(
+            line, None if line.photo is None else station.client.fetch_photo(line.photo)
+        )
+        for line in issued
+    ]
+    if paper == "faces":
+        return card_papers.card_faces(printed, issuer, translate)
+    sheet = (
+        card_papers.LabelSheet.CARDS_10 if paper == "cards" else card_papers.LabelSheet.LABELS_24
+    )
+    return card_papers.label_sheets(printed, issuer, sheet, translate)
 
 
 def _controls(visit: Visit) -> QueueControls:

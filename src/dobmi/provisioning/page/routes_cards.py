@@ -19,7 +19,9 @@ from dobmi.provisioning.page.errors import PinsDiffer
 from dobmi.provisioning.page.results import CardDone
 from dobmi.provisioning.page.visit import Visit, Visited, new_number
 from dobmi.provisioning.page.words import ledger_words
+from dobmi.provisioning.retiring import retire
 from dobmi.sync.relay import RekeyResult
+from dobmi.sync.retirement import Purpose, RetireResult
 
 router = APIRouter()
 WORKS_WITH_CARDS: Final = ("issuer", "approver", "clerk")
@@ -27,7 +29,7 @@ REASON: Final = N_("Reason")
 IDENTIFIED: Final = N_("How the member was identified")
 CARD_WORKS: Final = (("rekey", N_("New keys")),)
 """What is done at once with the card on the reader, and its button."""
-CARD_ASKS: Final = (("pin", N_("PIN")),)
+CARD_ASKS: Final = (("pin", N_("PIN")), ("retire", N_("Renew or retire")))
 """What asks for something more first, in a page of its own."""
 
 
@@ -124,6 +126,51 @@ def work_on_pin(uid: str, visit: Visited) -> Response:
         )
     )
     return visit.redirect(f"/cards/{known.hex().upper()}")
+
+
+@router.get("/cards/{uid}/retire")
+def ask_retire(uid: str, visit: Visited) -> Response:
+    visit.require("issuer")
+    ledger = cards.ledger_card(visit.station, uid_of(uid))
+    return visit.show("retire.html", "card", found=ledger_words(ledger, visit.voice))
+
+
+@router.post("/cards/{uid}/retire")
+def retire_card(uid: str, visit: Visited) -> Response:
+    """The card on the reader ends: its money goes to the member's wallet, or next card."""
+    visit.require("issuer")
+    known, station = uid_of(uid), visit.station
+    reason = visit.field("reason", REASON)
+    is_renewed = visit.fields.get("way") == "renewed"
+    purpose = Purpose.RENEWED if is_renewed else Purpose.GIVEN_BACK
+    wipe = visit.fields.get("wipe") == "yes"
+
+    def act(connection: CardConnection) -> CardDone:
+        return retired(retire(station, connection, purpose, reason[:200], wipe=wipe))
+
+    visit.ask(
+        Task(
+            request=visit.field("request", N_("Number")),
+            owner=visit.session.key,
+            kind="renew" if is_renewed else "retire",
+            act=act,
+            uid=known,
+            facts={"name": visit.fields.get("name", "")[:80]},
+        )
+    )
+    return visit.redirect(f"/cards/{known.hex().upper()}")
+
+
+def retired(result: RetireResult) -> CardDone:
+    lines: list[tuple[str, Mapping[str, object]]] = [
+        (N_("In the member's wallet now: {wallet}"), {"wallet": result.wallet})
+    ]
+    if result.loaded.amount:
+        loaded = N_("{amount} of it waits for the member's next card.")
+        lines.append((loaded, {"amount": result.loaded}))
+    if result.wiped:
+        lines.append((N_("The card is blank again and can be issued to anybody."), {}))
+    return CardDone(lines=tuple(lines), amount=result.emptied)
 
 
 @router.get("/cards/{uid}/{change}")

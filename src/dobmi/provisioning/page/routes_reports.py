@@ -13,7 +13,7 @@ from starlette.responses import Response
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.money import Rupiah
-from dobmi.provisioning import staff
+from dobmi.provisioning import cards, staff
 from dobmi.provisioning.page.visit import Visit, Visited
 from dobmi.sync import http
 from dobmi.web.forms import as_number
@@ -49,6 +49,15 @@ ACTS: Final = {
     "keys": N_("keys"),
     "ceremony": N_("key ceremony"),
 }
+SUBJECTS: Final = {
+    "card": N_("Card"),
+    "approval": N_("Approval"),
+    "staff": N_("Staff"),
+    "terminal": N_("Terminal"),
+    "batch": N_("List"),
+    "member": N_("Member"),
+    "limit": N_("Limit"),
+}
 """What the trail's acts are called; one that is not here is shown by its name."""
 
 
@@ -67,8 +76,16 @@ def _act(one: dict[str, Any], visit: Visit) -> dict[str, Any]:
     return {
         **one,
         "act_said": visit.say(ACTS.get(name, name)),
+        "subject": _subject(str(one["subject"]), visit),
         "amount": Rupiah(one["amount_rupiah"]),
     }
+
+
+def _subject(subject: str, visit: Visit) -> str:
+    """`card 4`, in the language of the page."""
+    kind, _, rest = subject.partition(" ")
+    words = SUBJECTS.get(kind)
+    return subject if words is None or not rest else f"{visit.say(words)} {rest}"
 
 
 @router.get("/cash")
@@ -83,7 +100,7 @@ def count(visit: Visited) -> Response:
     visit.require("issuer")
     counted = visit.number("counted", N_("Counted"))
     note = visit.fields.get("note", "").strip()
-    visit.station.client.post_json("/v1/cash-counts", {"counted_rupiah": counted, "note": note})
+    cards.count_cash(visit.station, Rupiah(counted), note)
     return visit.redirect("/cash", done=visit.say(N_("Written down.")))
 
 
