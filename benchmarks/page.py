@@ -51,12 +51,13 @@ from dobmi.sync.feed import Feed, Limits
 from dobmi.terminal.counter import Counter, CounterTimes
 from dobmi.terminal.counter_state import Acknowledge, AskSale, CounterState, Phase
 from dobmi.terminal.ledger import Ledger
-from dobmi.terminal.page.serving import server_of
+from dobmi.terminal.page.app import make_app
 from dobmi.terminal.page.visit import Page as TillPage
 from dobmi.terminal.purchase import Purchase
 from dobmi.terminal.shift import open_shift
 from dobmi.terminal.staff import Cashier
 from dobmi.terminal.till import Till
+from dobmi.web.serving import loopback_server
 
 LIMIT_MILLISECONDS = 300
 BALANCE = Rupiah(2_000_000)
@@ -153,7 +154,7 @@ class Bench:
         counter.watch(self._on_state)
         with counter:
             page = TillPage(counter=counter, database=self._database, cashier="kasir")
-            server = server_of(page, "127.0.0.1", self._port)
+            server = loopback_server(make_app(page, self._port), "127.0.0.1", self._port)
             thread = threading.Thread(target=server.run)
             thread.start()
             while not server.started:

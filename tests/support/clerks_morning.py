@@ -81,8 +81,8 @@ def a_list_is_issued(clerk: Clerk) -> list[Path]:
     expect(clerk.id("batch-issued")).to_have_text("4")
     clerk.look("list, issued")
     for paper in ("report", "labels", "cards", "faces"):
-        path = clerk.id(f"paper-{paper}").get_attribute("href")
-        printed = clerk.page.request.get(f"{shop.url}{path}")
+        address = clerk.id(f"paper-{paper}").get_attribute("href")
+        printed = clerk.page.request.get(f"{shop.url}{address}")
         assert printed.ok, paper
         assert printed.body().startswith(b"%PDF"), paper
     return cards

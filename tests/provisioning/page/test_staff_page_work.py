@@ -28,6 +28,11 @@ def balance_on(card: SimulatedCard) -> int:
     return purse_of(card, RING).read().balance.amount
 
 
+def in_queue(desk: Desk, *phases: QueuePhase) -> None:
+    """Once the list that is issued is there."""
+    desk.until(lambda state: state.queue is not None and state.queue.phase in phases)
+
+
 class TestACardThatLiesThere:
     def test_a_blank_card_is_called_so_on_each_page(self, desk: Desk, issuer: Browser) -> None:
         desk.lay(SimulatedCard())
@@ -272,14 +277,10 @@ class TestLists:
     ) -> None:
         path = self.take(issuer, 642)
         issuer.post(f"{path}/issue")
-        for count in range(1, 4):
-            desk.until(
-                lambda state: state.queue is not None and state.queue.phase is QueuePhase.LAY
-            )
+        for _ in range(3):
+            in_queue(desk, QueuePhase.LAY)
             desk.lay(SimulatedCard())
-            state = desk.until(
-                lambda state, count=count: (state.queue and state.queue.issued_here) == count
-            )
+            in_queue(desk, QueuePhase.ISSUED, QueuePhase.FINISHED)
             desk.reader.remove()
         state = desk.until(lambda state: not state.is_running)
         assert state.queue is not None
