@@ -93,6 +93,9 @@ class ProvisioningSettings(_Client):
     reader: str = "pcsc:"
     identity: Path = Path("station-identity.keys")
     enrolment: Path = Path("station.json")
+    printer: str = "none"
+    """Of receipts, as at a till: docs/printer.md."""
+    printer_columns: int = Field(default=48, ge=24, le=64)
     card_wait_seconds: float = Field(default=60, gt=0)
     page_host: str = "127.0.0.1"
     """Where the staff's page listens: on this machine alone."""

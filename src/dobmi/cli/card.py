@@ -17,6 +17,7 @@ from dobmi.cardlib.inspection import CardState, inspect
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
+from dobmi.cli import cash_desk
 from dobmi.cli.card_page import page
 from dobmi.cli.context import Context, DomainGroup, show_error
 from dobmi.cli.issuing import COMMANDS as ISSUING
@@ -24,12 +25,12 @@ from dobmi.cli.pins import ask_new_pin, ask_pin
 from dobmi.cli.station import station_of as _station
 from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
-from dobmi.money import Rupiah
+from dobmi.money import ZERO, Rupiah
 from dobmi.provisioning import cards, pins, staff
 from dobmi.provisioning.enrolment import Station, enrol_station
 from dobmi.provisioning.errors import NoCardCame, NotAnAmount, NotAUid
 from dobmi.provisioning.staff_file import logged_in, staff_file_of
-from dobmi.sync.errors import RelayInterrupted
+from dobmi.sync.errors import RelayInterrupted, ServerRefused, SyncError
 from dobmi.wib import local_time
 
 _Result = TypeVar("_Result")
@@ -62,6 +63,15 @@ _LEDGER_CARD = {
     "key_generation": N_("generation of its keys"),
 }
 
+_ORDER_NOT_KNOWN = N_(
+    "It is not known whether the order {reference} was taken. Give it once more with --reference "
+    "{reference}: it is one order, however often."
+)
+_ORDER_STANDS = N_(
+    "The order {reference} stands, and the money comes onto the card once: lay it on again, and run "
+    "`dobmi card deliver`."
+)
+
 _LEDGER_STATES = {
     "issuing": N_("issuing not finished"),
     "active": N_("active"),
@@ -90,6 +100,17 @@ class AmountType(click.ParamType[Rupiah]):
         if amount.amount <= 0:
             raise NotAnAmount(text=str(value)[:40])
         return amount
+
+
+class CountedType(AmountType):
+    """Likewise, or nought."""
+
+    name = "cash"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Rupiah:
+        return ZERO if value in {"0", ZERO} else super().convert(value, param, ctx)
 
 
 class UidType(click.ParamType[bytes]):
@@ -187,12 +208,18 @@ def issue(context: Context, member_number: int, name: str, *, with_pin: bool) ->
     help="Where the money comes from.",
 )  # fmt: skip
 @click.option(
+    "--received", type=AmountType(), metavar="CASH",
+    help="What was handed over for it: the change is said, and stands on the receipt.",
+)  # fmt: skip
+@click.option(
     "--reference",
     help="The order's own key: given again, it is the same order. Random when left out.",
 )
 @click.pass_obj
-def topup(context: Context, amount: Rupiah, source: str, reference: str | None) -> None:
-    """Put AMOUNT on the card on the reader.
+def topup(
+    context: Context, amount: Rupiah, source: str, received: Rupiah | None, reference: str | None
+) -> None:
+    """Put AMOUNT on the card on the reader, and print a receipt.
 
     The money is owed to the card from the moment the server has the order: if the card is pulled
     away, lay it on again, here or later with `dobmi card deliver`.
@@ -202,17 +229,54 @@ def topup(context: Context, amount: Rupiah, source: str, reference: str | None) 
     with _reader(context) as reader:
         connection = _connect(context, reader)
         uid = connection.uid
-        try:
-            cards.order_credit(station, uid, amount, source, reference)
-        finally:
-            connection.disconnect()
-        context.say(
-            N_("{amount} is owed to card {uid} (order {reference})."),
-            amount=amount,
-            uid=uid.hex().upper(),
-            reference=reference,
-        )
-        _deliver(context, station, reader)
+        with _said_after(context, _ORDER_NOT_KNOWN, reference):
+            try:
+                ordered = cards.order_credit(
+                    station, uid, amount, source, reference, received=received
+                )
+            finally:
+                connection.disconnect()
+        if received is not None:
+            context.say(N_("Change: {change}"), change=received - amount)
+        if ordered["state"] == "refused":
+            context.say(N_("A second person refused this order: give the cash back."))
+        elif ordered["state"] == "held":
+            context.say(
+                N_("{amount} waits until a second person accepts it (proposal {approval})."),
+                amount=amount,
+                approval=ordered["approval"],
+            )
+        else:
+            context.say(
+                N_("{amount} is owed to card {uid} (order {reference})."),
+                amount=amount,
+                uid=uid.hex().upper(),
+                reference=reference,
+            )
+            with _said_after(context, _ORDER_STANDS, reference):
+                _deliver(context, station, reader)
+    cash_desk.put_out(context, cards.ordered_credit(station, reference), copy=False)
+
+
+@command.command()
+@click.argument("reference")
+@click.pass_obj
+def receipt(context: Context, reference: str) -> None:
+    """Print the receipt of the order REFERENCE once more, as a copy; it says how far the order is."""
+    order = cards.ordered_credit(_station(context), reference)
+    cash_desk.put_out(context, order, copy=True)
+
+
+@command.command()
+@click.option("--counted", type=CountedType(), metavar="CASH", help="What was counted just now.")
+@click.option("--note", default="", help="With --counted: who counted along, why it differs.")
+@click.pass_obj
+def cash(context: Context, counted: Rupiah | None, note: str) -> None:
+    """The cash at this station: by the books, by person today, and as it was counted."""
+    station = _station(context)
+    if counted is not None:
+        cash_desk.show_count(context, cards.count_cash(station, counted, note))
+    cash_desk.show_cash(context, cards.station_cash(station))
 
 
 @command.command()
@@ -445,6 +509,17 @@ def _new_pin(context: Context) -> str:
     new = ask_new_pin(context, N_("New PIN"), N_("The same again"))
     pins.check_new_pin(new)
     return new
+
+
+@contextlib.contextmanager
+def _said_after(context: Context, text: str, reference: str) -> Iterator[None]:
+    """When the network or the card ends it, what that means for the order comes first."""
+    try:
+        yield
+    except (SyncError, CardRemoved, NoCardCame) as error:
+        if not isinstance(error, ServerRefused):
+            context.say(text, reference=reference)
+        raise
 
 
 def _deliver(context: Context, station: Station, reader: Reader) -> None:

@@ -54,6 +54,7 @@ from dobmi.central.terminals import invite
 from dobmi.cli import books, outlets
 from dobmi.cli.central_keys import keys
 from dobmi.cli.context import Context, DomainGroup
+from dobmi.cli.credit_limits import class_limits
 from dobmi.cli.opening import bare_database as _bare_database
 from dobmi.cli.opening import database_to_look_at, open_keys
 from dobmi.cli.opening import looking as _looking
@@ -90,6 +91,7 @@ for _command in (
     staff,
     approvals,
     acts,
+    class_limits,
     terminals,
     work,
     reconcile_group,

@@ -96,6 +96,18 @@ def ordered_credit(station: Station, reference: str) -> dict[str, Any]:
     return station.client.get_json(f"/v1/credits/{reference}")
 
 
+def station_cash(station: Station) -> dict[str, Any]:
+    """The cash here: by the books, by person today, as it was counted. Raises as `order_credit`."""
+    return station.client.get_json("/v1/cash")
+
+
+def count_cash(station: Station, counted: Rupiah, note: str = "") -> dict[str, Any]:
+    """Write down what was counted here, beside what the books say. Raises as `order_credit`."""
+    return station.client.post_json(
+        "/v1/cash-counts", {"counted_rupiah": counted.amount, "note": note}
+    )
+
+
 def deliver_credits(station: Station, connection: CardConnection) -> CreditResult:
     """Let the server put on the card what it owes it. Run again, nothing is delivered twice.
 

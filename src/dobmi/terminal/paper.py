@@ -30,6 +30,7 @@ class PaperKind(StrEnum):
     X_REPORT = "x-report"
     Z_REPORT = "z-report"
     ORDER = "order"
+    TOP_UP = "top-up"
     TEST = "test"
 
 
@@ -40,6 +41,7 @@ KIND_NAMES: Mapping[PaperKind, str] = {
     PaperKind.X_REPORT: N_("X report"),
     PaperKind.Z_REPORT: N_("Z report"),
     PaperKind.ORDER: N_("order slip"),
+    PaperKind.TOP_UP: N_("top-up receipt"),
     PaperKind.TEST: N_("test page"),
 }
 
