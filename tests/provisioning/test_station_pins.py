@@ -99,14 +99,14 @@ def test_on_the_wire_there_is_no_pin_and_nothing_that_is_the_same_twice(
 
     class Listening:
         def __init__(self, *args: object, **kwargs: object) -> None:
-            self._inner = connect(*args, **kwargs)  # type: ignore[arg-type] # as it was called
+            self._inner = connect(*args, **kwargs)  # type: ignore[call-overload] # as it was called
 
         def __enter__(self) -> Self:
             self._channel = self._inner.__enter__()
             return self
 
         def __exit__(self, *args: object) -> None:
-            self._inner.__exit__(*args)  # type: ignore[arg-type] # likewise
+            self._inner.__exit__(*args)
 
         def send(self, message: bytes) -> None:
             sent.append(message)

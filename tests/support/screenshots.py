@@ -9,6 +9,7 @@ in the other language, and what axe-core finds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import re
@@ -30,16 +31,19 @@ from babel.messages.pofile import read_po
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
+from dobmi.central.acts import Actor
 from dobmi.central.catalogue import import_catalogue, parse_catalogue
 from dobmi.central.credit_orders import order_credit
 from dobmi.central.credit_session import deliver_credits
 from dobmi.central.issue_session import issue_card
 from dobmi.central.member_notes import import_notes, parse_photos
 from dobmi.central.pairing import approve_pairing, waiting_pairings
+from dobmi.central.pin_session import change_card_pin
 from dobmi.central.schema import CreditSource
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.i18n import LANGUAGES
 from dobmi.money import Rupiah
+from dobmi.sync.relay import PinAct, PinParameters, SecretPins
 from dobmi.wib import WIB
 from support.cashier import TWICE_MS, Cashier, violations
 from support.fake_printer import network_printer
@@ -66,6 +70,7 @@ TARGET_PIXELS = 48
 COMMIT = 8
 """The exchange of a sale, counted from 0, that commits it."""
 SELLER = "Toko Cikupa"
+PIN = "739164"
 
 NAMES = ("Ujang Hermawan", "Siti Nurhaliza Kusumaningrum", "Asep Sunandar", "Dewi Lestari", "Tati")
 
@@ -661,6 +666,57 @@ def cards(day: Day) -> None:
     c.clear()
 
 
+def pins(day: Day) -> None:
+    """A sale that needs the member's PIN; it is typed, wrong, locked; and there is none."""
+    c, shop, page = day.c, day.shop, day.page
+    card = SimulatedCard.load(day.ujang.path)
+    asked, typed = PinParameters(act=PinAct.SET), SecretPins(new=PIN)
+    change_card_pin(shop.office.central, InProcess(card), asked, typed, Actor("", None))
+    card.power_off()
+    card.save(day.ujang.path)
+
+    def limited(amount: int) -> None:
+        """As the feed sets it."""
+        with contextlib.closing(sqlite3.connect(shop.folder / "terminal.db")) as ledger, ledger:
+            ledger.execute("UPDATE outlet_state SET pin_above_rupiah = ?", (amount,))
+
+    def asks() -> None:
+        c.type_amount(150_000)
+        c.press(page.get_by_test_id("pay"))
+        c.phase("pin")
+
+    def types(pin: str) -> None:
+        page.keyboard.type(pin)
+        page.keyboard.press("Enter")
+
+    limited(100_000)
+    asks()
+    c.both("PIN")
+    page.keyboard.type(PIN)
+    c.look("PIN typed")
+    page.keyboard.press("Enter")
+    shop.tap(day.siti)
+    c.phase("refused")
+    c.both("refused without PIN")
+    c.back()
+    c.clear()
+    asks()
+    shop.tap(day.ujang)
+    types("555012")
+    expect(page.get_by_test_id("stage-error")).to_be_visible()
+    c.both("PIN wrong")
+    for _ in range(2):
+        expect(page.get_by_test_id("card-pin")).to_have_value("")
+        page.wait_for_timeout(TWICE_MS)
+        types("555012")
+        page.wait_for_timeout(TWICE_MS)
+    c.phase("refused")
+    c.both("PIN locked")
+    c.back()
+    c.clear()
+    limited(0)
+
+
 def torn(day: Day) -> None:
     c, page, shop = day.c, day.page, day.shop
     c.type_amount(13_000)
@@ -955,7 +1011,7 @@ def recover(day: Day) -> None:
     day.c.clear()
 
 
-PARTS = (shift_begins, goods, cards, torn, refunds, orders, drawer, troubles, the_end)
+PARTS = (shift_begins, goods, cards, pins, torn, refunds, orders, drawer, troubles, the_end)
 """One after the other; each can be left out."""
 
 
