@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, update
 from dobmi.central.acts import Act, Actor, list_acts
 from dobmi.central.approvals import decide, propose_at
 from dobmi.central.cards import PendingCredit, set_blocked, statement_of
+from dobmi.central.carrying import Facts
 from dobmi.central.cash import bank_cash
 from dobmi.central.cash_desk import cash_desk, count_cash
 from dobmi.central.circulation import circulation
@@ -89,7 +90,7 @@ class Desk:
         decide(self.central, held.approval, accept, Actor("Budi", None), now)
 
     def limit(self, name: str, value: int, member_class: str = "") -> None:
-        facts = {"name": name, "value": value, "member_class": member_class}
+        facts: Facts = {"name": name, "value": value, "member_class": member_class}
         proposed = propose_at(self.central, ApprovalKind.LIMITS, facts, Actor("Cici", None))
         now = self.central.unix_seconds()
         decide(self.central, proposed.number, True, Actor("Budi", None), now)

@@ -228,7 +228,8 @@ class DesfireCard:
         session, aid = self._session, self._selected_aid
         tmi = self._transaction_mac_input
         self._session, self._ti_unknown = copy.copy(session), False
-        self._foreseen = foreseen = []
+        foreseen: list[bytes] = []
+        self._foreseen = foreseen
         try:
             for number, command in enumerate(commands, start=1):
                 if self._ti_unknown:

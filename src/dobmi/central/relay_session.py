@@ -105,10 +105,8 @@ class RelayedCard:
                     if _fit(responses, commands):
                         return Answers(responses, len(responses))
                     error = GarbledResponse(length=sum(map(len, responses)))
-                case CardGone(_, None):
-                    pass
                 case CardGone(_, before):
-                    if len(before) < len(commands) and _all_go_on(before):
+                    if before is not None and _is_beginning(before, commands):
                         return Answers(before, len(before) + 1, error)
                 case _:
                     error = ReaderUnavailable(detail="the station answered with another message")
@@ -127,6 +125,10 @@ def _fit(responses: Sequence[bytes], commands: Sequence[bytes]) -> bool:
     return len(responses) == len(commands) or (
         len(responses) < len(commands) and not goes_on(responses[-1])
     )
+
+
+def _is_beginning(responses: Sequence[bytes], commands: Sequence[bytes]) -> bool:
+    return len(responses) < len(commands) and _all_go_on(responses)
 
 
 def _all_go_on(responses: Sequence[bytes]) -> bool:
