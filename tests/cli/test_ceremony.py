@@ -14,19 +14,23 @@ from click.testing import CliRunner, Result
 from pydantic import SecretStr
 
 from dobmi.cardlib.custody import KeyRing, load_key_file
+from dobmi.cardlib.custody_place import Unlocking, forget_masters, open_custody
 from dobmi.cardlib.errors import RehearsalKeyFile
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.database import open_database
+from dobmi.central.key_generations import DELETED_KEYS
 from dobmi.central.schema import StaffRole, key_generations, staff_acts
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY
 from dobmi.central.staff import add_staff
 from dobmi.cli import ceremony, ceremony_places
 from dobmi.cli.ceremony import command
 from dobmi.cli.context import Context
+from dobmi.cli.opening import key_place
 from dobmi.provisioning import ceremony_shares
 from dobmi.provisioning.ceremony_minutes import read_chain, read_minutes
 from dobmi.settings import CentralSettings, Settings
 from support.at_a_terminal import Terminal, at_a_terminal
+from support.softhsm import MODULE, PIN, in_use, make_token
 
 PASSPHRASE = "kunci kantor"
 DICE = "1234566543211324563126451236452136451324561324561324"
@@ -430,6 +434,40 @@ class TestVerify:
         other.first()
         path = str(room.minutes / "ceremony-0001.json")
         refused(other.run("verify", path, "--keys"), "CEREMONY-KEYS-DIFFER")
+
+
+@pytest.mark.skipif(not MODULE.exists(), reason="SoftHSM2 is not installed")
+class TestIntoAToken:
+    @pytest.fixture
+    def room(self, tmp_path: Path) -> Iterator[Room]:
+        with in_use(make_token(tmp_path / "token")) as token:
+            room = Room(tmp_path)
+            central = CentralSettings(database="sqlite:///central.db", keys=token.setting)
+            settings = room.context.settings.model_copy(
+                update={"central": central, "hsm_pin": SecretStr(PIN)}
+            )
+            room.context = Context(settings, "en", str)
+            yield room
+
+    def test_the_keys_go_into_the_token_and_come_back_into_it_and_old_ones_go(
+        self, room: Room
+    ) -> None:
+        room.first()
+        assert room.hold("renew", "--accept-old-days", "1").exit_code == 0
+        place = key_place(room.context)
+        opens = Unlocking(PASSPHRASE, PIN)
+        before = open_custody(place, opens).held()
+        assert {one.generation for one in before} == {1, 2}
+        path = room.minutes / "ceremony-0002.json"
+        assert room.run("verify", str(path), "--keys").exit_code == 0
+        forget_masters(place, opens, DELETED_KEYS, 2)
+        left = open_custody(place, opens)
+        assert left.generations(CardKey.CREDIT) == (1,)
+        assert left.generations(CardKey.TRANSACTION_MAC) == (1, 2)
+        shares = room.shares(read_minutes(path).minutes.ceremony)[:2]
+        done = room.recover(path, shares)
+        assert done.exit_code == 0, done.output
+        assert open_custody(place, opens).held() == before
 
 
 # ----- at a real terminal

@@ -193,7 +193,7 @@ class TestTheyGoOnCards:
         card = rolling(fleet, till)
         balance, torn = 50_000, 0
         with till.online() as opened:
-            for frame in range(ROLL_FRAMES_MAX):
+            for frame in range(moment is Moment.AFTER, ROLL_FRAMES_MAX, 2):
                 card.power_off()
                 try:
                     opened.roll_keys(InProcess(FaultyCard(card, [at_frame(frame, moment)])))
