@@ -9,6 +9,7 @@ ProvisioningError
   NotAUid                the text is no card number
   MemberFileUnusable     no list of members
   PhotoUnusable
+  NothingToPrint         no card of these lines is issued
   BenchBusy              the reader is at another card's work
   BenchClosed            the page's program is ending
   BenchFault             the program met a fault with a card
@@ -83,6 +84,24 @@ class NotAUid(ProvisioningError):
     next_step = N_("Type the fourteen hex digits that `dobmi card inspect` shows.")
 
 
+class MemberFileUnusable(ProvisioningError):
+    code = "STATION-MEMBER-FILE"
+    message = N_("{file} cannot be taken as a list of members: {why}.")
+    next_step = N_("{advice}")
+
+
+class PhotoUnusable(ProvisioningError):
+    code = "STATION-PHOTO"
+    message = N_("{file} cannot be used as a photo: {why}.")
+    next_step = N_("Save it as a JPEG or PNG of at most 20 MB, or leave it out.")
+
+
+class NothingToPrint(ProvisioningError):
+    code = "STATION-NOTHING-TO-PRINT"
+    message = N_("No card of these is issued yet.")
+    next_step = N_("Issue the cards first: dobmi card issue-batch NUMBER")
+
+
 class BenchBusy(ProvisioningError):
     code = "STATION-BUSY"
     message = N_("The reader is at another card's work.")
@@ -99,16 +118,6 @@ class BenchFault(ProvisioningError):
     code = "STATION-FAULT"
     message = N_("The program met a fault with this card.")
     next_step = N_("Look at the card first: it says how far it came. Then do it again.")
-class MemberFileUnusable(ProvisioningError):
-    code = "STATION-MEMBER-FILE"
-    message = N_("{file} cannot be taken as a list of members: {why}.")
-    next_step = N_("{advice}")
-
-
-class PhotoUnusable(ProvisioningError):
-    code = "STATION-PHOTO"
-    message = N_("{file} cannot be used as a photo: {why}.")
-    next_step = N_("Save it as a JPEG or PNG of at most 20 MB, or leave it out.")
 
 
 class CeremonyProblem(ProvisioningError):
