@@ -153,6 +153,11 @@ def held_for_a_second_person(clerk: Clerk, chromium: Browser, card: Path) -> Non
     done = clerk.phase("done")
     expect(done).to_contain_text("Rp 1.500.000")
     clerk.close_act()
+    clerk.press(clerk.id("inspect"))
+    clerk.phase("done")
+    clerk.press(clerk.id("act-path"))
+    expect(clerk.id("report-balance")).to_have_text("Rp 1.500.000")
+    clerk.look("report of a card")
     shop.lift()
 
 

@@ -9,7 +9,11 @@ from typing import Any
 from dobmi.cardlib.inspection import CardState, Inspection, inspect
 from dobmi.cardlib.readers import CardConnection
 from dobmi.errors import DoBMIError
+from dobmi.provisioning.cards import relay
+from dobmi.provisioning.enrolment import Station
+from dobmi.sync.card_report import CardReport
 from dobmi.sync.errors import ServerRefused
+from dobmi.sync.relay import Action
 
 LedgerCard = Mapping[str, Any]
 """As `GET /v1/cards/{card}` answers (docs/formats/http.md)."""
@@ -45,3 +49,11 @@ def look_at(
         return FoundCard(inspection=found, ledger_error=error)
     except DoBMIError as error:
         return FoundCard(inspection=found, ledger_error=error)
+
+
+def report_of(station: Station, connection: CardConnection) -> CardReport:
+    """Everything the purse on the reader tells with its keys, beside the ledger; nothing changes.
+
+    Raises RelayInterrupted, ServerRefused (with the server's reason), ServerUnreachable.
+    """
+    return CardReport.from_cbor(relay(station, connection, Action.INSPECT, {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date, timedelta
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -15,11 +16,13 @@ from dobmi.provisioning import cards, pins
 from dobmi.provisioning.bench import Task
 from dobmi.provisioning.enrolment import Station
 from dobmi.provisioning.errors import NotAUid
+from dobmi.provisioning.look import report_of
 from dobmi.provisioning.page.errors import PinsDiffer
 from dobmi.provisioning.page.results import CardDone
 from dobmi.provisioning.page.visit import Visit, Visited, new_number
 from dobmi.provisioning.page.words import ledger_words
 from dobmi.provisioning.retiring import retire
+from dobmi.sync.card_report import CardReport
 from dobmi.sync.relay import RekeyResult
 from dobmi.sync.retirement import Purpose, RetireResult
 
@@ -126,6 +129,41 @@ def work_on_pin(uid: str, visit: Visited) -> Response:
         )
     )
     return visit.redirect(f"/cards/{known.hex().upper()}")
+
+
+@router.post("/cards/{uid}/inspect")
+def inspect_card(uid: str, visit: Visited) -> Response:
+    """All that the card tells with its keys, beside what the ledger knows."""
+    visit.require("issuer")
+    known, station, session, page = uid_of(uid), visit.station, visit.session, visit.page
+    number = visit.field("request", N_("Number"))
+
+    def act(connection: CardConnection) -> CardDone:
+        report = report_of(station, connection)
+        page.keep(session, number, report)
+        balance = {"balance": report.balance}
+        return CardDone(lines=((N_("Balance on the card: {balance}"), balance),))
+
+    path = f"/cards/{known.hex().upper()}/report/{number}"
+    facts = {"name": visit.fields.get("name", "")[:80], "path": path}
+    visit.ask(
+        Task(request=number, owner=session.key, kind="inspect", act=act, uid=known, facts=facts)
+    )
+    return visit.redirect(f"/cards/{known.hex().upper()}")
+
+
+@router.get("/cards/{uid}/report/{number}")
+def card_report(uid: str, number: str, visit: Visited) -> Response:
+    visit.require(*WORKS_WITH_CARDS)
+    task = visit.page.bench.state.task
+    if task is not None and task.request == number:
+        visit.page.bench.cancel(visit.session.key)  # what was shown has been seen
+    report = visit.page.found(visit.session, number)
+    path = f"/cards/{uid_of(uid).hex().upper()}"
+    if not isinstance(report, CardReport):
+        return visit.redirect(path)
+    expires = date(1970, 1, 1) + timedelta(days=report.expires_days)
+    return visit.show("report.html", "card", report=report, expires=expires, back=path)
 
 
 @router.get("/cards/{uid}/retire")

@@ -190,6 +190,7 @@ KINDS: Final[Mapping[str, _Kind]] = {
     "topup": _Kind(_LAY, N_("The money is being put on the card …"), N_("Topped up")),
     "deliver": _Kind(_LAY, N_("The money is being put on the card …"), N_("Delivered")),
     "rekey": _Kind(_LAY, N_("The card gets its new keys …"), N_("The keys are new")),
+    "inspect": _Kind(_LAY, N_("The card is being read …"), N_("Read")),
     "pin": _Kind(_LAY, N_("The PIN is being set …"), N_("The PIN is set")),
     "retire": _Kind(_LAY, N_("The card is being emptied …"), N_("Retired")),
     "renew": _Kind(_LAY, N_("The card is being renewed …"), N_("Renewed")),
