@@ -19,6 +19,7 @@ from dobmi.fleet.disk_watch import preload_library
 
 SOURCE = Path(dobmi.__file__).parent
 NOT_PLAYED = {
+    "cash_desk.count_cash": "one transaction, which posts nothing; not answered, it is counted again",
     "beside.look_at_posted": "on PostgreSQL; on SQLite the transaction that posts looks beside it",
     "database.create_tables": "at the server's start; its points are called server.start",
     "database.write_again": "each of its callers is played by its own name",
@@ -134,6 +135,7 @@ def test_everybody_who_writes_at_the_central_server_does_so_in_the_day(
 
 
 NOT_PLAYED_AT_A_TILL = {
+    "ledger.note_tap_credit": "for a receipt's lines; lost, the receipt is without them",
     "card_pin._count": "tests/terminal/test_card_pin.py cuts the power around it: a try is used up",
     "card_pin.failed": "likewise: the next start reports the try",
     "card_pin.forget_tries": "before it, what the card has proved counts as a try still",
