@@ -7,6 +7,7 @@ import os
 import pickle
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pkcs11
@@ -54,9 +55,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftToken]:
         yield token
 
 
+@cache
+def _opened(token: SoftToken) -> Pkcs11Custody:
+    return Pkcs11Custody.open(token.place, OPENS)
+
+
 @pytest.fixture
 def custody(stored: SoftToken) -> Pkcs11Custody:
-    return Pkcs11Custody.open(stored.place, OPENS)
+    return _opened(stored)
 
 
 @pytest.fixture
@@ -102,7 +108,7 @@ class TestDerivation:
     def test_every_card_key_is_the_files(
         self, stored: SoftToken, key: CardKey, uids: list[bytes], version: int
     ) -> None:
-        custody = Pkcs11Custody.open(stored.place, OPENS)
+        custody = _opened(stored)
         expected = RING.card_key_values(key, uids, version)
         assert custody.card_key_values(key, uids, version) == expected
         for uid in uids:
@@ -170,16 +176,21 @@ class TestDerivation:
         assert Pkcs11Custody.open(empty.place, OPENS).card_key(CardKey.DEBIT, UID).version == 2
 
 
+@pytest.fixture(scope="module", params=["stored", "made inside"])
+def token(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SoftToken]:
+    """With the masters of one generation, whichever way they came."""
+    with in_use(make_token(tmp_path_factory.mktemp("token"))) as token:
+        if request.param == "stored":
+            store_masters(token.place, OPENS, MASTERS_1, 1, RING.signing)
+        else:
+            make_masters(token.place, OPENS, CardKey, 1, ["server", "card-issuer"])
+        yield token
+
+
 class TestNothingComesOut:
     """Whoever has the PIN, and with it the token: the masters stay where they are."""
-
-    @pytest.fixture(params=["stored", "made inside"])
-    def token(self, request: pytest.FixtureRequest, empty: SoftToken) -> SoftToken:
-        if request.param == "stored":
-            store_masters(empty.place, OPENS, MASTERS_1, 1, RING.signing)
-        else:
-            make_masters(empty.place, OPENS, CardKey, 1, ["server", "card-issuer"])
-        return empty
 
     def test_no_value_can_be_read(self, token: SoftToken) -> None:
         masters = objects(token, ObjectClass.SECRET_KEY)
@@ -201,6 +212,7 @@ class TestNothingComesOut:
                     with pytest.raises(pkcs11.PKCS11Error):
                         thief.wrap_key(master, mechanism=mechanism)
                     refused += 1
+            thief.destroy()
             return refused
 
         assert custody_pkcs11._use(token.place, PIN, wrap, opening=True) == 2 * len(masters)
@@ -288,7 +300,7 @@ class TestStoring:
                 **custody_pkcs11._master_template(CardKey.CREDIT, 1),
                 Attribute.VALUE: bytes(16),
             }
-            bad = {**good, Attribute.VALUE: bytes(15)}
+            bad = {**good, Attribute.KEY_TYPE: KeyType.SEED}
             makers = [lambda one=one: [link.session.create_object(one)] for one in (good, bad)]
             custody_pkcs11._make_all(makers)
 

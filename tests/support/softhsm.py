@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dobmi.cardlib import custody_pkcs11
+from dobmi.cardlib import custody, custody_pkcs11
 from dobmi.cardlib.custody_place import TokenPlace, Unlocking
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
@@ -82,6 +82,7 @@ def in_use(token: SoftToken) -> Iterator[SoftToken]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOFTHSM2_CONF", str(token.config))
         patch.setattr(custody_pkcs11, "_QUIET_SECONDS", 0.0)
+        patch.setattr(custody, "_SCRYPT_N", 1 << 4)  # of the file beside it: nobody guesses here
         forget(token)
         try:
             yield token

@@ -84,7 +84,6 @@ _LOST: Final = (
     exceptions.OperationActive,
     exceptions.OperationNotInitialized,
 )
-_CRYPTOKI_NOT_INITIALIZED: Final = 0x190
 
 
 @dataclass(slots=True)
@@ -463,8 +462,8 @@ def _word(error: Exception) -> str:
 
 
 def _is_lost(error: exceptions.PKCS11Error) -> bool:
-    """CKR_CRYPTOKI_NOT_INITIALIZED has no class of its own: its number is its name."""
-    return isinstance(error, _LOST) or f"{_CRYPTOKI_NOT_INITIALIZED:x}" in str(error)
+    """CKR_CRYPTOKI_NOT_INITIALIZED has no class of its own, only words."""
+    return isinstance(error, _LOST) or "not initialized" in str(error)
 
 
 def _connect(place: TokenPlace, pin: str) -> _Link:
