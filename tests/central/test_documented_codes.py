@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dobmi.cardlib.errors import CardError
+from dobmi.cardlib.errors import CardError, CustodyUnavailable, KeysOutOfReach
 from dobmi.central import errors
 from dobmi.central.verification import Reason
 from dobmi.errors import DoBMIError
@@ -51,6 +51,13 @@ def test_codes_of_the_servers_problems() -> None:
             assert f"`{kind.code}`" in page, kind
 
 
+def test_codes_of_a_token_that_is_not_there() -> None:
+    page = (FORMATS / "http.md").read_text(encoding="utf-8")
+    for kind in kinds_of(CustodyUnavailable):
+        if kind is not KeysOutOfReach:  # a till's own word
+            assert f"`{kind.code}`" in page, kind
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_reasons_of_quarantine(reason: Reason) -> None:
     assert f"| `{reason.value}` |" in (FORMATS / "http.md").read_text(encoding="utf-8")
@@ -60,5 +67,8 @@ def test_codes_with_which_a_card_session_fails() -> None:
     page = (FORMATS / "relay.md").read_text(encoding="utf-8")
     for kind in kinds_of(CardError):
         assert f"`{kind.code}`" in page, kind
+    for kind in kinds_of(CustodyUnavailable):
+        if kind is not KeysOutOfReach:  # a till's own word
+            assert f"`{kind.code}`" in page, kind
     for other in (sync_errors.MalformedMessage, sync_errors.RelayInterrupted):
         assert f"`{other.code}`" in page

@@ -668,4 +668,4 @@ class HsmRefused(CustodyUnavailable):
 class KeysOutOfReach(CustodyUnavailable):
     code = "KEYS-OUT-OF-REACH"
     message = N_("This till asks the central server for each card's key, and gets none: {detail}")
-    next_step = N_("Nothing was paid. Check the network, then tap the card again.")
+    next_step = N_("Check the network, then tap the card again.")
