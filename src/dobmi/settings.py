@@ -129,6 +129,8 @@ class CentralSettings(_Section):
     """What stations may order for a member within a day. 0: no limit."""
     approve_credit_above_rupiah: int = Field(default=1_000_000, ge=0, le=20_000_000)
     """A larger credit waits until a second person accepts it, where staff log in."""
+    approve_payout_above_rupiah: int = Field(default=500_000, ge=0, le=20_000_000)
+    """More in cash to a member who gives their card back needs a second person."""
     card_valid_years: int = Field(default=5, ge=1, le=20)
     member_url: str = Field(default="", max_length=100, pattern=r"^(https?://[!-~]+/|)$")
     """Of the page that a phone opens at a tap, as it is written on cards: …/k/. Empty: nothing is."""

@@ -41,10 +41,11 @@ def create_ndef_application(card: DesfireCard) -> None:
     )
 
 
-def write_ndef(card: DesfireCard, custody: KeyCustody, content: NdefContent) -> None:
+def write_ndef(card: DesfireCard, custody: KeyCustody, content: NdefContent) -> bool:
     """Files, message and keys, as far as they are missing; nothing, if it was finished before.
 
-    15 exchanges for a new dynamic one, 11 for a static one, 2 for a finished one. Raises
+    Whether the card's address is a dynamic one now: one that was finished stays what it is. 15
+    exchanges for a new dynamic one, 11 for a static one, 3 for a finished one. Raises
     OtherKeySet, KeyNotHeld, CardError.
     """
     try:
@@ -54,7 +55,7 @@ def write_ndef(card: DesfireCard, custody: KeyCustody, content: NdefContent) -> 
         create_ndef_application(card)
         card.select_application(NDEF_AID)
     if card.get_key_version(0) != 0:
-        return
+        return bool(card.get_file_settings(NdefFileNo.MESSAGE).options & SDM_BIT)
     files = card.get_file_ids()
     card.authenticate_ev2_first(0, ZERO_AES_KEY)
     if NdefFileNo.CAPABILITIES not in files:
@@ -95,6 +96,7 @@ def write_ndef(card: DesfireCard, custody: KeyCustody, content: NdefContent) -> 
             present = _present_key(card, custody, key)
             card.change_key(key.number, custody.card_key(key, card.uid), present)
     card.change_key(0, custody.card_key(CardKey.APPLICATION, card.uid))
+    return has_sdm
 
 
 def _present_key(card: DesfireCard, custody: KeyCustody, key: CardKey) -> DesfireKey:

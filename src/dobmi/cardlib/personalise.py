@@ -193,8 +193,10 @@ def personalise(
         _take_the_card(card, custody, examined, with_ndef=ndef is not None)
     created = not examined.is_begun
     finished = not created and _is_finished(card, custody, content)
+    kind = NdefKind.NONE
     if ndef is not None:
-        write_ndef(card, custody, ndef)
+        is_dynamic = write_ndef(card, custody, ndef)
+        kind = NdefKind.DYNAMIC if is_dynamic else NdefKind.STATIC
         if not finished:
             _select_purse(card)
     if not finished:
@@ -203,7 +205,7 @@ def personalise(
         generation=examined.generation,
         originality=examined.originality,
         resumed=not created,
-        ndef=_kind_of(ndef),
+        ndef=kind,
         exchanges=card.exchanges,
     )
 
@@ -226,12 +228,6 @@ def _holds_sdm_keys(custody: KeyCustody) -> bool:
     except KeyNotHeld:
         return False
     return True
-
-
-def _kind_of(content: NdefContent | None) -> NdefKind:
-    if content is None:
-        return NdefKind.NONE
-    return NdefKind.STATIC if content.sdm is None else NdefKind.DYNAMIC
 
 
 def _take_the_card(

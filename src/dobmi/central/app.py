@@ -77,6 +77,8 @@ from dobmi.central.relay_session import (
 )
 from dobmi.central.replacement import Replacement, replace_card, restore_due
 from dobmi.central.replica import seconds_behind
+from dobmi.central.routes_card_life import BODIES as CARD_LIFE_BODIES
+from dobmi.central.routes_card_life import add_card_life_endpoints
 from dobmi.central.routes_card_page import add_card_page
 from dobmi.central.routes_credits import BODIES as CREDIT_BODIES
 from dobmi.central.routes_credits import Credit, add_credit_endpoints, credit_model
@@ -258,6 +260,7 @@ def create_app(
     add_card_key_endpoint(app, central)
     _add_station_endpoints(app, central)
     add_credit_endpoints(app, central)
+    add_card_life_endpoints(app, central)
     add_staff_endpoints(app, central)
     add_issuing_endpoints(app, central)
     _add_pages(app, central)
@@ -781,11 +784,13 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         components = schema.setdefault("components", {})
         schemas = components.setdefault("schemas", {})
-        for model in (Problem, Reason, *CREDIT_BODIES, *BODIES, *ISSUING_BODIES):
+        models: list[type[BaseModel]] = [Problem, Reason, *CREDIT_BODIES, *BODIES]
+        models += [*ISSUING_BODIES, *CARD_LIFE_BODIES]
+        for model in models:
             schemas[model.__name__] = model.model_json_schema(
                 ref_template="#/components/schemas/{model}"
             )
-        for model in (Problem, *BODIES, *ISSUING_BODIES):
+        for model in models:
             schemas.update(schemas[model.__name__].pop("$defs", {}))
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)

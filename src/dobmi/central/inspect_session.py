@@ -66,13 +66,14 @@ def _lines(
 ) -> tuple[ReportLine, ...]:
     of = card_transactions.c
     readers = [(one.terminal_id, one.sequence) for one in records]
-    known = set(
-        database.execute(
+    known = {
+        (row.terminal_id, row.sequence)
+        for row in database.execute(
             select(of.terminal_id, of.sequence).where(
                 of.card_uid == uid, tuple_(of.terminal_id, of.sequence).in_(readers)
             )
-        ).tuples()
-    )
+        )
+    }
     makers = {one.terminal_id for one in records} - {CENTRAL_TERMINAL_ID}
     names: dict[int, str] = {
         row.id: row.name

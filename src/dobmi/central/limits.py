@@ -47,6 +47,9 @@ LIMITS: Final[Mapping[str, LimitKind]] = MappingProxyType(
         "approve_credit_above_rupiah": LimitKind(
             N_("credit decided by two people above"), 0, 20_000_000
         ),
+        "approve_payout_above_rupiah": LimitKind(
+            N_("payout without a second person"), 0, 20_000_000
+        ),
         "pin_above_rupiah": LimitKind(N_("PIN for more than"), 0, 20_000_000),
     }
 )
