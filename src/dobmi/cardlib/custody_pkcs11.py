@@ -438,16 +438,29 @@ def _use(place: TokenPlace, pin: str, work: Callable[[_Link], _T], *, opening: b
                 if not _is_lost(error):
                     raise HsmRefused(token=place.token, detail=_word(error)) from error
                 _forget(place)
-        try:
-            return work(_connect(place, pin))
-        except exceptions.PKCS11Error as error:
-            if not _is_lost(error):
-                raise HsmRefused(token=place.token, detail=_word(error)) from error
-            raise _gone(place, error) from error
-        except HsmTokenMissing as error:
-            if opening:
-                raise
-            raise _gone(place, error) from error
+        else:
+            try:
+                return work(_connect(place, pin))
+            except exceptions.PKCS11Error as error:
+                if not _is_lost(error):
+                    raise HsmRefused(token=place.token, detail=_word(error)) from error
+                _forget(place)
+            except HsmTokenMissing:
+                if opening:
+                    raise
+        return _again(place, pin, work)
+
+
+def _again(place: TokenPlace, pin: str, work: Callable[[_Link], _T]) -> _T:
+    """With a new session. Raises HsmGone, HsmRefused, and what logging in can say."""
+    try:
+        return work(_connect(place, pin))
+    except exceptions.PKCS11Error as error:
+        if not _is_lost(error):
+            raise HsmRefused(token=place.token, detail=_word(error)) from error
+        raise _gone(place, error) from error
+    except HsmTokenMissing as error:
+        raise _gone(place, error) from error
 
 
 def _gone(place: TokenPlace, error: Exception) -> HsmGone:
