@@ -104,13 +104,18 @@ def test_no_till_can_use_the_card_before_its_last_key(frame: int) -> None:
         purse_of(card, RING).read()
 
 
-def test_begun_without_the_sdm_keys_and_finished_with_them() -> None:
+@pytest.mark.parametrize("frame", range(9, 39))
+def test_begun_without_the_sdm_keys_and_finished_with_them(frame: int) -> None:
     card = SimulatedCard(personality=Personality.EV3)
     with pytest.raises(CardRemoved):
-        make(FaultyCard(card, [at_frame(24)]), WITHOUT_SDM)
+        make(FaultyCard(card, [at_frame(frame)]), WITHOUT_SDM)
     card.power_off()
-    assert make(card).ndef is NdefKind.DYNAMIC
-    assert tap(card).read_counter == 1
+    done = make(card)
+    if frame < 24:
+        assert (done.ndef, tap(card).read_counter) == (NdefKind.DYNAMIC, 1)
+    else:  # the address was finished before, and stays
+        assert done.ndef is NdefKind.STATIC
+        assert read_as_a_phone(card) == f"{URL}{SITI.card_serial}"
 
 
 def test_a_purse_from_before_is_given_what_it_lacks_and_keeps_its_money() -> None:

@@ -10,11 +10,13 @@ from sqlalchemy import select
 
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.acts import Actor
+from dobmi.central.approvals import decide
 from dobmi.central.cards import set_blocked, statement_of
 from dobmi.central.circulation import circulation
 from dobmi.central.credit_session import deliver_credits
-from dobmi.central.errors import CardHasExpired
+from dobmi.central.errors import CardHasExpired, RoleLacking, StaffNeeded
 from dobmi.central.inspect_session import inspect_card
+from dobmi.central.payouts import pay_out
 from dobmi.central.posting_rules import Kind
 from dobmi.central.replacement import replace_card, restore_due
 from dobmi.central.retire_session import retire_card
@@ -22,6 +24,7 @@ from dobmi.central.schema import (
     CardState,
     CreditDelivery,
     RetirementState,
+    StaffRole,
     card_transactions,
     hotlist_changes,
     pending_credits,
@@ -29,6 +32,9 @@ from dobmi.central.schema import (
     retirements,
     staff_acts,
 )
+from dobmi.central.server import Central
+from dobmi.central.staff import add_staff
+from dobmi.central.wallet_cash import Payout
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.contactless import ContactlessCard
 from dobmi.firmware_sim.faults import FaultyCard, Moment, at_command, at_frame
@@ -379,3 +385,99 @@ def test_a_wiped_chip_is_blank_and_never_a_purse_again(
         states = connection.execute(select(pending_credits.c.state)).scalars().all()
     assert states == [CreditDelivery.DELIVERED]
     assert RING.card_key(CardKey.PICC, card.uid)
+
+
+class TestPayouts:
+    @pytest.fixture(autouse=True)
+    def _given_back(self, office: Office, station: ModelTill, card: SimulatedCard) -> None:
+        retired(office, station, card)
+
+    def pay(
+        self, office: Office, station: ModelTill, amount: int, key: str = "first time"
+    ) -> tuple[int, dict[str, Any]]:
+        order = {"member_number": 4711, "amount_rupiah": amount, "idempotency_key": key}
+        answer = office.signed(station, "POST", "/v1/payouts", order)
+        return answer.status_code, answer.json()
+
+    def test_cash_is_paid_once_with_a_receipt(self, office: Office, station: ModelTill) -> None:
+        status, first = self.pay(office, station, 20_000)
+        assert (status, first["receipt"], first["left_rupiah"]) == (201, 1, 5_000)
+        assert self.pay(office, station, 20_000) == (201, first)
+        assert self.pay(office, station, 5_000)[1]["code"] == "CENTRAL-IDEMPOTENCY"
+        assert self.pay(office, station, 5_000, "second time")[1]["receipt"] == 2
+        assert wallets(office) == ZERO
+        assert sum(map(int, (amount.amount for amount in posted(office, Kind.CASHED)))) == 25_000
+        now = circulation(office.world.central)
+        assert now.redeemed == BALANCE
+
+    def test_no_more_than_the_wallet_has(self, office: Office, station: ModelTill) -> None:
+        status, problem = self.pay(office, station, 25_001)
+        assert (status, problem["code"]) == (422, "CENTRAL-AMOUNT")
+        assert wallets(office) == BALANCE
+
+    def test_a_member_with_a_card_gets_it_on_that(self, office: Office, station: ModelTill) -> None:
+        assert isinstance(issue(office.client, station, SimulatedCard()), Done)
+        assert wallets(office) == ZERO
+        assert self.pay(office, station, 1_000)[1]["code"] == "CENTRAL-MEMBER-HAS-CARD"
+
+    def test_no_more_than_the_station_has_in_cash(self, office: Office) -> None:
+        other = office.world.station()
+        assert self.pay(office, other, 20_000)[1]["code"] == "CENTRAL-CASH"
+        assert wallets(office) == BALANCE
+
+    def test_an_unknown_member_and_a_till_are_refused(
+        self, office: Office, station: ModelTill
+    ) -> None:
+        order = {"member_number": 9, "amount_rupiah": 1, "idempotency_key": "whatever"}
+        answer = office.signed(station, "POST", "/v1/payouts", order)
+        assert answer.json()["code"] == "CENTRAL-MEMBER-UNKNOWN"
+        order["member_number"] = 4711
+        assert office.signed(office.world.till(), "POST", "/v1/payouts", order).status_code == 403
+
+    def test_a_large_one_needs_two_people_and_is_paid_once(
+        self, office: Office, station: ModelTill
+    ) -> None:
+        settings = office.world.central.settings.model_copy(
+            update={"approve_payout_above_rupiah": 10_000}
+        )
+        central = replace(office.world.central, settings=settings)
+        with pytest.raises(StaffNeeded):
+            self._ask(central, station, "")
+        add_staff(central.database, "Budi", [StaffRole.ISSUER], START)
+        add_staff(central.database, "Ani", [StaffRole.APPROVER], START)
+        asked = self._ask(central, station, "Budi")
+        assert asked.receipt is None
+        assert asked.approval is not None
+        assert self._ask(central, station, "Budi").approval == asked.approval
+        assert wallets(office) == BALANCE
+        now = central.unix_seconds()
+        with pytest.raises(RoleLacking):
+            decide(central, asked.approval, True, Actor("Budi", None), now)
+        for _ in range(2):
+            decided = decide(central, asked.approval, True, Actor("Ani", None), now)
+        assert "receipt 1" in decided.outcome
+        assert wallets(office) == Rupiah(5_000)
+        assert self._ask(central, station, "Budi").receipt == 1
+
+    def _ask(self, central: Central, station: ModelTill, name: str) -> Payout:
+        actor = Actor(name, station.terminal_id)
+        return pay_out(central, 4711, Rupiah(20_000), idempotency_key="a large one", actor=actor)
+
+
+def test_cards_that_expire_soon_are_listed(
+    office: Office, station: ModelTill, card: SimulatedCard
+) -> None:
+    def listed(within_days: int) -> list[dict[str, Any]]:
+        path = f"/v1/expiring-cards?within_days={within_days}"
+        found: list[dict[str, Any]] = office.signed(station, "GET", path).json()["cards"]
+        return found
+
+    assert listed(60) == []
+    (mine,) = listed(3650)
+    assert (mine["card_uid"], mine["member_name"], mine["balance_rupiah"]) == (
+        card.uid.hex().upper(),
+        "Siti Aminah",
+        25_000,
+    )
+    retired(office, station, card)
+    assert listed(3650) == []
