@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pkcs11.constants import Attribute, MechanismFlag, ObjectClass
 from pkcs11.mechanisms import KeyType, Mechanism
+from pkcs11.types import Key, Session, SignMixin, WrapMixin
 
 from dobmi.cardlib import custody_pkcs11
 from dobmi.cardlib.custody import KeyRing, KeyRole, check_value, load_key_file
@@ -33,6 +34,7 @@ from dobmi.cardlib.errors import (
     HsmModuleMissing,
     HsmPinLocked,
     HsmPinWrong,
+    HsmRefused,
     HsmTokenMissing,
     KeyNotHeld,
     MasterDiffers,
@@ -96,7 +98,9 @@ class TestDerivation:
         found = {one[Attribute.ID][0]: one for one in objects(empty, ObjectClass.SECRET_KEY)}
         for version, vector in enumerate(vectors, start=1):
             message = b"\x01" + bytes.fromhex(vector["inputs"]["div_input"])
-            derived = custody_pkcs11._cmac(found[version], message)
+            key = found[version]
+            assert isinstance(key, SignMixin)
+            derived = custody_pkcs11._cmac(key, message)
             assert derived.hex().upper() == vector["outputs"]["diversified_key"], vector["name"]
 
     @settings(max_examples=25, deadline=None)
@@ -206,8 +210,10 @@ class TestNothingComesOut:
             thief = link.session.generate_key(
                 KeyType.AES, 256, capabilities=MechanismFlag.WRAP | MechanismFlag.ENCRYPT
             )
+            assert isinstance(thief, WrapMixin)
             refused = 0
             for master in link.masters.values():
+                assert isinstance(master, Key)
                 for mechanism in (Mechanism.AES_KEY_WRAP, Mechanism.AES_KEY_WRAP_PAD):
                     with pytest.raises(pkcs11.PKCS11Error):
                         thief.wrap_key(master, mechanism=mechanism)
@@ -304,7 +310,7 @@ class TestStoring:
             makers = [lambda one=one: [link.session.create_object(one)] for one in (good, bad)]
             custody_pkcs11._make_all(makers)
 
-        with pytest.raises(custody_pkcs11.HsmRefused):
+        with pytest.raises(HsmRefused):
             custody_pkcs11._use(empty.place, PIN, store, opening=True)
         assert not objects(empty, ObjectClass.SECRET_KEY)
 
@@ -358,7 +364,7 @@ class TestATokenThatIsNotThere:
 
     def test_two_tokens_of_one_name(self, empty: SoftToken) -> None:
         initialise(empty, empty.place.token)
-        with pytest.raises(custody_pkcs11.HsmRefused, match="MultipleTokens"):
+        with pytest.raises(HsmRefused, match="MultipleTokens"):
             open_custody(empty.place, OPENS)
 
     @pytest.mark.parametrize("pin", ["000000", "", "x" * 300])
@@ -430,9 +436,12 @@ class TestATokenThatGoes:
         monkeypatch.setattr(custody_pkcs11, "_QUIET_SECONDS", 60.0)
         asked: list[Path] = []
         load = custody_pkcs11._load
-        monkeypatch.setattr(
-            custody_pkcs11, "_load", lambda path: (asked.append(path), load(path))[1]
-        )
+
+        def counted(path: Path) -> object:
+            asked.append(path)
+            return load(path)
+
+        monkeypatch.setattr(custody_pkcs11, "_load", counted)
         empty.pull_out()
         for _ in range(5):
             with pytest.raises(HsmGone):
@@ -450,9 +459,12 @@ class TestATokenThatGoes:
         custody_pkcs11._forget(empty.place)
         tries: list[object] = []
         log_in = custody_pkcs11._log_in
-        monkeypatch.setattr(
-            custody_pkcs11, "_log_in", lambda *given: (tries.append(given), log_in(*given))[1]
-        )
+
+        def counted(place: TokenPlace, token: pkcs11.Token, pin: str) -> Session:
+            tries.append(place)
+            return log_in(place, token, pin)
+
+        monkeypatch.setattr(custody_pkcs11, "_log_in", counted)
         for _ in range(3):
             with pytest.raises(HsmPinWrong):
                 custody.check()

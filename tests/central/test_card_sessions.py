@@ -42,7 +42,7 @@ from dobmi.sync.relay import (
 from dobmi.wib import WIB
 from support.card_sessions import deliver, issue, relay
 from support.central_client import Office
-from support.purses import purse_of
+from support.purses import purse_of, ring_in
 from support.traffic import ModelTill, World
 
 COMMIT_TRANSACTION = 0xC7
@@ -149,7 +149,7 @@ class TestNewKeys:
     def renewed(self, office: Office, card: SimulatedCard) -> Iterator[Office]:
         """The same books, another process."""
         del card
-        central = replace(office.world.central, keys=office.world.central.keys.renewed())
+        central = replace(office.world.central, keys=ring_in(office.world.central.keys).renewed())
         with TestClient(create_app(central)) as client:
             yield Office(World(central), client)
 

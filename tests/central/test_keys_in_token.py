@@ -209,10 +209,12 @@ def test_what_is_wrong_with_the_token_is_said(
 
 
 def test_a_file_is_no_place_to_import_to(machine: Machine) -> None:
-    file = {"DOBMI_CENTRAL__KEYS": "central.keys"}
-    machine("central", "keys", "init", **file)
+    machine("central", "keys", "init", DOBMI_CENTRAL__KEYS="central.keys")
     path = str(machine.folder / "central.keys")
-    assert "[SETTINGS]" in machine("central", "keys", "import", path, expect=1, **file)
+    refused = machine(
+        "central", "keys", "import", path, expect=1, DOBMI_CENTRAL__KEYS="central.keys"
+    )
+    assert "[SETTINGS]" in refused
 
 
 def test_an_auditors_file_cannot_come_out_of_a_token(machine: Machine) -> None:
@@ -270,7 +272,7 @@ class TestGoneHalfWay:
         card.power_off()
         whole = _Counted(card)
         deliver_credits(central, whole)
-        outcomes = set()
+        outcomes: set[MoneyMoved | None] = set()
         for at in range(whole.count):
             order(central, card, 1_000, key=f"credit-number-{at}")
             card.power_off()

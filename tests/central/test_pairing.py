@@ -44,6 +44,7 @@ from dobmi.sync.pairing import (
 )
 from support.asking_till import Till
 from support.central_client import Office
+from support.purses import ring_in
 from support.traffic import START, World
 
 
@@ -87,7 +88,7 @@ class TestApproval:
         )
         info = sealing_info(till.offer.request_id)
         masters = till.keys.unseal_masters("terminal", told.sealed_keys, info).masters
-        assert masters == {key: central.keys.masters[key] for key in TILL_MASTERS}
+        assert masters == {key: ring_in(central.keys).masters[key] for key in TILL_MASTERS}
 
     def test_a_till_is_given_no_key_that_makes_money(self) -> None:
         assert set(TILL_MASTERS) == {CardKey.DEBIT, CardKey.PIN}
@@ -163,13 +164,15 @@ class TestApproval:
         till.waiting()
         approve(till)
         world = till.office.world
-        world.central = replace(world.central, keys=world.central.keys.renewed())
+        world.central = replace(world.central, keys=ring_in(world.central.keys).renewed())
         opening = PairingOpening(request_id=till.offer.request_id, nonce=till.nonce)
         body = encode_pairing_opening(opening, till.request.public_key, till.sign)
         told = verify_pairing_answer(answer_pairing(world.central, body), till.offer)
         info = sealing_info(till.offer.request_id)
         masters = till.keys.unseal_masters("terminal", told.sealed_keys, info).masters
-        assert max(masters[CardKey.DEBIT]) == max(world.central.keys.masters[CardKey.DEBIT])
+        assert max(masters[CardKey.DEBIT]) == max(
+            ring_in(world.central.keys).masters[CardKey.DEBIT]
+        )
 
 
 class TestInBetween:
@@ -269,7 +272,7 @@ def test_the_database_holds_no_key_that_was_sent(till: Till) -> None:
     with central.database.read() as connection:
         kept = repr([tuple(row) for row in connection.execute(select(pairings))])
     for key in TILL_MASTERS:
-        for master in central.keys.masters[key].values():
+        for master in ring_in(central.keys).masters[key].values():
             assert repr(master) not in kept
     assert "Ani" in kept
 

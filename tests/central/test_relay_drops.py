@@ -29,7 +29,7 @@ from dobmi.sync.relay import (
 )
 from support.card_sessions import deliver, issue, relay
 from support.central_client import Office
-from support.purses import InProcess, purse_of
+from support.purses import InProcess, purse_of, ring_in
 from support.traffic import ModelTill, World
 
 ISSUE_FEW, REKEY_FEW = (3, 8, 12), (2, 4)
@@ -165,7 +165,7 @@ def test_issuing_goes_on_wherever_the_connection_dropped(
 @pytest.fixture
 def renewed(office: Office) -> Iterator[Office]:
     """The same books, with a new generation of keys."""
-    central = replace(office.world.central, keys=office.world.central.keys.renewed())
+    central = replace(office.world.central, keys=ring_in(office.world.central.keys).renewed())
     with TestClient(create_app(central)) as client:
         yield Office(World(central), client)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from dobmi.cardlib.custody import KeyRing
+from dobmi.cardlib.custody import KeyRing, ServerCustody
 from dobmi.cardlib.errors import CardRemoved
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
 from dobmi.cardlib.personalise import Personalisation, personalise
@@ -23,6 +23,12 @@ SITI = Holder(member_number=4711, name="Siti Aminah", card_serial=1, expires=dat
 def new_ring() -> KeyRing:
     """Every master key and the issuer's and server's signing keys."""
     return KeyRing.generate(list(CardKey), ["card-issuer", "server"])
+
+
+def ring_in(custody: ServerCustody) -> KeyRing:
+    """The keys themselves, of a server whose custody is a file."""
+    assert isinstance(custody, KeyRing)
+    return custody
 
 
 class InProcess:
@@ -54,7 +60,7 @@ def make_purse(card: ContactlessCard, ring: KeyRing, holder: Holder = SITI) -> P
     )
 
 
-def purse_of(card: ContactlessCard, ring: KeyRing) -> Purse:
+def purse_of(card: ContactlessCard, ring: ServerCustody) -> Purse:
     """A fresh connection to the card's purse."""
     card.power_off()
     return Purse(InProcess(card), ring, ring.public_key("card-issuer"))

@@ -57,6 +57,7 @@ from dobmi.terminal.purchase import Purchase
 from dobmi.terminal.staff import Cashier, staff_members
 from dobmi.terminal.synchronise import Uploaded
 from dobmi.terminal.till import enrol_till
+from support.purses import ring_in
 from support.servers import issued, new_central, office, order, serving, till_invitation
 from support.tills import QUICK, Bench, balance_of
 
@@ -296,7 +297,9 @@ class TestSync:
         with bench.open() as till:
             till.sell(Rupiah(1_000))
         signing = KeyRing.generate(signing=["server", "card-issuer"]).signing
-        stranger = replace(central, keys=KeyRing(masters=central.keys.masters, signing=signing))
+        stranger = replace(
+            central, keys=KeyRing(masters=ring_in(central.keys).masters, signing=signing)
+        )
         with serving(stranger) as url, bench.open(server=url) as till:
             with pytest.raises(WrongSignature):
                 till.sync()

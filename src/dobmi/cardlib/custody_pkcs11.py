@@ -21,14 +21,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 import pkcs11
 from pkcs11 import exceptions
 from pkcs11.constants import Attribute, MechanismFlag, ObjectClass
 from pkcs11.mechanisms import KeyType, Mechanism
-from pkcs11.types import PrivateKey, SecretKey, Session
+from pkcs11.types import Session, SignMixin
 
 from dobmi.cardlib.crypto import aes_cmac
 from dobmi.cardlib.custody import (
@@ -54,6 +55,9 @@ from dobmi.cardlib.errors import (
 )
 from dobmi.cardlib.keys import DesfireKey
 from dobmi.cardlib.purse_layout import CardKey, diversification_input
+
+if TYPE_CHECKING:
+    from pkcs11._pkcs11 import lib as Module  # noqa: N812 - it is a class
 
 _T = TypeVar("_T")
 
@@ -91,8 +95,8 @@ class _Link:
     """One session with a token, logged in, and what it found there."""
 
     session: Session = field(repr=False)
-    masters: dict[tuple[CardKey, int], SecretKey] = field(repr=False)
-    signing: dict[str, PrivateKey] = field(repr=False)
+    masters: dict[tuple[CardKey, int], SignMixin] = field(repr=False)
+    signing: dict[str, SignMixin] = field(repr=False)
     public: dict[str, bytes]
 
 
@@ -276,7 +280,7 @@ def store_in_token(
         for name, value in signing.items():
             if name not in link.signing:
                 templates += _signing_templates(name, value)
-        _make_all([lambda one=one: [link.session.create_object(one)] for one in templates])
+        _make_all([partial(_create, link.session, one) for one in templates])
 
     with _lock:
         _use(place, pin, store, opening=True)
@@ -292,21 +296,13 @@ def generate_in_token(
     """
 
     def generate(link: _Link) -> None:
-        makers: list[Callable[[], list[pkcs11.Object]]] = [
-            lambda key=key: [
-                link.session.generate_key(
-                    KeyType.AES,
-                    128,
-                    store=True,
-                    capabilities=MechanismFlag.SIGN,
-                    template=_master_template(key, generation),
-                )
-            ]
+        makers: list[Callable[[], Sequence[pkcs11.Object]]] = [
+            partial(_generate_master, link.session, key, generation)
             for key in masters
             if (key, generation) not in link.masters
         ]
         makers += [
-            lambda name=name: list(_generate_pair(link.session, name))
+            partial(_generate_pair, link.session, name)
             for name in signing
             if name not in link.signing
         ]
@@ -334,6 +330,21 @@ def forget_in_token(
     with _lock:
         _use(place, pin, forget, opening=True)
         _forget(place)
+
+
+def _create(session: Session, template: Mapping[Attribute, object]) -> list[pkcs11.Object]:
+    return [session.create_object(dict(template))]
+
+
+def _generate_master(session: Session, key: CardKey, generation: int) -> list[pkcs11.Object]:
+    made = session.generate_key(
+        KeyType.AES,
+        128,
+        store=True,
+        capabilities=MechanismFlag.SIGN,
+        template=_master_template(key, generation),
+    )
+    return [made]
 
 
 def _make_all(makers: Iterable[Callable[[], Sequence[pkcs11.Object]]]) -> None:
@@ -411,7 +422,7 @@ def _ed25519_public(value: bytes) -> bytes:
     return KeyRing(signing={"": value}).public_key("")
 
 
-def _cmac(master: SecretKey, message: bytes) -> bytes:
+def _cmac(master: SignMixin, message: bytes) -> bytes:
     return master.sign(message, mechanism=Mechanism.AES_CMAC, buffer_size=_CMAC_LENGTH)
 
 
@@ -497,7 +508,7 @@ def _connect(place: TokenPlace, pin: str) -> _Link:
     return found
 
 
-def _load(path: Path) -> pkcs11.lib:
+def _load(path: Path) -> Module:
     if not path.is_file():
         raise HsmModuleMissing(module=path, detail=os.strerror(2))
     try:
@@ -523,14 +534,14 @@ def _look_around(link: _Link) -> None:
     for one in link.session.get_objects({Attribute.CLASS: ObjectClass.SECRET_KEY}):
         label, id_ = one[Attribute.LABEL], one[Attribute.ID]
         known = label.removeprefix(_MASTER) if label.startswith(_MASTER) else ""
-        if known in set(CardKey) and len(id_) == 1:
+        if known in set(CardKey) and len(id_) == 1 and isinstance(one, SignMixin):
             link.masters[CardKey(known), id_[0]] = one
     for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
         for one in link.session.get_objects({Attribute.CLASS: kind, Attribute.ID: _SIGN_ID}):
             label = one[Attribute.LABEL]
             if not label.startswith(_SIGN):
                 continue
-            if kind is ObjectClass.PRIVATE_KEY:
+            if isinstance(one, SignMixin):
                 link.signing[label.removeprefix(_SIGN)] = one
             else:
                 link.public[label.removeprefix(_SIGN)] = one[Attribute.EC_POINT][-32:]

@@ -58,7 +58,11 @@ from dobmi.money import Rupiah
 _APPLICATION, _DEBIT, _CREDIT = 0, 1, 2
 _KEY_COUNT = 4
 
-OUR_APPLICATIONS = (frozenset(), frozenset({PURSE_AID}), frozenset({PURSE_AID, NDEF_AID}))
+OUR_APPLICATIONS: tuple[frozenset[int], ...] = (
+    frozenset(),
+    frozenset({PURSE_AID}),
+    frozenset({PURSE_AID, NDEF_AID}),
+)
 """What may be on a card that is being issued: with others it is somebody else's.
 
 The purse is made first: an NDEF application alone is another's.
@@ -140,7 +144,7 @@ def examine(
     is_begun, has_ndef = True, False
     if is_fresh:
         try:
-            applications = set(card.get_application_ids())
+            applications = frozenset(card.get_application_ids())
         except AuthenticationError as error:  # its owner lets nobody see them
             raise OtherKeySet from error
         if applications not in OUR_APPLICATIONS:

@@ -50,7 +50,7 @@ from dobmi.central.server import Central
 from dobmi.central.texts import NAME_LENGTH_MAX, REASON_LENGTH_MAX, require_text
 from dobmi.errors import Phrase
 from dobmi.i18n import N_
-from dobmi.sync.cbor import encode, is_plain
+from dobmi.sync.cbor import CborValue, encode, is_plain
 from dobmi.sync.relay import NAME_BYTES_MAX, BatchLine
 
 BATCH_LINES_MAX: Final = 5_000
@@ -510,7 +510,7 @@ def _known_classes(connection: Connection) -> list[str]:
 
 
 def _digest(name: str, lines: Sequence[GivenLine]) -> bytes:
-    rows = [[one.member_number, one.name, one.member_class] for one in lines]
+    rows: list[CborValue] = [[one.member_number, one.name, one.member_class] for one in lines]
     return hashlib.sha256(encode([name, rows])).digest()
 
 

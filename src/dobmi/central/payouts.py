@@ -56,7 +56,7 @@ def pay_out(
         alone_max = limit_in_force(connection, central.settings, "approve_payout_above_rupiah")
         if amount.amount <= alone_max:
             return payout_of(connection, pay(connection, order, now), name)
-        facts = {
+        facts: dict[str, str | int | bool] = {
             "member_number": member_number,
             "amount_rupiah": amount.amount,
             "order": idempotency_key,

@@ -53,6 +53,7 @@ from dobmi.terminal.purchase import Purchase, parse_amount, parse_goods_line
 from dobmi.terminal.refund import RefundResult, goods_of_lines, supervisor_name
 from dobmi.terminal.sale import SaleResult
 from dobmi.terminal.status import TillStatus, till_status
+from dobmi.terminal.synchronise import SyncResult
 from dobmi.terminal.till import SIGNING_KEY, BalanceResult, Till, enrol_till
 from dobmi.wib import local_time
 
@@ -537,13 +538,7 @@ def _sync(context: Context) -> None:
                 "The central server did not take the reports of shifts and orders; they wait here."
             )
             show_error(result.records_problem, context.translate)
-        if result.new_keys_generation:
-            context.say(
-                N_("Card keys of generation {generation} came."),
-                generation=result.new_keys_generation,
-            )
-        if result.keys_problem is not None:
-            show_error(result.keys_problem, context.translate)
+        _say_new_keys(context, result)
         context.say(
             "Block list version {version}: {count} cards.",
             version=result.feed_version,
@@ -552,6 +547,16 @@ def _sync(context: Context) -> None:
 
 
 # Saying it
+
+
+def _say_new_keys(context: Context, result: SyncResult) -> None:
+    if result.new_keys_generation:
+        context.say(
+            N_("Card keys of generation {generation} came."),
+            generation=result.new_keys_generation,
+        )
+    if result.keys_problem is not None:
+        show_error(result.keys_problem, context.translate)
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from dobmi.cardlib.custody import KeyRing, load_key_file
-from dobmi.central.pairing import TILL_MASTERS, approve_pairing, refuse_pairing
+from dobmi.cardlib.custody import KeyRing, KeyRole, load_key_file
+from dobmi.central.pairing import approve_pairing, refuse_pairing
 from dobmi.central.schema import invitations, pairings, terminals
 from dobmi.central.server import Central
 from dobmi.sync.client import Patience
@@ -120,7 +120,7 @@ def pairing_violations(
         found.append(f"the paired till is {paired}, here {[row.terminal_id for row in approved]}")
     files = kiosk_files(data)
     held = load_key_file(files.card_keys, KIOSK_PASSPHRASE)
-    if held.masters != central.keys.only(masters=TILL_MASTERS).masters or held.signing:
+    if held.masters != central.keys.masters_of(KeyRole.TILL).masters or held.signing:
         found.append("the paired till holds other card keys than it was given")
     if files.pairing.exists():
         found.append("the paired till still has a pairing under way")

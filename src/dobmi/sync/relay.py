@@ -335,10 +335,10 @@ def encode_relay(message: RelayMessage) -> bytes:
             value = {1: 2, 2: list(commands)}
         case Responses(responses):
             value = {1: 3, 2: list(responses)}
-        case CardGone(code, None):
-            value = {1: 4, 2: code}
         case CardGone(code, before):
-            value = {1: 4, 2: code, 3: list(before)}
+            value = {1: 4, 2: code}
+            if before is not None:
+                value[3] = list(before)
         case Done(result):
             value = {1: 5, 2: result}
         case Failed(code, text, advice, money_moved):
