@@ -89,7 +89,10 @@ def pages_of(pdf: bytes, folder: Path, dots_per_inch: int = 200) -> list[Image.I
     file.write_bytes(pdf)
     command = ["pdftoppm", "-r", str(dots_per_inch), "-png", str(file), str(folder / "page")]
     subprocess.run(command, check=True)
-    return [Image.open(page) for page in sorted(folder.glob("page*.png"))]
+    pages = [Image.open(page) for page in sorted(folder.glob("page*.png"))]
+    for page in pages:
+        page.load()  # and its file is closed
+    return pages
 
 
 def codes_in(page: Image.Image) -> list[str]:

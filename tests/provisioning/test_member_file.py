@@ -225,7 +225,7 @@ class TestBombs:
     SMALL = of_rows(["nomor", "nama"], [1, "Siti"])
 
     def test_far_more_than_was_sent(self) -> None:
-        bomb = repacked(self.SMALL, sharedStrings=b" " * 30_000_000)
+        bomb = repacked(self.SMALL, styles=b" " * 30_000_000)
         assert len(bomb) < 100_000
         with pytest.raises(MemberFileUnusable, match="far more packed"):
             read_members(bomb, "bom.xlsx")
@@ -233,7 +233,7 @@ class TestBombs:
     def test_entities_that_grow(self) -> None:
         xml = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bb">]><a>&b;</a>'
         with pytest.raises(MemberFileUnusable, match="far more packed"):
-            read_members(repacked(self.SMALL, sharedStrings=xml), "bom.xlsx")
+            read_members(repacked(self.SMALL, styles=xml), "bom.xlsx")
 
     def test_a_sheet_that_says_it_is_endless(self) -> None:
         """One member in the last row and column there are: no million rows are made of it."""

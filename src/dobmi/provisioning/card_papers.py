@@ -299,7 +299,12 @@ class _Paper:
         self._height = height
         self._translate = translate
         self._content = io.BytesIO()
-        self._canvas = Canvas(self._content, pagesize=(width * MM, height * MM), invariant=True)
+        self._canvas = Canvas(
+            self._content,
+            pagesize=(width * MM, height * MM),
+            invariant=True,
+            initialFontName=_REGULAR,  # type: ignore[arg-type] # typed as a number; else Helvetica, not embedded
+        )
         self._canvas.setTitle(title)
         self._canvas.setCreator("Do BMI")
 

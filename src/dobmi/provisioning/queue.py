@@ -447,8 +447,8 @@ class _Queue:
         is_again = self._begun is not None
         phase = QueuePhase.SAME_AGAIN if is_again else QueuePhase.LAY
         trouble = self._state.trouble if is_again else None
-        self._signal(Signal.READY)
         yield self._show(phase, card=self._begun, trouble=trouble)
+        is_lit = False
         while True:
             if self._controls.is_stopped:
                 raise _Stop
@@ -457,6 +457,9 @@ class _Queue:
             yield from self._renew()
             try:
                 reader = self._opened()
+                if not is_lit:
+                    self._signal(Signal.READY)
+                    is_lit = True
                 if reader.wait_for_card(_LOOK_SECONDS):
                     return reader.connect()
             except (NoCard, CardRemoved):
