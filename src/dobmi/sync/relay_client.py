@@ -5,6 +5,7 @@ It understands none of the commands. docs/formats/relay.md has the messages.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from time import monotonic
@@ -57,6 +58,10 @@ class Channel(Protocol):
 
 OpenChannel = Callable[..., AbstractContextManager[Channel]]
 """As `websockets.sync.client.connect`, with the keywords that are used here."""
+
+# A connection that breaks is raised here in our words; without a handler of anybody's, the library would
+# print its own, a traceback, between what a clerk is told.
+logging.getLogger("websockets.client").addHandler(logging.NullHandler())
 
 _COMMANDS_MAX = 2_000
 _LAST_WORD_SECONDS = 3.0
