@@ -19,7 +19,9 @@ from dobmi.firmware_sim.personality import Personality
 from dobmi.provisioning import cards, issuing, queue
 from dobmi.provisioning.issuing import LineState
 from dobmi.provisioning.queue import QueuePhase, QueueState, StationDesk, issue_queue
+from dobmi.provisioning.retiring import retire
 from dobmi.sync.errors import ServerRefused
+from dobmi.sync.retirement import Purpose
 from support.issuing_office import Clerk, IssuingOffice, issuing_office, side_by_side
 from support.purses import InProcess, issued_card, new_ring, purse_of
 from support.servers import serving
@@ -277,6 +279,18 @@ class TestCardsThatCannotBeIssued:
         assert refused.trouble is not None
         assert "Anggota 1" in refused.trouble.explain()
         everybody_has_one_card(office, 2)
+
+    def test_the_members_own_card_that_has_ended_is_put_aside(self, office: IssuingOffice) -> None:
+        ended = SimulatedCard()
+        cards.issue(office.station, InProcess(ended), 1, "Anggota 1")
+        retire(office.station, InProcess(ended), Purpose.RENEWED, "aus", wipe=True)
+        office.batch(1)
+        clerk = Clerk([(ended, [])])
+        assert clerk.work(office.station).phase is QueuePhase.FINISHED
+        (refused,) = [state for state in clerk.seen if state.phase is QueuePhase.REFUSED]
+        assert refused.trouble is not None
+        assert refused.trouble.facts["problem"] == "CENTRAL-CARD-ENDED"
+        everybody_has_one_card(office, 1)
 
     def test_a_card_that_fails_again_and_again_is_put_aside(
         self, office: IssuingOffice, monkeypatch: pytest.MonkeyPatch

@@ -5,35 +5,35 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from dobmi.cardlib.errors import CardRemoved, NoCard
+from dobmi.cardlib.errors import CardRemoved
 from dobmi.cardlib.inspection import CardState, inspect
 from dobmi.cardlib.originality import NXP_PUBLIC_KEYS
 from dobmi.cardlib.purse_layout import CardKey
-from dobmi.cardlib.readers import CardConnection, Reader, Signal, open_reader
+from dobmi.cardlib.readers import CardConnection, Reader
 from dobmi.cli import cash_desk
+from dobmi.cli.amounts import AmountType
+from dobmi.cli.at_reader import connect_card, open_the_reader, with_card
+from dobmi.cli.card_life import COMMANDS as LIFE
 from dobmi.cli.card_page import page
-from dobmi.cli.context import Context, DomainGroup, show_error
+from dobmi.cli.context import Context, DomainGroup
 from dobmi.cli.issuing import COMMANDS as ISSUING
 from dobmi.cli.pins import ask_new_pin, ask_pin
 from dobmi.cli.station import station_of as _station
-from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
 from dobmi.provisioning import cards, pins, staff
 from dobmi.provisioning.enrolment import Station, enrol_station
-from dobmi.provisioning.errors import NoCardCame, NotAnAmount, NotAUid
+from dobmi.provisioning.errors import NoCardCame, NotAUid
 from dobmi.provisioning.staff_file import logged_in, staff_file_of
-from dobmi.sync.errors import RelayInterrupted, ServerRefused, SyncError
+from dobmi.sync.errors import ServerRefused, SyncError
 from dobmi.wib import local_time
-
-_Result = TypeVar("_Result")
 
 _STATES = {
     CardState.BLANK: N_("blank, can be issued"),
@@ -80,28 +80,6 @@ _LEDGER_STATES = {
 }
 
 
-class AmountType(click.ParamType[Rupiah]):
-    """`12500`, `12.500` or `Rp 12.500`, above nought."""
-
-    name = "amount"
-
-    def convert(
-        self,
-        value: Any,
-        param: click.Parameter | None,  # noqa: ARG002 - click's signature
-        ctx: click.Context | None,  # noqa: ARG002 - likewise
-    ) -> Rupiah:
-        if isinstance(value, Rupiah):
-            return value
-        try:
-            amount = Rupiah.parse(str(value))
-        except ValueError as error:
-            raise NotAnAmount(text=str(value)[:40]) from error
-        if amount.amount <= 0:
-            raise NotAnAmount(text=str(value)[:40])
-        return amount
-
-
 class CountedType(AmountType):
     """Likewise, or nought."""
 
@@ -144,7 +122,7 @@ def command() -> None:
 command.add_command(page)
 
 
-for _command in ISSUING:
+for _command in (*ISSUING, *LIFE):
     command.add_command(_command)
 
 
@@ -181,7 +159,7 @@ def issue(context: Context, member_number: int, name: str, *, with_pin: bool) ->
     """
     station = _station(context)
     new = _new_pin(context) if with_pin else None
-    with _reader(context) as reader:
+    with open_the_reader(context) as reader:
 
         def act(connection: CardConnection) -> cards.IssuedCard:
             done = cards.issue(station, connection, member_number, name)
@@ -189,7 +167,7 @@ def issue(context: Context, member_number: int, name: str, *, with_pin: bool) ->
                 pins.set_pin(station, connection, new)
             return done
 
-        issued = _with_card(context, reader, act)
+        issued = with_card(context, reader, act)
     context.say(
         N_("Card {serial} ({uid}) is issued to {name}, member {member}, valid until {expires}."),
         serial=issued.card_serial,
@@ -226,8 +204,8 @@ def topup(
     """
     reference = reference or secrets.token_hex(8)
     station = _station(context)
-    with _reader(context) as reader:
-        connection = _connect(context, reader)
+    with open_the_reader(context) as reader:
+        connection = connect_card(context, reader)
         uid = connection.uid
         with _said_after(context, _ORDER_NOT_KNOWN, reference):
             try:
@@ -284,7 +262,7 @@ def cash(context: Context, counted: Rupiah | None, note: str) -> None:
 def deliver(context: Context) -> None:
     """Put on the card on the reader what the central server owes it."""
     station = _station(context)
-    with _reader(context) as reader:
+    with open_the_reader(context) as reader:
         _deliver(context, station, reader)
 
 
@@ -296,8 +274,8 @@ def rekey(context: Context) -> None:
     A card pulled away half-way works on, and is finished when it is laid on again.
     """
     station = _station(context)
-    with _reader(context) as reader:
-        done = _with_card(context, reader, lambda connection: cards.rekey(station, connection))
+    with open_the_reader(context) as reader:
+        done = with_card(context, reader, lambda connection: cards.rekey(station, connection))
     if done.changed_count:
         context.say(
             N_("Card keys are at generation {generation} now: {count} changed."),
@@ -323,8 +301,8 @@ def pin() -> None:
 def set_pin(context: Context) -> None:
     """The member chooses the first one."""
     station, new = _station(context), _new_pin(context)
-    with _reader(context) as reader:
-        _with_card(context, reader, lambda connection: pins.set_pin(station, connection, new))
+    with open_the_reader(context) as reader:
+        with_card(context, reader, lambda connection: pins.set_pin(station, connection, new))
     context.say(N_("The card has its PIN."))
 
 
@@ -334,8 +312,8 @@ def change_pin(context: Context) -> None:
     """The member knows the old one, which the card proves, and chooses another."""
     station = _station(context)
     old, new = ask_pin(context, _OLD_PIN), _new_pin(context)
-    with _reader(context) as reader:
-        _with_card(
+    with open_the_reader(context) as reader:
+        with_card(
             context, reader, lambda connection: pins.change_pin(station, connection, old, new)
         )
     context.say(N_("The card has its new PIN."))
@@ -352,8 +330,8 @@ def change_pin(context: Context) -> None:
 def reset_pin(context: Context, identified_by: str) -> None:
     """The member has forgotten it, was identified, and chooses another."""
     station, new = _station(context), _new_pin(context)
-    with _reader(context) as reader:
-        _with_card(
+    with open_the_reader(context) as reader:
+        with_card(
             context,
             reader,
             lambda connection: pins.reset_pin(station, connection, new, identified_by),
@@ -367,8 +345,8 @@ def prove_pin(context: Context) -> None:
     """The member knows it: what tills have locked is free again, from their next sync on."""
     station = _station(context)
     old = ask_pin(context, _OLD_PIN)
-    with _reader(context) as reader:
-        _with_card(context, reader, lambda connection: pins.prove_pin(station, connection, old))
+    with open_the_reader(context) as reader:
+        with_card(context, reader, lambda connection: pins.prove_pin(station, connection, old))
     context.say(N_("The PIN is right. Tills take it again from their next sync on."))
 
 
@@ -383,8 +361,8 @@ def inspect_card(context: Context) -> None:
             for name, key in context.settings.central.originality_keys.items()
         },
     }
-    with _reader(context) as reader:
-        found = _with_card(context, reader, lambda connection: inspect(connection, trusted))
+    with open_the_reader(context) as reader:
+        found = with_card(context, reader, lambda connection: inspect(connection, trusted))
     table = Table(show_header=False)
     translate = context.translate
     version = found.version
@@ -523,7 +501,7 @@ def _said_after(context: Context, text: str, reference: str) -> Iterator[None]:
 
 
 def _deliver(context: Context, station: Station, reader: Reader) -> None:
-    result = _with_card(
+    result = with_card(
         context, reader, lambda connection: cards.deliver_credits(station, connection)
     )
     for sequence, amount in result.delivered:
@@ -533,58 +511,6 @@ def _deliver(context: Context, station: Station, reader: Reader) -> None:
     if not result.delivered:
         context.say(N_("Nothing was owed to this card."))
     context.say(N_("Balance on the card: {balance}"), balance=result.balance)
-
-
-@contextlib.contextmanager
-def _reader(context: Context) -> Iterator[Reader]:
-    reader = open_reader(context.settings.provisioning.reader)
-    try:
-        yield reader
-    finally:
-        reader.close()
-
-
-def _connect(context: Context, reader: Reader) -> CardConnection:
-    seconds = context.settings.provisioning.card_wait_seconds
-    if not reader.wait_for_card(0):
-        context.say(N_("Lay the card on the reader…"))
-    while True:
-        if not reader.wait_for_card(seconds):
-            raise NoCardCame(seconds=round(seconds))
-        with contextlib.suppress(NoCard, CardRemoved):  # gone again: wait for the next one
-            return reader.connect()
-
-
-def _with_card(
-    context: Context, reader: Reader, act: Callable[[CardConnection], _Result]
-) -> _Result:
-    """Do `act` with the card on the reader; when it is pulled away, ask for it again and go on."""
-    uid: bytes | None = None
-    while True:
-        connection = _connect(context, reader)
-        if uid is not None and connection.uid != uid:
-            connection.disconnect()
-            context.say(N_("That is another card. Lay the same card on again."))
-            reader.wait_for_removal()
-            continue
-        uid = connection.uid
-        reader.signal(Signal.BUSY)
-        try:
-            result = act(connection)
-        except (CardRemoved, RelayInterrupted) as error:
-            reader.signal(Signal.FAILURE)
-            if not isinstance(error, CardRemoved) and not isinstance(error.__cause__, CardRemoved):
-                raise
-            show_error(error, context.translate)
-            reader.wait_for_removal()
-            continue
-        except DoBMIError:
-            reader.signal(Signal.FAILURE)
-            raise
-        finally:
-            connection.disconnect()
-        reader.signal(Signal.SUCCESS)
-        return result
 
 
 def _say_replacement(context: Context, found: dict[str, Any]) -> None:

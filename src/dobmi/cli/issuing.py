@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import signal
 import sys
 import time
@@ -101,7 +102,8 @@ def import_members(
     preview = preview.with_server(
         issuing.check_lines(station, [row.given for row in preview.rows], new_classes)
         if preview.rows
-        else []
+        else [],
+        new_classes,
     )
     _show_preview(context, preview)
     if not preview.rows or (preview.bad and not good_rows and (yes or not sys.stdin.isatty())):
@@ -345,17 +347,36 @@ def _show_preview(context: Context, preview: Preview) -> None:
     context.say(N_("{file}: columns {columns}"), file=preview.file, columns=read)
     if preview.ignored:
         context.say(N_("Not read: {columns}"), columns=", ".join(preview.ignored))
+    said: dict[tuple[str, str, str], list[int]] = {}  # one fault of many rows is said once
     for cell in preview.bad:
+        problem = cell.problem.explain(context.translate).removesuffix(".")
+        advice = cell.advice.explain(context.translate)
+        said.setdefault((cell.column, problem, advice), []).append(cell.row)
+    for (column, problem, advice), rows in said.items():
         context.say(
             N_("Row {row}, {column}: {problem}. {advice}"),
-            row=cell.row,
-            column=cell.column,
-            problem=cell.problem.explain(context.translate).removesuffix("."),
-            advice=cell.advice.explain(context.translate),
+            row=_spans(rows),
+            column=column,
+            problem=problem,
+            advice=advice,
         )
+    if preview.unknown_classes:
+        options = " ".join(f"--new-class {shlex.quote(one)}" for one in preview.unknown_classes)
+        context.say(N_("If these classes are new and meant so, add: {options}"), options=options)
     context.say(
         N_("{good} rows are good, {bad} are not."), good=len(preview.rows), bad=preview.bad_rows
     )
+
+
+def _spans(rows: list[int]) -> str:
+    """`2-10, 12`, of numbers that grow."""
+    found: list[list[int]] = []
+    for row in rows:
+        if found and row == found[-1][1] + 1:
+            found[-1][1] = row
+        else:
+            found.append([row, row])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in found)
 
 
 def _give_photos(

@@ -148,6 +148,26 @@ def replace(station: Station, uid: bytes, reason: str) -> dict[str, Any]:
     return station.client.post_json(f"/v1/cards/{uid.hex().upper()}/replace", {"reason": reason})
 
 
+def pay_out(station: Station, member_number: int, amount: Rupiah, reference: str) -> dict[str, Any]:
+    """Pay a member who gave their card back from their wallet; by the same `reference` once only.
+
+    In the answer `receipt` is None while a second person has to accept it. Raises as `ledger_card`.
+    """
+    order: dict[str, object] = {
+        "member_number": member_number,
+        "amount_rupiah": amount.amount,
+        "idempotency_key": reference,
+    }
+    return station.client.post_json("/v1/payouts", order)
+
+
+def expiring_cards(station: Station, within_days: int) -> list[dict[str, Any]]:
+    """Cards in force that expire within so many days, or have. Raises as `ledger_card`."""
+    answer = station.client.get_json(f"/v1/expiring-cards?within_days={within_days}")
+    found: list[dict[str, Any]] = answer["cards"]
+    return found
+
+
 def circulation(station: Station) -> dict[str, Any]:
     """Where every rupiah is, as the central ledger has it. Raises as `ledger_card`."""
     return station.client.get_json("/v1/circulation")

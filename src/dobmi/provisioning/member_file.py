@@ -106,6 +106,10 @@ class Preview:
     """Headings of columns that are not."""
     rows: tuple[MemberRow, ...]
     bad: tuple[BadCell, ...]
+    new_classes: tuple[str, ...] = ()
+    """Named as new to the server."""
+    unknown_classes: tuple[str, ...] = ()
+    """Of rows that the server would take if they were named as new."""
 
     @property
     def bad_rows(self) -> int:
@@ -114,14 +118,22 @@ class Preview:
     def heading(self, column: str) -> str:
         return next((heading for known, heading in self.columns if known.value == column), column)
 
-    def with_server(self, problems: Iterable[RowProblem]) -> Preview:
-        """The same with what the server has against rows (its `row` counts the good ones from 1)."""
+    def with_server(
+        self, problems: Iterable[RowProblem], new_classes: tuple[str, ...] = ()
+    ) -> Preview:
+        """The same with what the server has against rows (its `row` counts the good ones from 1).
+
+        `new_classes` were named to it as new.
+        """
         bad = list(self.bad)
         wrong: set[int] = set()
+        unknown: dict[str, None] = {}
         for one in problems:
             if not 0 < one.row <= len(self.rows):
                 continue
             wrong.add(one.row)
+            if one.code == "CENTRAL-CLASS-UNKNOWN":
+                unknown[self.rows[one.row - 1].given.member_class or ""] = None
             bad.append(
                 BadCell(
                     self.rows[one.row - 1].row,
@@ -131,7 +143,13 @@ class Preview:
                 )
             )
         rows = tuple(row for place, row in enumerate(self.rows, 1) if place not in wrong)
-        return replace(self, rows=rows, bad=tuple(sorted(bad, key=lambda cell: cell.row)))
+        return replace(
+            self,
+            rows=rows,
+            bad=tuple(sorted(bad, key=lambda cell: cell.row)),
+            new_classes=new_classes,
+            unknown_classes=tuple(unknown),
+        )
 
 
 def read_member_file(path: Path, photos: Path | None = None) -> Preview:

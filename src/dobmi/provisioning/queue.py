@@ -231,6 +231,7 @@ _CARD_ITSELF = frozenset(
         "CENTRAL-CARD-OTHER-MEMBER",
         "CENTRAL-CARD-BEGUN",
         "CENTRAL-CARD-BLOCKED",
+        "CENTRAL-CARD-ENDED",
         "CENTRAL-CARD-REPLACED",
     }
 )

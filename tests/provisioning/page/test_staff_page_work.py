@@ -8,8 +8,11 @@ from dobmi.central.cards import statement_of
 from dobmi.firmware_sim.card import SimulatedCard
 from dobmi.firmware_sim.faults import Moment, at_frame
 from dobmi.firmware_sim.personality import Personality
+from dobmi.provisioning import cards
 from dobmi.provisioning.bench import Phase
+from dobmi.provisioning.page import routes_cards
 from dobmi.provisioning.queue import QueuePhase
+from dobmi.sync.errors import ServerUnreachable
 from support.purses import issued_card, new_ring, purse_of
 from support.station_desk import JOKO, Browser, Desk, code_of, new_browser
 from support.tills import RING
@@ -238,6 +241,35 @@ class TestTheLifeOfACard:
         issuer.tap("/bench/cancel")
         assert 'data-state="active"' not in issuer.get(path).text
         assert 'data-testid="strip" data-state="blank"' in issuer.get("/status").text
+        for _ in range(2):
+            page = issuer.post("/payout", request="form-p1", member="6305", amount="20.000").text
+            assert 'data-testid="paid"' in page
+            assert "Mak Erot" in page
+            assert "Rp 10.000" in page  # left, also after the same form was sent twice
+        over = issuer.post(
+            "/payout", request="form-p2", member="6305", amount="10.001", to="/payout"
+        )
+        assert code_of(over) == "CENTRAL-AMOUNT"
+
+    def test_a_payout_whose_answer_was_lost_is_sent_again_as_the_same(
+        self, issuer: Browser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def lost(*_asked: object) -> None:
+            raise ServerUnreachable(address="x", detail="x")
+
+        monkeypatch.setattr(cards, "pay_out", lost)
+        answer = issuer.post("/payout", request="form-p3", member="6305", amount="5.000")
+        assert code_of(answer) == ServerUnreachable.code
+        for kept in ('value="form-p3"', 'value="6305"', 'value="5000"'):
+            assert kept in answer.text
+
+    def test_cards_that_expire_are_listed(
+        self, issuer: Browser, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert 'data-testid="none-expires"' in issuer.get("/card/expiring").text
+        issuer.issue(SimulatedCard(), 6306, "Mang Oded")
+        monkeypatch.setattr(routes_cards, "EXPIRING_DAYS", 3650)
+        assert "Mang Oded" in issuer.get("/card/expiring").text
 
     def test_new_keys_are_for_this_card_and_no_other(self, desk: Desk, issuer: Browser) -> None:
         card = SimulatedCard()
@@ -267,6 +299,19 @@ class TestLists:
         assert bad.count("<tr>") == 2
         assert '<td class="number">4</td>' in bad
         assert "Ujang Hermawan" in page.split('data-testid="good-rows"')[1]
+
+    def test_a_class_that_is_new_is_named_so_and_taken(self, issuer: Browser) -> None:
+        content = b"nomor anggota;nama;golongan\n6491;Ujang;magang\n6492;Siti;magang\n"
+        path = issuer.send_file("magang.csv", content).headers["hx-redirect"]
+        page = issuer.get(path).text
+        assert page.count('data-testid="new-class"') == 1
+        assert 'data-testid="take-list"' not in page
+        page = issuer.post(f"{path}/class", **{"class": "magang"}).text
+        assert 'data-testid="new-class"' not in page
+        assert 'data-testid="bad-rows"' not in page
+        taken = issuer.post("/batches", number=path.rpartition("/")[2], name="Magang")
+        assert taken.url.path.startswith("/batches/")
+        assert "Ujang" in taken.text
 
     def test_a_file_that_is_no_list_is_refused_in_words(self, issuer: Browser) -> None:
         answer = issuer.send_file("x.pdf", b"%PDF-1.4 \x00\x01")

@@ -49,18 +49,31 @@ async def take_file(visit: Visited) -> Response:
     visit.require(ISSUER)
     content = await read_file(visit.request, visit.session, FILE_SIZE_MAX)
     name = PurePath(unquote(visit.request.headers.get(_NAME_HEADER, ""))[:120]).name
-    found = await run_in_threadpool(_preview_of, visit.station, name, content)
+    read = await run_in_threadpool(read_members, content, name)
+    found = await run_in_threadpool(_checked, visit.station, read)
     number = new_number()
+    visit.page.keep(visit.session, f"{number} as read", read)
     visit.page.keep(visit.session, number, found)
     return visit.redirect(f"/batches/file/{number}")
 
 
-def _preview_of(station: Station, name: str, content: bytes) -> Preview:
-    """What is in the file, and what the server has against it. Raises MemberFileUnusable."""
-    found = read_members(content, name)
-    if not found.rows:
-        return found
-    return found.with_server(issuing.check_lines(station, [row.given for row in found.rows]))
+def _checked(station: Station, read: Preview, new_classes: tuple[str, ...] = ()) -> Preview:
+    """What was read, and what the server has against it."""
+    if not read.rows:
+        return read
+    lines = [row.given for row in read.rows]
+    return read.with_server(issuing.check_lines(station, lines, new_classes), new_classes)
+
+
+@router.post("/batches/file/{number}/class")
+def name_new_class(number: str, visit: Visited) -> Response:
+    """A class of members that the list has and nobody else, meant so: looked at again with it."""
+    visit.require(ISSUER)
+    name = visit.field("class", N_("Class"))
+    classes = dict.fromkeys((*_preview(visit, number).new_classes, name))
+    found = _checked(visit.station, _preview(visit, f"{number} as read"), tuple(classes))
+    visit.page.keep(visit.session, number, found)
+    return visit.redirect(f"/batches/file/{number}")
 
 
 @router.get("/batches/file/{number}")
@@ -76,6 +89,7 @@ def preview(number: str, visit: Visited) -> Response:
         bad=found.bad,
         bad_rows=found.bad_rows,
         ignored=found.ignored,
+        unknown_classes=found.unknown_classes,
     )
 
 
@@ -92,8 +106,9 @@ def take_list(visit: Visited) -> Response:
     visit.require(ISSUER)
     number = visit.field("number", N_("Number"))
     name = visit.field("name", N_("Name of the list"))
-    rows = _preview(visit, number).rows
-    batch = issuing.make_batch(visit.station, name, [row.given for row in rows], f"list-{number}")
+    found = _preview(visit, number)
+    lines = [row.given for row in found.rows]
+    batch = issuing.make_batch(visit.station, name, lines, f"list-{number}", found.new_classes)
     return visit.redirect(f"/batches/{batch.number}")
 
 

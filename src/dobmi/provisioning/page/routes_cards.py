@@ -28,6 +28,7 @@ from dobmi.sync.retirement import Purpose, RetireResult
 
 router = APIRouter()
 WORKS_WITH_CARDS: Final = ("issuer", "approver", "clerk")
+EXPIRING_DAYS: Final = 60
 REASON: Final = N_("Reason")
 IDENTIFIED: Final = N_("How the member was identified")
 CARD_WORKS: Final = (("rekey", N_("New keys")),)
@@ -51,6 +52,16 @@ def find(visit: Visited) -> Response:
         raise NotAUid(text=text[:40])
     ledger = visit.station.client.get_json(f"/v1/cards/{text.upper()}")
     return visit.redirect(f"/cards/{ledger['card_uid']}")
+
+
+@router.get("/card/expiring")
+def expiring(visit: Visited) -> Response:
+    """Cards that expire soon, or have: their members are told before a till refuses them."""
+    visit.require(*WORKS_WITH_CARDS)
+    found = cards.expiring_cards(visit.station, EXPIRING_DAYS)
+    for one in found:
+        one["expires"] = date.fromisoformat(one["expires"])
+    return visit.show("expiring.html", "card", found=found, days=EXPIRING_DAYS, rupiah=Rupiah)
 
 
 @router.get("/cards/{uid}")
@@ -207,7 +218,14 @@ def retired(result: RetireResult) -> CardDone:
         loaded = N_("{amount} of it waits for the member's next card.")
         lines.append((loaded, {"amount": result.loaded}))
     if result.wiped:
-        lines.append((N_("The card is blank again and can be issued to anybody."), {}))
+        lines.append(
+            (
+                N_(
+                    "The chip is blank. It becomes no card of ours again: its number stays the old card's."
+                ),
+                {},
+            )
+        )
     return CardDone(lines=tuple(lines), amount=result.emptied)
 
 

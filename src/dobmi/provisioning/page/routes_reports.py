@@ -6,6 +6,7 @@ import platform
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from dobmi.money import Rupiah
 from dobmi.provisioning import cards, staff
 from dobmi.provisioning.page.visit import Visit, Visited
 from dobmi.sync import http
+from dobmi.sync.errors import ServerRefused, SyncError
 from dobmi.web.forms import as_number
 
 router = APIRouter()
@@ -102,6 +104,43 @@ def count(visit: Visited) -> Response:
     note = visit.fields.get("note", "").strip()
     cards.count_cash(visit.station, Rupiah(counted), note)
     return visit.redirect("/cash", done=visit.say(N_("Written down.")))
+
+
+@router.get("/payout")
+def ask_payout(visit: Visited) -> Response:
+    visit.require("issuer")
+    asked = visit.request.query_params
+    again = {name: asked.get(name, "")[:40] for name in ("request", "member", "amount")}
+    return visit.show("payout.html", "cash", paid=None, again=again, rupiah=Rupiah)
+
+
+@router.post("/payout")
+def pay_out(visit: Visited) -> Response:
+    """Cash for a member who gave their card back; by the form's number it is one payout."""
+    visit.require("issuer")
+    member = visit.number("member", N_("Member number"))
+    amount = visit.amount("amount", N_("Amount"))
+    request = visit.field("request", N_("Number"))
+    number = f"payout-{request}"[:80]
+    try:
+        paid = cards.pay_out(visit.station, member, amount, number)
+    except SyncError as error:
+        if isinstance(error, ServerRefused):
+            raise
+        # It may have been paid: what is sent again must be this one.
+        same = urlencode({"request": request, "member": member, "amount": amount.amount})
+        return visit.redirect(f"/payout?{same}", failure=error)
+    visit.page.keep(visit.session, number, paid)
+    return visit.redirect(f"/payout/{number}")
+
+
+@router.get("/payout/{number}")
+def paid_out(number: str, visit: Visited) -> Response:
+    visit.require("issuer")
+    paid = visit.page.found(visit.session, number)
+    if not isinstance(paid, dict):
+        return visit.redirect("/payout")
+    return visit.show("payout.html", "cash", paid=paid, rupiah=Rupiah)
 
 
 @dataclass(frozen=True, slots=True)
