@@ -89,7 +89,7 @@ def pages_of(pdf: bytes, folder: Path, dots_per_inch: int = 200) -> list[Image.I
     file.write_bytes(pdf)
     command = ["pdftoppm", "-r", str(dots_per_inch), "-png", str(file), str(folder / "page")]
     subprocess.run(command, check=True)
-    pages = [Image.open(page) for page in sorted(folder.glob("page*.png"))]
+    pages: list[Image.Image] = [Image.open(page) for page in sorted(folder.glob("page*.png"))]
     for page in pages:
         page.load()  # and its file is closed
     return pages
