@@ -50,7 +50,8 @@ def test_the_same_reference_is_one_top_up(machine: Machine) -> None:
     with machine.serving():
         station(machine)
         for _ in range(2):
-            machine("card", "topup", "50.000", "--reference", "order-0001")
+            said = machine("card", "topup", "50.000", "--reference", "order-0001")
+            assert "From wages" not in said  # cash, though nobody said how much was handed over
         cash = machine("card", "cash")
         assert "Rp 50.000" in cash
         assert "Rp 100.000" not in cash

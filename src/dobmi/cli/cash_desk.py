@@ -57,7 +57,7 @@ def receipt_paper(issuer: str, order: dict[str, Any], translate: Translate) -> P
             Pair(left=say(N_("Cash received")), right=str(Rupiah(order["received_rupiah"]))),
             Pair(left=say(N_("Change")), right=str(Rupiah(order["change_rupiah"])), bold=True),
         ]
-    else:
+    elif order["source"] == "salary":
         rows.append(Words(text=say(N_("From wages"))))
     rows += [Line(), Pair(left=say(N_("Receipt no.")), right=receipt_number(order))]
     if order["person"]:
