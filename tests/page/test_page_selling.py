@@ -160,6 +160,34 @@ def test_the_cart_stays_when_the_card_is_refused(cashier: Browser) -> None:
     assert cashier.counter.asked[-1] == Acknowledge(request=request)
 
 
+def test_who_has_too_little_leaves_nothing_to_the_next_in_the_queue(cashier: Browser) -> None:
+    request = request_of(cashier)
+    cashier.tap("/sell/pay", request=request, typed="99000")
+    cashier.counter.show(
+        phase=Phase.REFUSED,
+        card=CARD,
+        error=InsufficientBalance(balance=Rupiah(60_000), amount=Rupiah(99_000)),
+    )
+    assert 'data-testid="drop"' in stage(cashier)
+    cashier.tap("/sell/drop", request=request)
+    assert cashier.counter.asked[-1] == Acknowledge(request=request)
+    assert not cashier.page.desk.state.cart.lines
+    cashier.counter.show(phase=Phase.IDLE)
+    cashier.tap("/sell/pay", request=request_of(cashier), typed="12500")
+    assert sales_asked(cashier)[-1].purchase.amount == Rupiah(12_500)
+
+
+def test_a_second_tap_on_emptying_leaves_the_next_cart_alone(cashier: Browser) -> None:
+    request = request_of(cashier)
+    cashier.tap("/sell/pay", request=request, typed="99000")
+    cashier.counter.show(phase=Phase.REFUSED, card=CARD, error=NoShift())
+    cashier.tap("/sell/drop", request=request)
+    cashier.counter.show(phase=Phase.IDLE)
+    cashier.tap("/sell/amount", amount="12500")
+    cashier.tap("/sell/drop", request=request)
+    assert cashier.page.desk.state.cart.total == Rupiah(12_500)
+
+
 def test_a_refused_sale_is_asked_again_under_a_number_of_its_own(cashier: Browser) -> None:
     cashier.tap("/sell/pay", request=request_of(cashier), typed="5000")
     cashier.counter.show(phase=Phase.REFUSED, error=NoShift())

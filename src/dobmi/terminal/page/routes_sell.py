@@ -182,6 +182,19 @@ def clear(visit: Visited) -> Response:
     return _cart(visit)
 
 
+@router.post("/sell/drop")
+def drop(visit: Visited) -> Response:
+    """After a refusal: whose cart it is goes without it. A second tap finds the next one's cart, and
+    leaves it.
+    """
+    visit.require_on_duty()
+    request, state = visit.field("request"), visit.page.counter.state
+    if state.phase is Phase.REFUSED and state.request == request:
+        visit.page.desk.change(lambda _cart: Cart())
+        visit.page.do(visit.page.counter.do(Acknowledge(request=request)))
+    return visit.html("")
+
+
 @router.post("/sell/hold")
 def hold(visit: Visited) -> Response:
     visit.require_on_duty()
