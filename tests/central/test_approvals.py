@@ -294,6 +294,48 @@ def test_a_limit_that_makes_no_sense_is_not_proposed(
         propose(staffed, ApprovalKind.LIMITS, facts)
 
 
+PAYOUT: Facts = {"member_number": 4711, "amount_rupiah": 1, "order": "payout-0001", "station": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"station": 999},
+        {"station": 1 << 70},
+        {"station": -1},
+        {"member_number": 1 << 45},
+        {"member_number": -1},
+        {"amount_rupiah": 1 << 70},
+        {"amount_rupiah": -1},
+        {"order": "payout\x00001"},
+        {"order": "payout\ud800001"},
+        {"order": 12345678},
+    ],
+)
+def test_a_payout_that_makes_no_sense_is_not_proposed(
+    staffed: World, wrong: dict[str, str | int | bool]
+) -> None:
+    with pytest.raises(BadProposal):
+        propose(staffed, ApprovalKind.RETIREMENT, {**PAYOUT, **wrong}, DEWI)
+    assert list_approvals(staffed.central.database) == []
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"])
+def test_what_no_database_keeps_is_not_proposed(staffed: World, text: str) -> None:
+    order: Facts = {
+        "card_uid": "04", "amount_rupiah": 1, "source": "cash", "order": text, "station": 1
+    }  # fmt: skip
+    with pytest.raises(BadProposal):
+        propose(staffed, ApprovalKind.CREDIT, order, DEWI)
+    with pytest.raises(BadProposal):
+        propose(
+            staffed, ApprovalKind.CREDIT, {**order, "order": "order-01", "station": 1 << 70}, DEWI
+        )
+    limit: Facts = {"name": "credit_max_rupiah", "value": 9, "member_class": text}
+    with pytest.raises(BadProposal):
+        propose(staffed, ApprovalKind.LIMITS, limit)
+
+
 def test_tills_are_told_a_limit_once_another_person_has_accepted_it(staffed: World) -> None:
     def told() -> tuple[Rupiah, int]:
         feed = verify_feed(make_feed(staffed.central, 0), staffed.central.public_key, 0)

@@ -9,8 +9,10 @@ import pytest
 
 from dobmi.cardlib.errors import CardError, CustodyUnavailable, KeysOutOfReach
 from dobmi.central import errors
+from dobmi.central.problems import status_of
 from dobmi.central.verification import Reason
 from dobmi.errors import DoBMIError
+from dobmi.money import Rupiah
 from dobmi.sync import errors as sync_errors
 
 FORMATS = Path(__file__).parents[2] / "docs" / "formats"
@@ -56,6 +58,12 @@ def test_codes_of_a_token_that_is_not_there() -> None:
     for kind in kinds_of(CustodyUnavailable):
         if kind is not KeysOutOfReach:  # a till's own word
             assert f"`{kind.code}`" in page, kind
+
+
+def test_a_payout_that_the_drawer_does_not_hold_is_refused_and_no_fault() -> None:
+    error = errors.CashNotThere(amount=Rupiah(2), held=Rupiah(1), terminal_id=1)
+    assert status_of(error) == 409
+    assert f"`{error.code}`" in (FORMATS / "http.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("reason", Reason)

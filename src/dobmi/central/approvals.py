@@ -28,9 +28,11 @@ from dobmi.central.server import Central
 from dobmi.central.staff import find_person
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
+from dobmi.sync.cbor import is_plain
 
 _COUNTER: Final = "approval"
 _FACTS_LENGTH_MAX: Final = 2000
+_NUMBERS_END: Final = 1 << 53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ def propose(
     """
     carrier = _carrier(kind)
     name = _require(connection, actor, *carrier.proposers)
+    _require_storable(facts)
     carrier.check(connection, facts)
     encoded = json.dumps(dict(facts), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     if len(encoded) > _FACTS_LENGTH_MAX:
@@ -189,6 +192,19 @@ def _require(connection: Connection, actor: Actor, *roles: StaffRole) -> str:
     if person is None or person.roles.isdisjoint(roles):
         raise RoleLacking(name=actor.name, role=", ".join(role.value for role in roles))
     return person.name
+
+
+def _require_storable(facts: Facts) -> None:
+    """Raises BadProposal for what a station may send and no database keeps."""
+    for fact in facts.values():
+        if isinstance(fact, str) and not is_plain(fact):
+            raise BadProposal(
+                detail=N_(
+                    "there are characters in it that cannot be seen (line breaks, control characters)"
+                )
+            )
+        if isinstance(fact, int) and abs(fact) >= _NUMBERS_END:
+            raise BadProposal(detail=N_("the amount is out of its range"))
 
 
 def _note(connection: Connection, actor: Actor, act: Act, of: Approval, now: int) -> None:

@@ -49,6 +49,7 @@ _STATUS: tuple[tuple[type[DoBMIError], int], ...] = (
     (errors.AmountNotAllowed, 422),
     (errors.CashTooLittle, 422),
     (errors.UnknownOrder, 404),
+    (errors.CashNotThere, 409),
     (errors.CreditRefused, 409),
     (errors.DisputeImpossible, 404),
     (errors.BodyTooLarge, 413),

@@ -40,6 +40,7 @@ from dobmi.money import ZERO, Rupiah
 
 _FACTS: Final = {"member_number", "amount_rupiah", "order", "station"}
 KEY_LENGTH_MAX: Final = 80
+_NUMBERS_END: Final = 1 << 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,13 @@ def wallet_of(connection: Connection, member_number: int) -> Rupiah:
 
 
 def require_payable(connection: Connection, order: CashOrder) -> None:
+    role = connection.execute(
+        select(terminals.c.role).where(terminals.c.id == order.station)
+    ).scalar_one_or_none()
+    if role is None:
+        raise BadProposal(detail=N_("a large payout is asked for at a station"))
+    if role != Role.STATION:
+        raise OnlyStationsTakeCash(terminal_id=order.station, role=role)
     active = connection.execute(
         select(cards.c.uid, cards.c.serial).where(
             cards.c.member_number == order.member_number, cards.c.state == CardState.ACTIVE
@@ -99,11 +107,6 @@ def require_payable(connection: Connection, order: CashOrder) -> None:
     wallet = wallet_of(connection, order.member_number)
     if not ZERO < order.amount <= wallet:
         raise AmountNotAllowed(amount=order.amount, minimum=Rupiah(1), maximum=wallet)
-    role = connection.execute(
-        select(terminals.c.role).where(terminals.c.id == order.station)
-    ).scalar_one()
-    if role != Role.STATION:
-        raise OnlyStationsTakeCash(terminal_id=order.station, role=role)
     held = -balance_of(connection, account_number(Group.CASH, order.station))
     if order.amount > held:
         raise CashNotThere(amount=order.amount, held=held, terminal_id=order.station)
@@ -171,12 +174,21 @@ def _read(facts: Facts) -> CashOrder:
     member, amount, station = (
         facts[name] for name in ("member_number", "amount_rupiah", "station")
     )
-    if type(member) is not int or type(amount) is not int or type(station) is not int:
+    key = facts["order"]
+    if (
+        type(member) is not int
+        or type(amount) is not int
+        or type(station) is not int
+        or not isinstance(key, str)
+        or not 0 < member < _NUMBERS_END
+        or not 0 < station < _NUMBERS_END
+        or not 0 < len(key) <= KEY_LENGTH_MAX
+    ):
         raise BadProposal(detail=N_("a large payout is asked for at a station"))
     return CashOrder(
         member_number=member,
         amount=Rupiah(amount),
-        key=str(facts["order"])[:KEY_LENGTH_MAX],
+        key=key,
         station=station,
         person="",
     )
