@@ -254,8 +254,10 @@ def finish_pairing(
             if known is not None and known.terminal_id != enrolment.terminal_id:
                 raise AlreadyEnrolled(terminal_id=known.terminal_id)
             if not files.asks_for_keys:
-                save = replace_key_file if files.card_keys.exists() else save_key_file
-                save(files.card_keys, masters, passphrase)
+                if files.card_keys.exists():
+                    replace_key_file(files.card_keys, masters, passphrase)
+                else:
+                    save_key_file(files.card_keys, masters, passphrase)
             if known is None:
                 ledger.store_identity(enrolment, int(system_time()))
             identity = ledger.identity()
