@@ -31,6 +31,7 @@ from dobmi.cli.opening import (
 )
 from dobmi.i18n import N_
 from dobmi.money import ZERO
+from dobmi.web.trail import detail_in_words
 from dobmi.wib import local_time
 
 _ACTS = (
@@ -229,7 +230,7 @@ def acts(
     if as_json:
         click.echo(json.dumps({"acts": [_act_json(one) for one in found]}))
         return
-    print_table(context, _ACTS, [_act_row(one) for one in found])
+    print_table(context, _ACTS, [_act_row(context, one) for one in found])
 
 
 _NUMBERS = ("_rupiah", "value", "_serial", "_number", "_days")
@@ -241,7 +242,7 @@ def _approval_row(context: Context, one: Approval) -> tuple[str, ...]:
     return (
         str(one.number),
         one.kind.value,
-        one.facts_text,
+        detail_in_words(one.facts_text, context.translate),
         one.proposed_by,
         local_time(one.proposed_at),
         f"{told} ({one.decided_by})" if one.decided_by else told,
@@ -263,7 +264,7 @@ def _approval_json(one: Approval) -> dict[str, object]:
     }
 
 
-def _act_row(one: NotedAct) -> tuple[str, ...]:
+def _act_row(context: Context, one: NotedAct) -> tuple[str, ...]:
     return (
         str(one.id),
         local_time(one.at),
@@ -272,7 +273,7 @@ def _act_row(one: NotedAct) -> tuple[str, ...]:
         one.act,
         one.subject,
         "-" if one.amount == ZERO else str(one.amount),
-        one.detail,
+        detail_in_words(one.detail, context.translate),
     )
 
 

@@ -82,6 +82,7 @@ _FACT_WORDS: Final = {
     "order": N_("order"),
     "station": N_("station"),
 }
+_SOURCE_WORDS: Final = {"cash": N_("money in cash"), "salary": N_("wages")}
 CARD_STATE_WORDS: Final = {
     "issuing": N_("issuing not finished"),
     "active": N_("active"),
@@ -104,6 +105,8 @@ def facts_of(one: Approval, voice: Voice) -> list[tuple[str, str]]:
             shown = voice.say(limit.words)
         elif is_money and type(value) is int:
             shown = str(Rupiah(value))
+        elif name == "source":
+            shown = voice.say(_SOURCE_WORDS.get(str(value), str(value)))
         else:
             shown = str(value)
         rows.append((label, shown))

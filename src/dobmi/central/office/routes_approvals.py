@@ -21,6 +21,7 @@ from dobmi.i18n import N_
 from dobmi.money import Rupiah
 from dobmi.web.errors import FormIncomplete
 from dobmi.web.forms import as_number
+from dobmi.web.trail import detail_in_words
 
 router = APIRouter()
 _Number = Annotated[int, Path(gt=0, lt=1 << 53)]
@@ -60,6 +61,7 @@ def approval(visit: Visited, number: _Number) -> Response:
         one=one,
         kind=KIND_WORDS[one.kind],
         facts=facts_of(one, visit.voice),
+        outcome=detail_in_words(one.outcome, visit.voice.say),
         may_decide=visit.may(StaffRole.APPROVER),
     )
 

@@ -13,6 +13,7 @@ from dobmi.money import Rupiah
 from dobmi.provisioning import staff
 from dobmi.provisioning.page.visit import Visit, Visited
 from dobmi.web.rendering import Voice
+from dobmi.web.trail import detail_in_words
 
 router = APIRouter()
 LOOKERS: Final = ("issuer", "approver", "proposer", "auditor")
@@ -38,7 +39,7 @@ FACTS: Final = {
     "station": N_("Station"),
     "person": N_("Received by"),
 }
-SOURCES: Final = {"cash": N_("cash"), "salary": N_("wages")}
+SOURCES: Final = {"cash": N_("money in cash"), "salary": N_("wages")}
 _HIDDEN: Final = frozenset({"idempotency_key"})
 
 
@@ -55,6 +56,7 @@ def in_words(approval: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
         **approval,
         "kind_said": voice.say(KINDS.get(approval["kind"], approval["kind"])),
         "rows": rows,
+        "outcome": detail_in_words(str(approval["outcome"]), voice.say),
     }
 
 

@@ -19,6 +19,7 @@ from dobmi.provisioning.page.visit import Visit, Visited
 from dobmi.sync import http
 from dobmi.sync.errors import ServerRefused, SyncError
 from dobmi.web.forms import as_number
+from dobmi.web.trail import detail_in_words
 
 router = APIRouter()
 ACTS: Final = {
@@ -79,6 +80,7 @@ def _act(one: dict[str, Any], visit: Visit) -> dict[str, Any]:
         **one,
         "act_said": visit.say(ACTS.get(name, name)),
         "subject": _subject(str(one["subject"]), visit),
+        "detail": detail_in_words(str(one["detail"]), visit.say),
         "amount": Rupiah(one["amount_rupiah"]),
     }
 
