@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 from gettext import NullTranslations
 from pathlib import Path
@@ -128,6 +129,11 @@ def moment(unix_seconds: int) -> str:
     return f"{text[:5]} {text[11:16]}"
 
 
+def short_date(day: str | date) -> str:
+    """`24-11-2026`, of a date or its ISO 8601 form. Raises ValueError if it is none."""
+    return date.fromisoformat(str(day)).strftime("%d-%m-%Y")
+
+
 class Look:
     """A page's templates and files, its own before the shared ones.
 
@@ -178,6 +184,7 @@ class Look:
             local_time=local_time,
             clock_time=clock_time,
             moment=moment,
+            short_date=short_date,
             date=voice.date,
             span=voice.span,
             explain=voice.explain,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from dobmi.central.cards import statement_of
@@ -202,6 +204,7 @@ class TestTheLifeOfACard:
         page = issuer.get(f"/cards/{uid}").text
         assert 'data-state="blocked"' in page
         assert "hilang" in page
+        assert re.search(r"<dd>\d\d-\d\d-20\d\d</dd>", page), "until when it is valid"
         issuer.post(f"/cards/{uid}/unblock", reason="ketemu")
         assert 'data-state="active"' in issuer.get(f"/cards/{uid}").text
 
@@ -365,6 +368,7 @@ class TestReports:
         page = issuer.get("/cash").text
         assert "Rp 10.000" in page
         assert "sore" in page
+        assert re.search(r">\d\d-\d\d-20\d\d<", page), "of which day"
 
     def test_the_trail_says_who_did_what(self, desk: Desk, issuer: Browser) -> None:
         issuer.issue(SimulatedCard(), 6502, "Wawan Setiawan")
