@@ -422,7 +422,8 @@ class TestPayouts:
 
     def test_no_more_than_the_station_has_in_cash(self, office: Office) -> None:
         other = office.world.station()
-        assert self.pay(office, other, 20_000)[1]["code"] == "CENTRAL-CASH"
+        status, problem = self.pay(office, other, 20_000)
+        assert (status, problem["code"]) == (409, "CENTRAL-CASH")
         assert wallets(office) == BALANCE
 
     def test_an_unknown_member_and_a_till_are_refused(
@@ -458,6 +459,26 @@ class TestPayouts:
         assert "receipt 1" in decided.outcome
         assert wallets(office) == Rupiah(5_000)
         assert self._ask(central, station, "Budi").receipt == 1
+
+    def test_a_large_one_in_parts_needs_two_people_too(
+        self, office: Office, station: ModelTill
+    ) -> None:
+        settings = office.world.central.settings.model_copy(
+            update={"approve_payout_above_rupiah": 10_000}
+        )
+        central = replace(office.world.central, settings=settings)
+        add_staff(central.database, "Budi", [StaffRole.ISSUER], START)
+        budi = Actor("Budi", station.terminal_id)
+
+        def pay(key: str, of: Central = central) -> Payout:
+            return pay_out(of, 4711, Rupiah(8_000), idempotency_key=key, actor=budi)
+
+        assert pay("the first part").receipt == 1
+        second = pay("the second part")
+        assert (second.receipt, second.approval) == (None, 1)
+        assert pay("the first part").receipt == 1
+        tomorrow = central.unix_seconds() + 24 * 3600
+        assert pay("a day later", replace(central, unix_seconds=lambda: tomorrow)).receipt == 2
 
     def _ask(self, central: Central, station: ModelTill, name: str) -> Payout:
         actor = Actor(name, station.terminal_id)

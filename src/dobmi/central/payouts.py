@@ -17,6 +17,7 @@ from dobmi.central.wallet_cash import (
     CashOrder,
     Payout,
     lock_member,
+    paid_today,
     pay,
     payout_of,
     wallet_of,
@@ -27,7 +28,8 @@ from dobmi.money import Rupiah
 def pay_out(
     central: Central, member_number: int, amount: Rupiah, *, idempotency_key: str, actor: Actor
 ) -> Payout:
-    """Pay it, or propose it if it is more than one person may; the same key is the same payout.
+    """Pay it, or propose it if with what the member was paid today without a second person it is
+    more than one may; the same key is the same payout.
 
     Raises UnknownMember, MemberHasAnotherCard, AmountNotAllowed (more than the wallet has),
     CashNotThere, OnlyStationsTakeCash, IdempotencyConflict; StaffNeeded for a large one without
@@ -54,7 +56,7 @@ def pay_out(
                 raise IdempotencyConflict
             return payout_of(connection, before, name)
         alone_max = limit_in_force(connection, central.settings, "approve_payout_above_rupiah")
-        if amount.amount <= alone_max:
+        if (paid_today(connection, member_number, now) + amount).amount <= alone_max:
             return payout_of(connection, pay(connection, order, now), name)
         facts: dict[str, str | int | bool] = {
             "member_number": member_number,

@@ -14,7 +14,7 @@ from dobmi.central.acts import Act, Actor, note_act
 from dobmi.central.balances import balance_of
 from dobmi.central.booking import booking_time
 from dobmi.central.carrying import Accepted, Carrier, Facts
-from dobmi.central.database import insert_rows, next_number
+from dobmi.central.database import insert_rows, next_number, whole_sum
 from dobmi.central.errors import (
     AmountNotAllowed,
     BadProposal,
@@ -37,6 +37,7 @@ from dobmi.central.schema import (
 from dobmi.central.server import Central
 from dobmi.i18n import N_
 from dobmi.money import ZERO, Rupiah
+from dobmi.wib import day_of, midnight
 
 _FACTS: Final = {"member_number", "amount_rupiah", "order", "station"}
 KEY_LENGTH_MAX: Final = 80
@@ -85,6 +86,15 @@ def lock_member(connection: Connection, member_number: int) -> str:
 
 def wallet_of(connection: Connection, member_number: int) -> Rupiah:
     return balance_of(connection, account_number(Group.WALLET, member_number))
+
+
+def paid_today(connection: Connection, member_number: int, now: int) -> Rupiah:
+    """What one person alone paid the member since midnight: a large payout in parts is a large one."""
+    of = cash_payouts.c
+    alone = select(whole_sum(of.amount_rupiah)).where(
+        of.member_number == member_number, of.at >= midnight(day_of(now)), of.approval.is_(None)
+    )
+    return Rupiah(connection.execute(alone).scalar_one())
 
 
 def require_payable(connection: Connection, order: CashOrder) -> None:
