@@ -36,6 +36,7 @@ OFFICE_ALONE = (
     errors.WorkProblem,
     errors.PairingNotDecided,
     errors.KeyGenerationProblem,
+    errors.KeysOfCeremony,
 )
 """Said on the office's own screen, never over the network."""
 
