@@ -1,7 +1,7 @@
 """What is printed of issued cards: their faces, sheets of labels, and a batch's report (PDF and CSV).
 
 A face has the size of an ID-1 card (ISO/IEC 7810: 85.60 by 53.98 mm). Fonts are embedded. The code on a
-card says its number alone (docs/formats/card-code.md): nothing about its member, and no secret.
+card says its number alone (`DOBMI:C:` and ten digits): nothing about its member, and no secret.
 """
 
 from __future__ import annotations
