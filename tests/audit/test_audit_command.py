@@ -226,8 +226,11 @@ def test_the_rules_are_documented() -> None:
         assert f"| `{rule.id}` | {rule.severity.value} | {rule.checks} |" in page
 
 
-def test_the_office_gives_the_auditor_a_key_that_opens_no_card(desk: Desk) -> None:
-    done = desk.central("keys", "auditor", desk.folder / "given.json", "--auditor-passphrase", "x")
+def test_the_office_gives_the_auditor_a_key_that_opens_no_card(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOBMI_AUDITOR_PASSPHRASE", "x")
+    done = desk.central("keys", "auditor", desk.folder / "given.json")
     assert done.exit_code == 0, done.output
     assert RING.public_key("server").hex() in done.output
     audited = Desk(desk.folder, "en")

@@ -77,9 +77,10 @@ def test_keys_are_never_overwritten(ready: Desk) -> None:
     assert (ready.folder / "central.keys").read_bytes() == before
 
 
-def test_a_tills_keys_cannot_make_money(ready: Desk) -> None:
+def test_a_tills_keys_cannot_make_money(ready: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     file = ready.folder / "till.keys"
-    ready.ok("keys", "till", str(file), "--till-passphrase", "kunci kasir")
+    monkeypatch.setenv("DOBMI_TILL_PASSPHRASE", "kunci kasir")
+    ready.ok("keys", "till", str(file))
     ring = load_key_file(file, "kunci kasir")
     uid = bytes.fromhex("04A1B2C3D4E5F6")
     central = load_key_file(ready.folder / "central.keys", "kunci kantor")

@@ -23,6 +23,7 @@ from dobmi.central.schema import StaffRole, key_generations, staff_acts
 from dobmi.central.server import CARD_ISSUER_KEY, SERVER_KEY
 from dobmi.central.staff import add_staff
 from dobmi.cli import ceremony, ceremony_places
+from dobmi.cli.central_keys import keys
 from dobmi.cli.ceremony import command
 from dobmi.cli.context import Context
 from dobmi.cli.opening import key_place
@@ -265,6 +266,15 @@ class TestRenewal:
         assert row.minutes_hash.hex() == second.hash
         assert second.minutes.previous == first.hash
         assert acts.count("ceremony") == 2
+
+    def test_afterwards_nobody_makes_a_generation_alone(self, room: Room) -> None:
+        make_office(room)
+        room.first()
+        alone = CliRunner().invoke(keys, ["renew"], obj=room.context)
+        refused(alone, "CENTRAL-KEYS-CEREMONY")
+        room.minutes.rename(room.folder / "elsewhere")
+        refused(CliRunner().invoke(keys, ["renew"], obj=room.context), "CENTRAL-KEYS-CEREMONY")
+        assert set(room.keys.masters[CardKey.CREDIT]) == {1}
 
     def test_there_must_be_keys_to_renew(self, room: Room) -> None:
         refused(room.hold("renew", "--accept-old-days", "1"), "CEREMONY-KEYS-MISSING")

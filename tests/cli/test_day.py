@@ -54,9 +54,12 @@ def test_every_role_says_what_is_wrong_with_the_passphrase(
         assert f"[{code}]" in machine(*command, expect=1, passphrase=None)
 
 
-def test_an_empty_passphrase_makes_no_keys(machine: Machine) -> None:
+def test_an_empty_passphrase_makes_no_keys(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = str(machine.folder / "other.keys")
-    refused = machine("central", "keys", "till", made, "--till-passphrase", "", expect=1)
+    monkeypatch.setenv("DOBMI_TILL_PASSPHRASE", "")
+    refused = machine("central", "keys", "till", made, expect=1)
     assert "[KEY-PASSPHRASE-EMPTY]" in refused
     assert not Path(made).exists()
     (machine.folder / "central.keys").rename(machine.folder / "kept.keys")
@@ -167,6 +170,7 @@ def test_keys_are_renewed_while_cards_and_tills_are_in_use(machine: Machine) -> 
     machine("terminal", "shift", "open")
     machine("terminal", "sell", "1.000")
     with machine.serving():
+        machine("terminal", "sync")  # says that the till holds them
         assert "4 changed" in machine("card", "rekey")
         assert "generation 2 already" in machine("card", "rekey")
         machine("card", "topup", "500")

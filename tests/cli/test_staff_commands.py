@@ -222,3 +222,24 @@ def test_a_station_proposes_decides_and_reads_for_who_is_logged_in(
     assert who.name == "Budi"
     staff.log_out(here)
     assert staff.who(here) is None
+
+
+def test_one_person_cannot_give_two_names_of_whom_there_are_passwords(office: Path) -> None:
+    limit = ("limits", "name=sale_max_rupiah", "value=400000", "--by", "Ani")
+    run(office, "central", "approvals", "propose", *limit)
+    run(office, "central", "staff", "password", "Budi", typed=PASSWORD)
+    accept = ("central", "approvals", "accept", "1", "--by", "budi")
+    run(office, *accept, refused="CENTRAL-PASSWORD")
+    run(office, *accept, typed="bukan ini\n", refused="CENTRAL-PASSWORD")
+    (waiting,) = central_json(office, "approvals", "list")["proposals"]
+    assert waiting["accepted"] is None
+    assert "carried out" in run(office, *accept, typed=PASSWORD)
+
+
+def test_wrong_passwords_at_a_command_lock_as_at_the_page(office: Path) -> None:
+    run(office, "central", "staff", "password", "Budi", typed=PASSWORD)
+    refuse = ("central", "approvals", "refuse", "1", "--by", "Budi")
+    for _ in range(staff_login.TRIES - 1):
+        run(office, *refuse, refused="CENTRAL-PASSWORD")
+    run(office, *refuse, refused="CENTRAL-PASSWORD-LOCKED")
+    run(office, *refuse, typed=PASSWORD, refused="CENTRAL-PASSWORD-LOCKED")

@@ -14,6 +14,7 @@ CentralError
   ShuttingDown                 it takes no new work any more
   KeysMissing                  no key file where the settings say
   KeyFileExists                keys are never overwritten
+  KeysOfCeremony               made by several people: nobody makes new ones alone
   ExportExists                 neither are exports
   ClocksDiffer                 the server's and the database's
   LedgerDoesNotAddUp           the journal's sum is not nought
@@ -254,6 +255,12 @@ class KeyFileExists(CentralError):
     code = "CENTRAL-KEYS-EXIST"
     message = N_("There is already a key file {path}; keys are never overwritten.")
     next_step = N_("Use it, or move it to a safe place first.")
+
+
+class KeysOfCeremony(CentralError):
+    code = "CENTRAL-KEYS-CEREMONY"
+    message = N_("These keys were made in a ceremony: one person alone makes no new ones.")
+    next_step = N_("Hold another with the custodians: dobmi ceremony renew.")
 
 
 class ExportExists(CentralError):

@@ -43,6 +43,7 @@ from dobmi.central.schema import (
     cards,
     key_generations,
     pairings,
+    staff_acts,
     terminals,
     till_keys,
 )
@@ -139,6 +140,13 @@ def note_ceremony(
     """Write down that a key ceremony was held whose minutes have that hash."""
     with database.write() as connection:
         note_act(connection, actor, Act.CEREMONY, subject=minutes_hash, detail=detail, now=now)
+
+
+def ceremony_was_held(database: Database) -> bool:
+    """Whether the audit trail has a key ceremony."""
+    held = select(staff_acts.c.id).where(staff_acts.c.act == Act.CEREMONY.value).limit(1)
+    with database.read() as connection:
+        return connection.execute(held).first() is not None
 
 
 def keys_limits(connection: Connection) -> tuple[tuple[KeysMin, ...], int]:

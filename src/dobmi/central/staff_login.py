@@ -108,26 +108,23 @@ def log_in(central: Central, name: str, password: str, station: int | None) -> S
     The try is counted, for good, before the password is looked at. Raises WrongPassword (also for a
     name that nobody has), PasswordLocked.
     """
-    now = central.unix_seconds()
-    left, until = _count_try(central.database, name, station, now)
-    with central.database.read() as connection:
+    person = _proved(central, name, password, station)
+    return _open(central, person, station, central.unix_seconds())
+
+
+def prove_password(central: Central, name: str, password: str) -> None:
+    """As `log_in` at the office, but for one command: no session is left. Raises as it does."""
+    person = _proved(central, name, password, None)
+    with central.database.write() as connection:
+        _forget_failures(connection, person, None)
+
+
+def has_password(database: Database, name: str) -> bool:
+    """Whether a person of that name, however it is written, has a password."""
+    with database.read() as connection:
         person = find_person(connection, name)
-        row = connection.execute(
-            select(staff_passwords).where(
-                staff_passwords.c.name == ("" if person is None else person.name)
-            )
-        ).one_or_none()
-    salt = _NOBODYS_SALT if row is None else bytes(row.salt)
-    given = _scrypt(_plain(password)[:PASSWORD_LENGTH_MAX], salt)
-    is_right = row is not None and hmac.compare_digest(given, bytes(row.hash))
-    if person is not None and person.roles and is_right:
-        return _open(central, person, station, now)
-    if left == 0:
-        locked = Actor("" if person is None else person.name, station)
-        with central.database.write() as connection:
-            note_act(connection, locked, Act.LOCKED_OUT, subject=f"staff {name}", now=now)
-        raise PasswordLocked(until=local_time(until))
-    raise WrongPassword(left=left)
+        mine = staff_passwords.c.name == ("" if person is None else person.name)
+        return connection.execute(select(staff_passwords.c.name).where(mine)).first() is not None
 
 
 def log_out(central: Central, token: str | None) -> None:
@@ -210,17 +207,44 @@ def people_with_password(database: Database) -> frozenset[str]:
         return frozenset(connection.execute(select(staff_passwords.c.name)).scalars())
 
 
+def _proved(central: Central, name: str, password: str, station: int | None) -> Person:
+    now = central.unix_seconds()
+    left, until = _count_try(central.database, name, station, now)
+    with central.database.read() as connection:
+        person = find_person(connection, name)
+        row = connection.execute(
+            select(staff_passwords).where(
+                staff_passwords.c.name == ("" if person is None else person.name)
+            )
+        ).one_or_none()
+    salt = _NOBODYS_SALT if row is None else bytes(row.salt)
+    given = _scrypt(_plain(password)[:PASSWORD_LENGTH_MAX], salt)
+    is_right = row is not None and hmac.compare_digest(given, bytes(row.hash))
+    if person is not None and person.roles and is_right:
+        return person
+    if left == 0:
+        locked = Actor("" if person is None else person.name, station)
+        with central.database.write() as connection:
+            note_act(connection, locked, Act.LOCKED_OUT, subject=f"staff {name}", now=now)
+        raise PasswordLocked(until=local_time(until))
+    raise WrongPassword(left=left)
+
+
+def _forget_failures(connection: Connection, person: Person, station: int | None) -> None:
+    connection.execute(
+        delete(staff_failures).where(
+            staff_failures.c.station == (station or _OFFICE),
+            staff_failures.c.folded == folded(person.name),
+        )
+    )
+
+
 def _open(central: Central, person: Person, station: int | None, now: int) -> StaffSession:
     token = secrets.token_urlsafe(32)
     expires_at = now + SESSION_SECONDS
 
     def opened(connection: Connection) -> None:
-        connection.execute(
-            delete(staff_failures).where(
-                staff_failures.c.station == (station or _OFFICE),
-                staff_failures.c.folded == folded(person.name),
-            )
-        )
+        _forget_failures(connection, person, station)
         connection.execute(
             delete(staff_sessions).where(
                 or_(

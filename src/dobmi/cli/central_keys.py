@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -27,10 +28,11 @@ from dobmi.cardlib.custody_place import (
 )
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.acts import Actor
-from dobmi.central.errors import KeyFileExists, KeysMissing, NotInitialised
+from dobmi.central.errors import KeyFileExists, KeysMissing, KeysOfCeremony, NotInitialised
 from dobmi.central.key_generations import (
     DELETED_KEYS,
     begin_generation,
+    ceremony_was_held,
     key_report,
     note_deleted,
     put_on_cards,
@@ -50,6 +52,7 @@ from dobmi.cli.opening import (
 )
 from dobmi.cli.pairing import user_name
 from dobmi.i18n import N_
+from dobmi.provisioning.ceremony_minutes import read_chain
 from dobmi.settings import BadSettings
 from dobmi.wib import local_time
 
@@ -179,9 +182,10 @@ def keys_renew(context: Context, accept_old_days: int) -> None:
 
     Then restart the server. Paired tills fetch the new keys with their next feed; one that was
     taken in by an invitation is given its file (`keys till`). Cards get the new keys as they are
-    tapped, from when every till holds them: `keys report`. With custodians and shares:
-    `dobmi ceremony renew`.
+    tapped, from when every till holds them: `keys report`. Refused where the keys were made with
+    custodians: there it is `dobmi ceremony renew`.
     """
+    _require_no_ceremony(context)
     place = key_place(context)
     opens = unlocking(context, place)
     custody = open_custody(place, opens)
@@ -194,6 +198,20 @@ def keys_renew(context: Context, accept_old_days: int) -> None:
         path=place,
     )
     context.say(N_("Restart the server; look how far it is with: dobmi central keys report"))
+
+
+def _require_no_ceremony(context: Context) -> None:
+    """Raises KeysOfCeremony where the audit trail or the folder of minutes has one."""
+    held = bool(read_chain(context.settings.at(Path("ceremonies"))))
+    if not held:
+        with bare_database(context) as database:
+            try:
+                database.require_tables()
+            except NotInitialised:
+                return
+            held = ceremony_was_held(database)
+    if held:
+        raise KeysOfCeremony
 
 
 def _begin(
@@ -305,15 +323,14 @@ def keys_delete(context: Context, generation: int, by: str, yes: bool) -> None:
 
 @keys.command("till")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--till-passphrase",
-    envvar="DOBMI_TILL_PASSPHRASE",
-    help="Passphrase of the new file; asked for when left out. Better in the variable.",
-)
 @click.pass_obj
-def keys_till(context: Context, file: Path, till_passphrase: str | None) -> None:
-    """Write to FILE the card keys a till needs: debit and PIN, with which no money can be made."""
+def keys_till(context: Context, file: Path) -> None:
+    """Write to FILE the card keys a till needs: debit and PIN, with which no money can be made.
+
+    Its passphrase comes from DOBMI_TILL_PASSPHRASE, or is asked for.
+    """
     ring = open_keys(context).masters_of(KeyRole.TILL)
+    till_passphrase = os.environ.get("DOBMI_TILL_PASSPHRASE")
     if till_passphrase is None:
         # In a script that sets one passphrase for all, it is that one.
         till_passphrase = context.passphrase(context.translate(N_("New passphrase for the tills")))
@@ -323,19 +340,16 @@ def keys_till(context: Context, file: Path, till_passphrase: str | None) -> None
 
 @keys.command("auditor")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--auditor-passphrase",
-    envvar="DOBMI_AUDITOR_PASSPHRASE",
-    help="Passphrase of the new file; asked for when left out. Better in the variable.",
-)
 @click.pass_obj
-def keys_auditor(context: Context, file: Path, auditor_passphrase: str | None) -> None:
+def keys_auditor(context: Context, file: Path) -> None:
     """Write to FILE the key with which an auditor checks cards' MACs, and show the public keys.
 
     With it no card can be opened and no money made; but whoever has it can make up a sale's MAC.
+    Its passphrase comes from DOBMI_AUDITOR_PASSPHRASE, or is asked for.
     """
     custody = open_keys(context)
     ring = custody.masters_of(KeyRole.AUDITOR)
+    auditor_passphrase = os.environ.get("DOBMI_AUDITOR_PASSPHRASE")
     if auditor_passphrase is None:
         purpose = context.translate(N_("New passphrase for the auditor"))
         auditor_passphrase = context.passphrase(purpose)

@@ -18,9 +18,9 @@ from dobmi.central.approvals import (
 )
 from dobmi.central.errors import BadParameters
 from dobmi.central.schema import ApprovalKind, StaffRole
-from dobmi.central.server import now_unix_seconds
+from dobmi.central.server import Central, now_unix_seconds
 from dobmi.central.staff import add_staff, remove_staff, staff_list
-from dobmi.central.staff_login import set_password
+from dobmi.central.staff_login import has_password, prove_password, set_password
 from dobmi.cli.context import Context, DomainGroup
 from dobmi.cli.opening import (
     bare_database,
@@ -124,7 +124,10 @@ def staff_password(context: Context, name: str, by: str) -> None:
 
 @click.group(cls=DomainGroup)
 def approvals() -> None:
-    """What one person proposes and another one decides: large credits, restitution, limits."""
+    """What one person proposes and another one decides: large credits, restitution, limits.
+
+    Whoever has a password is asked for it; without a terminal it is the first line of standard input.
+    """
 
 
 @approvals.command("list")
@@ -172,6 +175,7 @@ def approvals_propose(context: Context, kind: str, facts: tuple[str, ...], by: s
         is_number = value.isascii() and value.isdecimal() and name.endswith(_NUMBERS)
         given[name] = int(value) if is_number and len(value) <= 18 else value
     with open_central(context) as central:
+        _prove(context, central, by)
         made = propose_at(central, ApprovalKind(kind), given, Actor(by, None))
     context.say(
         N_("Proposal {number} waits for a second person: {text}"),
@@ -187,6 +191,7 @@ def approvals_propose(context: Context, kind: str, facts: tuple[str, ...], by: s
 def approvals_accept(context: Context, number: int, by: str) -> None:
     """Accept proposal NUMBER, which does what it asks for, once."""
     with open_central(context) as central:
+        _prove(context, central, by)
         done = decide(central, number, True, Actor(by, None), central.unix_seconds())
     context.say(
         N_("Proposal {number} is carried out: {outcome}"), number=number, outcome=done.outcome
@@ -200,6 +205,7 @@ def approvals_accept(context: Context, number: int, by: str) -> None:
 def approvals_refuse(context: Context, number: int, by: str) -> None:
     """Refuse proposal NUMBER; nothing is done."""
     with open_central(context) as central:
+        _prove(context, central, by)
         decide(central, number, False, Actor(by, None), central.unix_seconds())
     context.say(N_("Proposal {number} is refused."), number=number)
 
@@ -231,6 +237,18 @@ def acts(
         click.echo(json.dumps({"acts": [_act_json(one) for one in found]}))
         return
     print_table(context, _ACTS, [_act_row(context, one) for one in found])
+
+
+def _prove(context: Context, central: Central, name: str) -> None:
+    """Whoever has a password gives it; two people's names are not one person's to type."""
+    if not has_password(central.database, name):
+        return
+    if sys.stdin.isatty():
+        prompt = context.translate(N_("Password of {name}")).format(name=name)
+        given = str(click.prompt(prompt, hide_input=True))
+    else:
+        given = sys.stdin.readline().rstrip("\r\n")
+    prove_password(central, name, given)
 
 
 _NUMBERS = ("_rupiah", "value", "_serial", "_number", "_days")
