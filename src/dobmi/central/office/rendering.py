@@ -37,7 +37,7 @@ KIND_WORDS: Final = {
     ApprovalKind.CREDIT: N_("Large credit"),
     ApprovalKind.RESTITUTION: N_("Restitution"),
     ApprovalKind.LIMITS: N_("Limit"),
-    ApprovalKind.RETIREMENT: N_("Retirement of a card"),
+    ApprovalKind.RETIREMENT: N_("Large payout of a wallet"),
 }
 ACT_WORDS: Final = {
     Act.LOG_IN: N_("logged in"),

@@ -21,7 +21,7 @@ KINDS: Final = {
     "credit": N_("Large top-up"),
     "restitution": N_("Restitution"),
     "limits": N_("Limit"),
-    "retirement": N_("Retirement of a card"),
+    "retirement": N_("Large payout of a wallet"),
 }
 FACTS: Final = {
     "amount_rupiah": N_("Amount"),
@@ -49,7 +49,9 @@ def in_words(approval: Mapping[str, Any], voice: Voice) -> dict[str, Any]:
     for name, value in approval["facts"].items():
         if name in _HIDDEN or value in {"", None}:
             continue
-        shown = str(Rupiah(value)) if name.endswith("_rupiah") else str(value)
+        of = str(approval["facts"].get("name", "")) if name == "value" else name
+        is_money = of.endswith("_rupiah") and type(value) is int
+        shown = str(Rupiah(value)) if is_money else str(value)
         shown = voice.say(SOURCES.get(shown, shown)) if name == "source" else shown
         rows.append((voice.say(FACTS.get(name, name)), shown))
     return {
