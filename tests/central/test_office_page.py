@@ -298,8 +298,8 @@ def test_the_trail_is_shown_by_person_kind_and_subject(ani: OfficeBrowser, world
     ani.post("/cards/1/block", reason="<b>hilang</b>")
     rows = ani.get("/acts?act=block&person=Ani&about=card").text
     assert "&lt;b&gt;hilang&lt;/b&gt;" in rows
-    assert "<td>card 1</td>" in rows
-    assert "<td>card 1</td>" not in ani.get("/acts?person=Budi").text
+    assert 'href="/office/acts?about=card%201">Kartu 1</a>' in rows
+    assert "Kartu 1" not in ani.get("/acts?person=Budi").text
     assert ani.get("/acts?before=x").status_code == 422
 
 
@@ -323,6 +323,7 @@ def test_keys_and_staff_are_shown(ani: OfficeBrowser, world: World) -> None:
     staff = ani.get("/staff").text
     assert "Ani" in staff
     assert "Budi" in staff
+    assert "Kembalian" not in staff  # money given back: no word for another password
 
 
 @pytest.mark.parametrize("path", ["/tills", "/approvals", "/acts", "/keys", "/staff"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dobmi.i18n import translation
-from dobmi.web.trail import detail_in_words
+from dobmi.web.trail import detail_in_words, subject_in_words
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,18 @@ def test_a_stored_detail_is_said_in_indonesian(stored: str, said: str) -> None:
 
 def test_braces_that_people_wrote_are_left_alone() -> None:
     assert detail_in_words("3 members: {x}", translation("en").gettext) == "3 members: {x}"
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ("card 12", "Kartu 12"),
+        ("approval 2", "Persetujuan 2"),
+        ("issuing batch 3", "Daftar 3"),
+        ("staff Ani Kusumaningrum", "Petugas Ani Kusumaningrum"),
+        ("something else 3", "something else 3"),
+        ("card", "card"),
+    ],
+)
+def test_what_an_act_was_about_is_said_in_the_readers_language(stored: str, said: str) -> None:
+    assert subject_in_words(stored, translation("id").gettext) == said

@@ -70,6 +70,24 @@ _FACTS: Final = {
     "station": N_("station"),
 }
 _FACT: Final = re.compile(rf"(?:^|(?<=, ))({'|'.join(_FACTS)}) ")
+_SUBJECTS: Final = {
+    "card": N_("Card"),
+    "approval": N_("Approval"),
+    "staff": N_("Staff"),
+    "terminal": N_("Terminal"),
+    "issuing batch": N_("List"),
+    "member": N_("Member"),
+    "station": N_("Station"),
+    "generation": N_("Generation"),
+}
+
+
+def subject_in_words(subject: str, translate: Translate) -> str:
+    """What an act was about: `card 4`; what is not known stays as it is stored."""
+    for kind, words in _SUBJECTS.items():
+        if subject.startswith(f"{kind} "):
+            return translate(words) + subject.removeprefix(kind)
+    return subject
 
 
 def detail_in_words(detail: str, translate: Translate) -> str:

@@ -11,7 +11,7 @@ from dobmi.central.acts import Act, list_acts
 from dobmi.central.key_generations import key_report
 from dobmi.central.office.rendering import ACT_WORDS
 from dobmi.central.office.visit import ACTS, KEYS, Visited
-from dobmi.web.trail import detail_in_words
+from dobmi.web.trail import detail_in_words, subject_in_words
 
 router = APIRouter()
 _AT_ONCE = 50
@@ -40,6 +40,7 @@ def acts(
         "acts",
         acts=found,
         details={one.id: detail_in_words(one.detail, visit.voice.say) for one in found},
+        subjects={one.id: subject_in_words(one.subject, visit.voice.say) for one in found},
         words=_ACT_VALUES,
         kinds=[(one.value, ACT_WORDS.get(one, one.value)) for one in Act],
         asked={"person": person, "act": act, "about": about},

@@ -19,7 +19,7 @@ from dobmi.provisioning.page.visit import Visit, Visited
 from dobmi.sync import http
 from dobmi.sync.errors import ServerRefused, SyncError
 from dobmi.web.forms import as_number
-from dobmi.web.trail import detail_in_words
+from dobmi.web.trail import detail_in_words, subject_in_words
 
 router = APIRouter()
 ACTS: Final = {
@@ -52,16 +52,6 @@ ACTS: Final = {
     "keys": N_("keys"),
     "ceremony": N_("key ceremony"),
 }
-SUBJECTS: Final = {
-    "card": N_("Card"),
-    "approval": N_("Approval"),
-    "staff": N_("Staff"),
-    "terminal": N_("Terminal"),
-    "batch": N_("List"),
-    "member": N_("Member"),
-    "limit": N_("Limit"),
-}
-"""What the trail's acts are called; one that is not here is shown by its name."""
 
 
 @router.get("/acts")
@@ -79,17 +69,10 @@ def _act(one: dict[str, Any], visit: Visit) -> dict[str, Any]:
     return {
         **one,
         "act_said": visit.say(ACTS.get(name, name)),
-        "subject": _subject(str(one["subject"]), visit),
+        "subject": subject_in_words(str(one["subject"]), visit.say),
         "detail": detail_in_words(str(one["detail"]), visit.say),
         "amount": Rupiah(one["amount_rupiah"]),
     }
-
-
-def _subject(subject: str, visit: Visit) -> str:
-    """`card 4`, in the language of the page."""
-    kind, _, rest = subject.partition(" ")
-    words = SUBJECTS.get(kind)
-    return subject if words is None or not rest else f"{visit.say(words)} {rest}"
 
 
 @router.get("/cash")
