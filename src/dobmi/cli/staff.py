@@ -194,7 +194,9 @@ def approvals_accept(context: Context, number: int, by: str) -> None:
         _prove(context, central, by)
         done = decide(central, number, True, Actor(by, None), central.unix_seconds())
     context.say(
-        N_("Proposal {number} is carried out: {outcome}"), number=number, outcome=done.outcome
+        N_("Proposal {number} is carried out: {outcome}"),
+        number=number,
+        outcome=detail_in_words(done.outcome, context.translate),
     )
 
 
