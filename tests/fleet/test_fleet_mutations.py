@@ -12,10 +12,10 @@ from sqlalchemy import text
 from dobmi.cardlib.errors import CardRemoved
 from dobmi.central import (
     beside,
-    cards,
     conclusions,
     credit_session,
     doubts,
+    held_credits,
     ingest,
     overdue,
     replacement,
@@ -183,7 +183,7 @@ def order_more_than_was_paid_in(patch: pytest.MonkeyPatch) -> None:
     def more(connection: Any, uid: bytes, amount: Rupiah, *rest: Any, **named: Any) -> int:
         return append_credit(connection, uid, amount + amount, *rest, **named)
 
-    patch.setattr(cards, "append_credit", more)
+    patch.setattr(held_credits, "append_credit", more)
 
 
 def post_more(module: Any, kind: str, patch: pytest.MonkeyPatch) -> None:

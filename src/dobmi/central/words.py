@@ -54,6 +54,10 @@ KIND_NAMES: Final[Mapping[Kind, str]] = {
     Kind.BANKED: N_("cash brought to the bank"),
     Kind.FEE: N_("fee"),
     Kind.PAID_OUT: N_("paid to the seller"),
+    Kind.RESTITUTION: N_("restitution to the card"),
+    Kind.EMPTIED: N_("from an ended card into the wallet"),
+    Kind.RETURNED: N_("credit that waited, into the wallet"),
+    Kind.CASHED: N_("from the wallet in cash"),
 }
 
 

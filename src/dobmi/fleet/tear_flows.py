@@ -11,6 +11,7 @@ from typing import Protocol
 from dobmi.cardlib.custody import KeyRing
 from dobmi.cardlib.purse_layout import CardKey
 from dobmi.central.cards import statement_of
+from dobmi.central.errors import UnknownCard
 from dobmi.central.schema import CardState
 from dobmi.errors import DoBMIError, MoneyMoved
 from dobmi.firmware_sim.card import SimulatedCard
@@ -361,7 +362,10 @@ def _error(outcome: object) -> DoBMIError | None:
 
 
 def _is_active(scene: Scene, card: SimulatedCard) -> bool:
-    return statement_of(scene.world.office.central, card.serial).state is CardState.ACTIVE
+    try:
+        return statement_of(scene.world.office.central, card.serial).state is CardState.ACTIVE
+    except UnknownCard:  # gone before it was known that it can be issued
+        return False
 
 
 def _holds(scene: Scene, card: SimulatedCard, wanted: Rupiah) -> None:
