@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_LOCKED_SECONDS: Final = (0.05, 0.2)
+
 _MASTER: Final = "dobmi/master/"
 _SIGN: Final = "dobmi/sign/"
 _SIGN_ID: Final = b"\x01"
@@ -494,18 +496,28 @@ def _connect(place: TokenPlace, pin: str) -> _Link:
     """A session of the process with that token. Raises HsmModuleMissing, HsmTokenMissing,
     HsmPinWrong, HsmPinLocked, HsmRefused and PKCS11Error.
     """
-    module = _load(place.module)
-    try:
-        token = module.get_token(token_label=place.token)
-    except exceptions.NoSuchToken as error:
-        raise HsmTokenMissing(token=place.token) from error
-    except exceptions.MultipleTokensReturned as error:
-        raise HsmRefused(token=place.token, detail=_word(error)) from error
-    session = _log_in(place, token, pin)
+    session = _log_in(place, _find_token(_load(place.module), place.token), pin)
     found = _Link(session, {}, {}, {})
     _look_around(found)
     _links[_name(place)] = found
     return found
+
+
+def _find_token(module: Module, name: str) -> pkcs11.Token:
+    """A token in software leaves its own files aside while another process holds their lock, and
+    looks for them anew only when it is initialised. Raises HsmTokenMissing, HsmRefused.
+    """
+    for pause_seconds in (*_LOCKED_SECONDS, None):
+        try:
+            return module.get_token(token_label=name)
+        except exceptions.NoSuchToken as error:
+            if pause_seconds is None:
+                raise HsmTokenMissing(token=name) from error
+            time.sleep(pause_seconds)
+            module.reinitialize()
+        except exceptions.MultipleTokensReturned as error:
+            raise HsmRefused(token=name, detail=_word(error)) from error
+    raise AssertionError
 
 
 def _load(path: Path) -> Module:
