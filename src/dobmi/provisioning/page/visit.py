@@ -11,9 +11,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import Response
 
-from dobmi.errors import DoBMIError
 from dobmi.i18n import DEFAULT_LANGUAGE, N_
 from dobmi.money import Rupiah
 from dobmi.provisioning.bench import Bench, BenchState, Task
@@ -23,6 +22,7 @@ from dobmi.provisioning.page.errors import LoggedOut, NotYourWork
 from dobmi.provisioning.page.rendering import render, voice_of
 from dobmi.provisioning.page.words import CardWords, act_of, card_words, run_words
 from dobmi.web import security
+from dobmi.web.answering import SessionVisit
 from dobmi.web.errors import FormIncomplete
 from dobmi.web.forms import Flash, as_number
 from dobmi.web.rendering import LANGUAGE_COOKIE, Voice, known_language
@@ -118,15 +118,10 @@ class Page:
 
 
 @dataclass(slots=True, kw_only=True)
-class Visit:
-    """One request: who makes it, in which language, with which form."""
+class Visit(SessionVisit[StaffPerson]):
+    """One request of this page."""
 
     page: Page
-    request: Request
-    session: Session
-    language: str
-    fields: dict[str, str]
-    sets_cookie: bool = False
 
     @property
     def voice(self) -> Voice:
@@ -176,13 +171,9 @@ class Visit:
             raise NotAnAmount(text=text[:40])
         return amount
 
-    @property
-    def is_partial(self) -> bool:
-        return self.request.headers.get("hx-request") == "true"
-
     def frame(self, here: str) -> dict[str, object]:
         """What every template needs."""
-        flash = self.page.flashes.pop(self.session.key, Flash())
+        flash = self.take_flash()
         person = self.session.person
         places = [
             place
@@ -203,27 +194,9 @@ class Visit:
     def show(self, template: str, here: str, **facts: object) -> Response:
         return self.html(render(template, self.language, **{**self.frame(here), **facts}))
 
-    def html(self, text: str, **headers: str) -> Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._with_cookie(HTMLResponse(text, headers=named))
-
-    def redirect(self, path: str, *, done: str = "", failure: DoBMIError | None = None) -> Response:
-        if done or failure is not None:
-            self.page.flashes[self.session.key] = Flash(failure=failure, done=done)
-        if self.is_partial:
-            return self._with_cookie(Response(status_code=204, headers={"HX-Redirect": path}))
-        return self._with_cookie(RedirectResponse(path, status_code=303))
-
     def ask(self, task: Task) -> None:
         """Raises BenchBusy."""
         self.page.bench.ask(task)
-
-    def _with_cookie(self, response: Response) -> Response:
-        if self.sets_cookie:
-            response.set_cookie(
-                SESSION_COOKIE, self.session.key, httponly=True, samesite="strict", path="/"
-            )
-        return response
 
 
 def new_number() -> str:
@@ -275,6 +248,8 @@ async def visit(request: Request) -> Visit:
         page=page,
         request=request,
         session=session,
+        cookie=SESSION_COOKIE,
+        flashes=page.flashes,
         language=language_of(page, request),
         fields={},
         sets_cookie=is_new,

@@ -12,7 +12,7 @@ from typing import Annotated, Final, TypeVar
 from fastapi import Depends
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import Response
 
 from dobmi.cardlib.errors import CardError, InsufficientBalance, NotOurCard
 from dobmi.errors import DoBMIError
@@ -42,6 +42,7 @@ from dobmi.terminal.print_queue import PrintWorker
 from dobmi.terminal.shift import current_shift
 from dobmi.terminal.staff import Cashier, has_staff, staff_members
 from dobmi.terminal.till import Till
+from dobmi.web.answering import SessionVisit
 from dobmi.web.forms import Flash, as_number
 from dobmi.web.rendering import LANGUAGE_COOKIE, Voice, known_language
 from dobmi.web.security import read_form
@@ -165,15 +166,10 @@ class Page:
 
 
 @dataclass(slots=True, kw_only=True)
-class Visit:
-    """One request: who makes it, in which language, with which form."""
+class Visit(SessionVisit[Person]):
+    """One request of this page."""
 
     page: Page
-    request: Request
-    session: Session
-    language: str
-    fields: dict[str, str]
-    sets_cookie: bool = False
 
     @property
     def voice(self) -> Voice:
@@ -215,13 +211,9 @@ class Visit:
         """Raises FormIncomplete."""
         return number_of(self.field(name), name)
 
-    @property
-    def is_partial(self) -> bool:
-        return self.request.headers.get("hx-request") == "true"
-
     def frame(self, here: str) -> dict[str, object]:
         """What every template of the cashier's needs."""
-        flash = self.page.flashes.pop(self.session.key, Flash())
+        flash = self.take_flash()
         return {
             **stage_facts(self.page, self.session, self.language),
             "person": self.session.person,
@@ -234,24 +226,6 @@ class Visit:
 
     def show(self, template: str, here: str, **facts: object) -> Response:
         return self.html(render(template, self.language, **{**self.frame(here), **facts}))
-
-    def html(self, text: str, **headers: str) -> Response:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._with_cookie(HTMLResponse(text, headers=named))
-
-    def redirect(self, path: str, *, done: str = "", failure: DoBMIError | None = None) -> Response:
-        if done or failure is not None:
-            self.page.flashes[self.session.key] = Flash(failure=failure, done=done)
-        if self.is_partial:
-            return self._with_cookie(Response(status_code=204, headers={"HX-Redirect": path}))
-        return self._with_cookie(RedirectResponse(path, status_code=303))
-
-    def _with_cookie(self, response: Response) -> Response:
-        if self.sets_cookie:
-            response.set_cookie(
-                SESSION_COOKIE, self.session.key, httponly=True, samesite="strict", path="/"
-            )
-        return response
 
 
 def number_of(text: str, name: str) -> int:
@@ -346,21 +320,6 @@ def way_on(state: CounterState) -> str:
     return "again" if isinstance(error, again) else "cart"
 
 
-def session_for(page: Page, request: Request) -> tuple[Session, bool]:
-    """The request's session, and whether it has just been started.
-
-    Without a staff list everybody is the settings' cashier. Who is not of the staff any more, or of
-    another duty, has to log in again.
-    """
-    found = page.sessions.of(request.cookies.get(SESSION_COOKIE))
-    person = unlisted_person(page)
-    if found is None:
-        return page.sessions.start(person), True
-    if is_in_force(page, found, person):
-        return found, False
-    return page.sessions.start(person, found.key), True
-
-
 def is_in_force(page: Page, session: Session, unlisted: Person | None) -> bool:
     """`unlisted`: who sells without logging in, None where people have to log in."""
     known = session.person
@@ -390,6 +349,21 @@ def is_still_staff(page: Page, person: Person) -> bool:
     )
 
 
+def session_for(page: Page, request: Request) -> tuple[Session, bool]:
+    """The request's session, and whether it has just been started.
+
+    Without a staff list everybody is the settings' cashier. Who is not of the staff any more, or of
+    another duty, has to log in again.
+    """
+    found = page.sessions.of(request.cookies.get(SESSION_COOKIE))
+    person = unlisted_person(page)
+    if found is None:
+        return page.sessions.start(person), True
+    if is_in_force(page, found, person):
+        return found, False
+    return page.sessions.start(person, found.key), True
+
+
 def language_of(page: Page, request: Request) -> str:
     return known_language(request.cookies.get(LANGUAGE_COOKIE), page.language)
 
@@ -402,6 +376,8 @@ async def visit(request: Request) -> Visit:
         page=page,
         request=request,
         session=session,
+        cookie=SESSION_COOKIE,
+        flashes=page.flashes,
         language=language_of(page, request),
         fields={},
         sets_cookie=is_new,
