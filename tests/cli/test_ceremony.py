@@ -31,7 +31,7 @@ from dobmi.provisioning import ceremony_shares
 from dobmi.provisioning.ceremony_minutes import read_chain, read_minutes
 from dobmi.settings import CentralSettings, Settings
 from support.at_a_terminal import Terminal, at_a_terminal
-from support.softhsm import MODULE, PIN, in_use, make_token
+from support.softhsm import PIN, in_use, make_token
 
 PASSPHRASE = "kunci kantor"
 DICE = "1234566543211324563126451236452136451324561324561324"
@@ -446,7 +446,6 @@ class TestVerify:
         refused(other.run("verify", path, "--keys"), "CEREMONY-KEYS-DIFFER")
 
 
-@pytest.mark.skipif(not MODULE.exists(), reason="SoftHSM2 is not installed")
 class TestIntoAToken:
     @pytest.fixture
     def room(self, tmp_path: Path) -> Iterator[Room]:

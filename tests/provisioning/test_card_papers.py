@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from datetime import date
@@ -36,9 +35,6 @@ from dobmi.sync.outlet import PHOTO_SIZE_MAX
 
 ISSUER = "Koperasi Benteng Mikro Indonesia"
 INDONESIAN = translation("id").gettext
-needs_poppler = pytest.mark.skipif(
-    shutil.which("pdftoppm") is None, reason="poppler-utils is not installed"
-)
 
 
 def picture(width: int = 300, height: int = 400, form: str = "JPEG") -> bytes:
@@ -99,7 +95,6 @@ def codes_in(page: Image.Image) -> list[str]:
     return sorted(found.text for found in zxingcpp.read_barcodes(page))
 
 
-@needs_poppler
 class TestFaces:
     def test_a_page_is_a_card_of_its_size(self, tmp_path: Path) -> None:
         pdf = card_faces([card(1, photo=picture()), card(2)], ISSUER, INDONESIAN)
@@ -151,7 +146,6 @@ class TestFaces:
         assert codes_in(page) == [card_code(1)]
 
 
-@needs_poppler
 class TestSheets:
     @pytest.mark.parametrize("sheet", LabelSheet)
     def test_every_label_is_in_its_place_with_its_own_code(
@@ -190,7 +184,6 @@ class TestSheets:
         assert darkest < 200
 
 
-@needs_poppler
 class TestReport:
     BATCH = Batch(
         number=1, name="Rembug Melati", made_at=1_800_000_000, lines=3, issued=2, skipped=1,

@@ -275,7 +275,7 @@ _BROKEN = (
     OSError,
     ParseError,
     EOFError,
-    NotImplementedError,
+    NotImplementedError,  # zipfile's own, of a compression that it does not know
 )
 """What openpyxl raises for a file that was made by no spreadsheet."""
 
