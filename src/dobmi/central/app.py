@@ -385,8 +385,7 @@ def _add_terminal_endpoints(app: FastAPI, central: Central) -> None:
     async def post_batch(request: Request) -> Response:
         body = await body_of(request, http.CBOR, BATCH_SIZE_MAX)
         try:
-            work = functools.partial(take_batch, central, body)
-            answer = await anyio.to_thread.run_sync(work, limiter=_batches)
+            answer = await in_thread(take_batch, central, body, limiter=_batches)
         except DoBMIError as error:
             BATCHES.labels(error.code).inc()
             raise
@@ -660,18 +659,10 @@ async def _run_card_session(central: Central, websocket: WebSocket, actor: Actor
             role = await in_thread(role_of, central, terminal_id)
             if role is not Role.STATION:
                 raise RoleNotAllowed(terminal_id=terminal_id, role=role.value)
-        last = await anyio.to_thread.run_sync(
-            functools.partial(
-                run_session,
-                central,
-                start,
-                exchange,
-                translate,
-                relayed_by=terminal_id,
-                actor=actor,
-            ),
-            limiter=_card_sessions,
+        work = functools.partial(
+            run_session, central, start, exchange, translate, relayed_by=terminal_id, actor=actor
         )
+        last = await in_thread(work, limiter=_card_sessions)
         await line.greeted()
     except (CentralError, MalformedMessage, RelayInterrupted) as error:
         last = failed(error, translate)

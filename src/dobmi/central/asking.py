@@ -55,8 +55,12 @@ def plain(text: str) -> str:
 Plain = Annotated[str, AfterValidator(plain)]
 
 
-async def in_thread(function: Callable[..., _T], *arguments: Any) -> _T:
-    return await anyio.to_thread.run_sync(functools.partial(function, *arguments))
+async def in_thread(
+    function: Callable[..., _T], *arguments: Any, limiter: anyio.CapacityLimiter | None = None
+) -> _T:
+    """`limiter`: of the threads that it is one of, where they are not everybody's."""
+    work = functools.partial(function, *arguments)
+    return await anyio.to_thread.run_sync(work, limiter=limiter)
 
 
 async def body_of(request: Request, media_type: str, size_max: int) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dobmi.money import Rupiah
-from dobmi.provisioning.errors import NotAnAmount
+from dobmi.provisioning.amounts import parse_amount
 
 
 class AmountType(click.ParamType[Rupiah]):
@@ -23,10 +23,4 @@ class AmountType(click.ParamType[Rupiah]):
     ) -> Rupiah:
         if isinstance(value, Rupiah):
             return value
-        try:
-            amount = Rupiah.parse(str(value))
-        except ValueError as error:
-            raise NotAnAmount(text=str(value)[:40]) from error
-        if amount.amount <= 0:
-            raise NotAnAmount(text=str(value)[:40])
-        return amount
+        return parse_amount(str(value))

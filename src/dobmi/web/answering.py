@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dobmi.errors import DoBMIError
-from dobmi.web.forms import Flash
+from dobmi.web.forms import Flash, own_path
+from dobmi.web.rendering import LANGUAGE_COOKIE, known_language
 from dobmi.web.security import Session
 
 PersonT = TypeVar("PersonT")
+_YEAR_SECONDS = 365 * 24 * 3600
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +47,15 @@ class SessionVisit(Generic[PersonT]):
         if self.is_partial:
             return self._with_cookie(Response(status_code=204, headers={"HX-Redirect": path}))
         return self._with_cookie(RedirectResponse(path, status_code=303))
+
+    def choose_language(self, otherwise: str) -> Response:
+        """Back to where the form was sent from, in the language that it names, for a year."""
+        chosen = known_language(self.fields.get("language"), otherwise)
+        answer = self.redirect(own_path(self.fields.get("to", "/")))
+        answer.set_cookie(
+            LANGUAGE_COOKIE, chosen, max_age=_YEAR_SECONDS, httponly=True, samesite="strict"
+        )
+        return answer
 
     def _with_cookie(self, response: Response) -> Response:
         if self.sets_cookie:

@@ -12,8 +12,6 @@ from dobmi.errors import DoBMIError
 from dobmi.i18n import N_
 from dobmi.provisioning.page import desk
 from dobmi.provisioning.page.visit import PLACES, Visit, Visited
-from dobmi.web.forms import own_path
-from dobmi.web.rendering import LANGUAGE_COOKIE, known_language
 
 router = APIRouter()
 ROLES: Final = {
@@ -24,7 +22,6 @@ ROLES: Final = {
     "custodian": N_("keeps keys"),
     "auditor": N_("reads the record"),
 }
-_YEAR_SECONDS: Final = 365 * 24 * 3600
 _PASSWORD_CHARACTERS_MAX: Final = 200
 
 
@@ -87,9 +84,4 @@ def log_out(visit: Visited) -> Response:
 
 @router.post("/language")
 def language(visit: Visited) -> Response:
-    chosen = known_language(visit.fields.get("language"), visit.page.language)
-    answer = visit.redirect(own_path(visit.fields.get("to", "/")))
-    answer.set_cookie(
-        LANGUAGE_COOKIE, chosen, max_age=_YEAR_SECONDS, httponly=True, samesite="strict"
-    )
-    return answer
+    return visit.choose_language(visit.page.language)

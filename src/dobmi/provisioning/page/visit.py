@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from dobmi.i18n import DEFAULT_LANGUAGE, N_
 from dobmi.money import Rupiah
+from dobmi.provisioning.amounts import parse_amount
 from dobmi.provisioning.bench import Bench, BenchState, Task
 from dobmi.provisioning.enrolment import Station
-from dobmi.provisioning.errors import NotAnAmount
 from dobmi.provisioning.page.errors import LoggedOut, NotYourWork
 from dobmi.provisioning.page.rendering import render, voice_of
 from dobmi.provisioning.page.words import CardWords, act_of, card_words, run_words
@@ -162,14 +162,7 @@ class Visit(SessionVisit[StaffPerson]):
 
     def amount(self, name: str, label: str) -> Rupiah:
         """Above nought. Raises FormIncomplete, NotAnAmount."""
-        text = self.field(name, label)
-        try:
-            amount = Rupiah.parse(text)
-        except ValueError:
-            raise NotAnAmount(text=text[:40]) from None
-        if amount.amount <= 0:
-            raise NotAnAmount(text=text[:40])
-        return amount
+        return parse_amount(self.field(name, label))
 
     def frame(self, here: str) -> dict[str, object]:
         """What every template needs."""

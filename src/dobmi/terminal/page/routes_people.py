@@ -15,11 +15,8 @@ from dobmi.terminal.page.errors import SessionOver
 from dobmi.terminal.page.security import Person
 from dobmi.terminal.page.visit import Page, Visit, Visited
 from dobmi.terminal.staff import cashier_of, log_in_by_card, log_in_by_pin
-from dobmi.web.forms import own_path
-from dobmi.web.rendering import LANGUAGE_COOKIE, known_language
 
 router: Final = APIRouter()
-_YEAR_SECONDS: Final = 365 * 24 * 3600
 
 
 @router.get("/login")
@@ -107,12 +104,7 @@ def cancel(visit: Visited) -> Response:
 
 @router.post("/language")
 def language(visit: Visited) -> Response:
-    chosen = known_language(visit.fields.get("language"), visit.page.language)
-    answer = visit.redirect(own_path(visit.fields.get("to", "/")))
-    answer.set_cookie(
-        LANGUAGE_COOKIE, chosen, max_age=_YEAR_SECONDS, httponly=True, samesite="strict"
-    )
-    return answer
+    return visit.choose_language(visit.page.language)
 
 
 @router.get("/display")
